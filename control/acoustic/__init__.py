@@ -1,0 +1,1 @@
+"""Sound of the city: from the audio ring to events."""

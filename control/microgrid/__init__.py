@@ -1,0 +1,1 @@
+"""Power balance: tie-line control and dispatch."""

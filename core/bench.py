@@ -1,0 +1,157 @@
+"""Measuring: interleaved rounds against a peer, and results that know whether their goal holds.
+
+A single run on a shared machine proves nothing in the tail, so every comparison rotates its arms in one run and
+reports the median over the rounds, with the load of the machine beside it.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from gwanje.core.clock import SystemClock
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "<": operator.lt,
+    ">": operator.gt,
+    "==": operator.eq,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
+    """What the person asked of a benchmark.
+
+    Attributes:
+        peers: measure the peers side by side in the same run.
+        rounds: interleaved rounds of each comparison.
+        seconds: length of the timed runs (the loop); ``None`` takes the area's own.
+    """
+
+    peers: bool = False
+    rounds: int = 5
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One measured number, with its peer and goal where it has them."""
+
+    name: str
+    value: float
+    unit: str
+    peer: str | None
+    peer_value: float | None
+    ratio: float | None
+    goal: str | None
+    holds: bool | None
+    rounds: int
+    note: str = ""
+
+
+def result(
+    name: str,
+    value: float,
+    unit: str,
+    *,
+    rounds: int,
+    peer: str | None = None,
+    peer_value: float | None = None,
+    ratio: float | None = None,
+    goal: str | None = None,
+    of: Literal["value", "ratio"] = "value",
+    note: str = "",
+) -> Result:
+    """A result whose ``holds`` follows from its goal.
+
+    Args:
+        name: ``area.what`` in lower case.
+        value: our number.
+        unit: unit of ``value``.
+        rounds: how many rounds stand behind the number.
+        peer: name and version of what it is compared with.
+        peer_value: the peer's number in the same unit and run.
+        ratio: as the goal counts it; ``value / peer_value`` when not given.
+        goal: comparison and number such as ``"<= 100"``.
+        of: whether the goal bounds the value or the ratio.
+        note: anything the reader must know (a peer that is missing, the load).
+
+    Raises:
+        ValueError: the goal cannot be read, or bounds a ratio that was not measured with the peer present.
+    """
+    if ratio is None and peer_value:
+        ratio = value / peer_value
+    holds: bool | None = None
+    if goal is not None:
+        sign, _, number = goal.partition(" ")
+        if sign not in _COMPARE:
+            raise ValueError(f"goal {goal!r} is not a comparison and a number")
+        measured = value if of == "value" else ratio
+        holds = None if measured is None else _COMPARE[sign](measured, float(number))
+    return Result(name, value, unit, peer, peer_value, ratio, goal, holds, rounds, note)
+
+
+def interleaved(
+    arms: Mapping[str, Callable[[], object]], rounds: int = 5, inner: int = 1
+) -> dict[str, list[float]]:
+    """Seconds per call of every arm, measured in rotation after one warm-up of each.
+
+    Args:
+        arms: name → what to call.
+        rounds: timed rounds; the order of the arms is rotated by one from round to round.
+        inner: calls per timing, for arms shorter than a few microseconds.
+
+    Returns:
+        Name → one figure per round.
+    """
+    clock = SystemClock()
+    names = list(arms)
+    taken: dict[str, list[float]] = {name: [] for name in names}
+    for name in names:
+        arms[name]()
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            call = arms[name]
+            begin = clock.mono_ns()
+            for _ in range(inner):
+                call()
+            taken[name].append((clock.mono_ns() - begin) * 1e-9 / inner)
+    return taken
+
+
+def median(values: Sequence[float]) -> float:
+    """Median of a non-empty sequence."""
+    return float(statistics.median(values))
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on: processor, cores, kernel, Python, load."""
+    model = platform.processor() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as info:
+            for line in info:
+                if line.startswith("model name"):
+                    model = line.split(":", 1)[1].strip()
+                    break
+    except OSError:
+        pass  # not Linux: the architecture stands for the model
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": sys.version.split()[0],
+        "load": [round(part, 2) for part in os.getloadavg()],
+    }
+
+
+def as_json(results: Sequence[Result]) -> dict[str, Any]:
+    """The document that ``gwanje bench --json`` writes."""
+    return {"machine": machine(), "results": [asdict(one) for one in results]}

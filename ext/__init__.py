@@ -1,0 +1,1 @@
+"""Compiled kernels; each has a numpy twin in reference modules."""

@@ -1,0 +1,32 @@
+"""C level of the tag store, for kernels that run without the GIL."""
+
+from libc.stdint cimport int32_t, int64_t, uint16_t, uint32_t, uint64_t, uint8_t
+
+cdef enum:
+    BLOCK = 1024
+
+cdef struct Columns:
+    double value[1024]
+    int64_t source_utc_ns[1024]
+    int64_t received_mono_ns[1024]
+    uint16_t quality[1024]
+
+cdef struct Block:
+    uint64_t sequence          # even: copy 0 is stable; odd: copy 1 is
+    uint64_t pad[7]
+    Columns copy[2]
+
+cdef class StoreView:
+    cdef Block* blocks
+    cdef const int64_t* stale_after_ns
+    cdef readonly Py_ssize_t n_blocks
+    cdef readonly Py_ssize_t n
+    cdef object _buffer
+    cdef object _stale
+    cdef const uint8_t[::1] _bytes
+
+    cdef void gather(self, const int32_t* ids, Py_ssize_t k, int64_t now_mono_ns,
+                     double* value, uint16_t* quality, int64_t* source_utc_ns,
+                     int64_t* received_mono_ns) noexcept nogil
+    cdef void put(self, const int32_t* ids, Py_ssize_t k, const double* value, const uint16_t* quality,
+                  const int64_t* source_utc_ns, int64_t received_mono_ns) noexcept nogil

@@ -1,0 +1,1 @@
+"""Recorder, spool, archive, queries and sinks."""

@@ -1,0 +1,1 @@
+"""Forwarders from the archive to external databases."""

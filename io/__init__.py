@@ -1,0 +1,1 @@
+"""Everything that touches the field: drivers, the simulated city, interfaces for others."""

@@ -1,0 +1,1 @@
+"""Field drivers: protocol cores and thin adapters."""

@@ -1,0 +1,1 @@
+"""The simulated city: speaks the field protocols on loopback."""
