@@ -7,8 +7,8 @@ line without that member, so that no entry can be changed, dropped or moved with
      └──────────────── body: hash = SHA-256(previous hash, body) ────────────┘
 
 Beside it lies ``<name>.head`` with the last sequence number and hash: it finds entries cut off at the end, which a
-chain alone cannot. An entry counts only when :meth:`Journal.append` has returned: by then the bytes were given to the disk
-(fsync). A process killed inside an append leaves at most one torn last line; the next opening cuts it and says so.
+chain alone cannot. An entry counts only when :meth:`Journal.append` has returned: by then the disk has its bytes
+(fdatasync). A process killed inside an append leaves at most one torn last line; the next opening cuts it and says so.
 """
 
 from __future__ import annotations
