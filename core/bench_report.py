@@ -1,0 +1,45 @@
+"""Runs the benchmarks of several areas, prints a table, writes the JSON document."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from gwanje.core.bench import BenchOptions, Result, as_json, machine
+
+
+def measure(
+    areas: Mapping[str, Callable[[BenchOptions], list[Result]]], options: BenchOptions, out: Path | None
+) -> int:
+    """Measure, print, write.
+
+    Returns:
+        0 when every goal that was measured holds, else 1.
+    """
+    about = machine()
+    print(f"{about['cpu']}, {about['cores']} cores, {about['system']}, Python {about['python']}, load {about['load']}")
+    results: list[Result] = []
+    for area, run in areas.items():
+        print(f"— {area}", flush=True)
+        for one in run(options):
+            results.append(one)
+            print(f"  {_line(one)}", flush=True)
+    if out is not None:
+        out.write_text(json.dumps(as_json(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    missed = [one.name for one in results if one.holds is False]
+    print(f"{len(results)} results; {'every goal holds' if not missed else 'missed: ' + ', '.join(missed)}")
+    return 1 if missed else 0
+
+
+def _line(one: Result) -> str:
+    text = f"{one.name:38} {one.value:14.4g} {one.unit:10}"
+    if one.peer is not None:
+        peer = "not measured" if one.peer_value is None else f"{one.peer_value:.4g}"
+        text += f" {one.peer}: {peer}"
+        if one.ratio is not None:
+            text += f" (ratio {one.ratio:.3g})"
+    if one.goal is not None:
+        text += f"  goal {one.goal}: {'holds' if one.holds else 'not measured' if one.holds is None else 'MISSED'}"
+    text += f"  [{one.rounds} round{'s' if one.rounds != 1 else ''}]"
+    return f"{text}  {one.note}" if one.note else text

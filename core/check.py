@@ -1,0 +1,43 @@
+"""``gwanje check``: every error in a site's files at once, also in the tables that the parts check themselves."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+from gwanje.core.config import Site, load_site
+from gwanje.core.toml_reader import ConfigErrors, Document, KeyPath, Problem
+
+PART_CHECKS = {
+    "control.toml": "gwanje.control.microgrid.params:problems",
+    "historian.toml": "gwanje.historian.config:problems",
+    "acoustic.toml": "gwanje.control.acoustic.settings:problems",
+    "nodes.toml": "gwanje.io.sim.microphones_config:problems",
+    "devices": "gwanje.io.config_check:problems",
+    "displays": "gwanje.hmi.display.loader:problems",
+}
+"""What → ``problems(site) -> [(file, key path, reason)]``; by name, because core imports none of the parts."""
+
+
+def check_site(root: Path) -> Site:
+    """Load a site and have every part check what is its own.
+
+    Raises:
+        ConfigErrors: with every problem found.
+    """
+    site = load_site(root)
+    found: list[Problem] = []
+    for name in PART_CHECKS.values():
+        module, _, function = name.partition(":")
+        for file, path, reason in getattr(importlib.import_module(module), function)(site):
+            found.append(_problem(site, file, path, reason))
+    if found:
+        raise ConfigErrors(found)
+    return site
+
+
+def _problem(site: Site, file: str, path: KeyPath, reason: str) -> Problem:
+    document = site.documents.get(file) or Document.load(site.root / file, f"{site.root.name}/{file}")
+    count = len(document.problems)
+    document.problem(path, reason)
+    return document.problems.pop(count)

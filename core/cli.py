@@ -1,0 +1,274 @@
+"""The program ``gwanje``: one entry for operators, engineers, analysts and benches.
+
+Every command fails with one line on stderr and a code other than 0; a traceback means a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gwanje import __version__
+from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.clock import SystemClock
+from gwanje.core.config import Site, load_site
+from gwanje.core.part import ENTRIES, PartError
+from gwanje.core.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
+from gwanje.core.store import StoreError
+from gwanje.core.toml_reader import ConfigErrors
+
+DEFAULT_SITE = Path(__file__).resolve().parents[1] / "configs" / "chungbuk"
+
+BENCHES = {
+    "loop": "gwanje.control.bench:run_loop",
+    "dispatch": "gwanje.control.bench:run_dispatch",
+    "acoustic": "gwanje.control.acoustic.bench:run",
+    "historian": "gwanje.historian.bench:run",
+    "core": "gwanje.core.bench_core:run",
+}
+"""Area → function; looked up by name because core imports none of these parts."""
+
+
+class CommandError(Exception):
+    """A command cannot be carried out; the text is one line."""
+
+
+def entry(name: str) -> Callable[..., Any]:
+    """The function that ``module:function`` names."""
+    module, _, function = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    try:
+        return int(chosen.run(chosen))
+    except ConfigErrors as errors:
+        for problem in errors.problems:
+            print(problem, file=sys.stderr)
+        count = len(errors.problems)
+        print(f"gwanje: {count} error{'s' if count > 1 else ''} in the site's files", file=sys.stderr)
+        return 1
+    except (CommandError, RunDirError, StoreError, PartError, RequestTimeoutError, RequestRefusedError) as error:
+        print(f"gwanje: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="gwanje", description="Control centre of a smart-energy city.")
+    parser.add_argument("--version", action="version", version=f"gwanje {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        return sub
+
+    def with_site(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--site", type=Path, default=DEFAULT_SITE, help="folder of the site (default: chungbuk)")
+        sub.add_argument("--run", dest="run_dir", type=Path, help="run directory of the city, when not the default")
+
+    up = command("up", _up, "start the whole city and keep it running")
+    up.add_argument("site", nargs="?", type=Path, default=DEFAULT_SITE, help="folder of the site (default: chungbuk)")
+    up.add_argument("--run", dest="run_dir", type=Path, help="run directory (default: on /dev/shm)")
+    up.add_argument("--data", type=Path, help="where history, journal and state go (default: var/ of the checkout)")
+    up.add_argument("--for", dest="for_s", type=_positive, metavar="S", help="stop after S seconds")
+    up.add_argument("--speed", type=_speed, default=1.0, help="how much faster the simulated world runs (1…1000)")
+    up.add_argument("--seed", type=int, default=1, help="of everything random in the simulated city")
+    up.add_argument("--start", type=_second, default=14_400.0, metavar="S", help="second of the measured day (0…43200)")
+    up.add_argument("--no-hmi", action="store_true", help="without the control-room screen")
+    up.add_argument("--lang", choices=("ko", "en"), default="ko", help="language of the screen")
+    up.add_argument("--json", action="store_true", help="one JSON object a second; the last line sums up")
+
+    status = command("status", _status, "what runs")
+    with_site(status)
+    status.add_argument("--json", action="store_true")
+
+    tags = command("tags", _tags, "live values of tags")
+    tags.add_argument("pattern", nargs="?", default="*", help="shell pattern such as 'jincheon.ess1.*'")
+    with_site(tags)
+
+    check = command("check", _check, "every error in a site's files, with file and line")
+    check.add_argument("site", nargs="?", type=Path, default=DEFAULT_SITE)
+
+    hmi = command("hmi", _hmi, "the control room")
+    with_site(hmi)
+    hmi.add_argument("--display", default="overview")
+    hmi.add_argument("--size", default="1920x1080", metavar="WxH")
+    hmi.add_argument("--lang", choices=("ko", "en"), default="ko")
+    hmi.add_argument("--screenshot", type=Path, metavar="FILE", help="write a picture and end")
+
+    query = command("query", _query, "ask the historian in SQL")
+    query.add_argument("sql")
+    with_site(query)
+    query.add_argument("--history", type=Path, help="history folder (default: the running city's, or the last run's)")
+    query.add_argument("--format", choices=("table", "csv", "parquet"), default="table")
+    query.add_argument("--out", type=Path, help="file to write; parquet needs one")
+
+    play = command("play", _play, "play a recording at one simulated microphone node")
+    play.add_argument("file", type=Path)
+    play.add_argument("--node", required=True)
+    play.add_argument("--snr", type=float, default=20.0, metavar="DB", help="above the node's background (default: 20)")
+    with_site(play)
+
+    journal = command("journal", _journal, "the journal of commands")
+    journal.add_argument("action", choices=("verify",))
+    journal.add_argument("file", nargs="?", type=Path)
+    with_site(journal)
+
+    bench = command("bench", _bench, "measure this machine")
+    bench.add_argument("area", nargs="*", metavar="AREA", help=f"{', '.join(BENCHES)} (default: all)")
+    bench.add_argument("--json", type=Path, metavar="FILE")
+    bench.add_argument("--peers", action="store_true", help="measure the peers in the same run")
+    bench.add_argument("--rounds", type=int, default=5)
+    bench.add_argument("--seconds", type=float, default=None, help="length of the timed runs")
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e9:
+        raise argparse.ArgumentTypeError("must be a positive number of seconds")
+    return value
+
+
+def _speed(text: str) -> float:
+    value = float(text)
+    if not 1 <= value <= 1000:
+        raise argparse.ArgumentTypeError("must be 1…1000")
+    return value
+
+
+def _second(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 43_200:
+        raise argparse.ArgumentTypeError("must be 0…43200, the seconds of the measured day")
+    return value
+
+
+def _up(chosen: argparse.Namespace) -> int:
+    from gwanje.core.up import up
+
+    return up(chosen)
+
+
+def attached(chosen: argparse.Namespace) -> tuple[Site, Path, RunInfo]:
+    """The running city that a command is about.
+
+    Raises:
+        RunDirError: none runs.
+    """
+    site = load_site(chosen.site)
+    run_dir = chosen.run_dir or default_run_dir(site.id)
+    return site, run_dir, RunInfo.read(run_dir)
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    from gwanje.core.live import print_status
+
+    return print_status(*attached(chosen), as_json=chosen.json)
+
+
+def _tags(chosen: argparse.Namespace) -> int:
+    from gwanje.core.live import print_tags
+
+    site, run_dir, _info = attached(chosen)
+    return print_tags(site, run_dir, chosen.pattern)
+
+
+def _check(chosen: argparse.Namespace) -> int:
+    from gwanje.core.check import check_site
+
+    site = check_site(chosen.site)
+    points = sum(len(device.points) for device in site.devices)
+    print(
+        f"{chosen.site}: no errors: {len(site.tags)} tags, {len(site.devices)} devices with {points} points, "
+        f"{len(site.nodes)} microphone nodes, {len(site.alarms) + len(site.event_alarms)} alarms"
+    )
+    return 0
+
+
+def _hmi(chosen: argparse.Namespace) -> int:
+    width, _, height = chosen.size.partition("x")
+    if not (width.isdigit() and height.isdigit() and 320 <= int(width) <= 16_384 and 240 <= int(height) <= 16_384):
+        raise CommandError(f"--size {chosen.size!r} is not WIDTHxHEIGHT, at least 320x240")
+    site, run_dir, _info = attached(chosen)
+    run = entry("gwanje.hmi.main:run_hmi")
+    return int(run(site, run_dir, chosen.display, (int(width), int(height)), chosen.lang, chosen.screenshot))
+
+
+def history_of(chosen: argparse.Namespace) -> Path:
+    """History folder: as given, the running city's, or the last run's."""
+    if chosen.history:
+        return Path(chosen.history)
+    site = load_site(chosen.site)
+    try:
+        return Path(RunInfo.read(chosen.run_dir or default_run_dir(site.id)).data_dir) / "history"
+    except RunDirError:
+        latest = default_data_base(chosen.site) / site.id / "latest" / "history"
+        if not latest.exists():
+            raise CommandError(f"no history yet: {latest} does not exist; run `gwanje up` first") from None
+        return latest.resolve()
+
+
+def _query(chosen: argparse.Namespace) -> int:
+    return int(entry("gwanje.historian.query:command")(history_of(chosen), chosen.sql, chosen.format, chosen.out))
+
+
+def _play(chosen: argparse.Namespace) -> int:
+    if not chosen.file.is_file():
+        raise CommandError(f"{chosen.file} is not a file")
+    site, run_dir, _info = attached(chosen)
+    names = [node.name for node in site.nodes]
+    if chosen.node not in names:
+        raise CommandError(f"no node {chosen.node!r}; the site has {', '.join(names)}")
+    bus = Bus(run_dir, "cli", SystemClock())
+    message = {"op": "play", "file": str(chosen.file.resolve()), "node": chosen.node, "snr_db": chosen.snr}
+    answer = bus.request("simsound", message, timeout_ms=10_000)
+    bus.close()
+    print(f"playing {chosen.file.name} at {chosen.node}: {answer.get('duration_s', 0.0):.2f} s, {chosen.snr:g} dB SNR")
+    return 0
+
+
+def _journal(chosen: argparse.Namespace) -> int:
+    from gwanje.core.journal import verify
+
+    path = chosen.file
+    if path is None:
+        chosen.history = None
+        path = history_of(chosen).parent / "state" / "journal.jsonl"
+    if not path.exists():
+        raise CommandError(f"no journal at {path}")
+    report = verify(path)
+    print(report.text())
+    return 0 if report.ok else 1
+
+
+def _bench(chosen: argparse.Namespace) -> int:
+    from gwanje.core.bench import BenchOptions
+    from gwanje.core.bench_report import measure
+
+    areas = chosen.area or list(BENCHES)
+    for area in areas:
+        if area not in BENCHES:
+            raise CommandError(f"no bench {area!r}; there are {', '.join(BENCHES)}")
+    options = BenchOptions(peers=chosen.peers, rounds=chosen.rounds, seconds=chosen.seconds)
+    return measure({area: entry(BENCHES[area]) for area in areas}, options, chosen.json)
+
+
+__all__ = ["ENTRIES", "CommandError", "entry", "main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""What a running city says on the command line: ``gwanje status`` and ``gwanje tags``."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
+from gwanje.core.config import Site
+from gwanje.core.quality import describe
+from gwanje.core.run_dir import RunInfo
+from gwanje.core.store import TagStore
+from gwanje.core.tags import Tag
+
+
+def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int:
+    """Parts with state, restarts and CPU; devices and nodes that are not well."""
+    clock = SystemClock()
+    store = TagStore.attach(run_dir / "tags", site.tags)
+    snapshot = store.snapshot_at(clock.mono_ns())
+    parts = []
+    for part in site.parts:
+        ids = site.tags.indices([f"system.part_{part}.{what}" for what in ("state", "restarts", "cpu_pct")])
+        state, restarts, cpu = (float(snapshot.value[one]) for one in ids)
+        if math.isnan(state):
+            continue
+        words = site.tags.get(f"system.part_{part}.state").states
+        parts.append({"part": part, "state": words[int(state)][1], "restarts": int(restarts), "cpu_pct": round(cpu, 1)})
+    offline = [
+        device.name
+        for device in site.devices
+        if snapshot.value[site.tags.index(f"{device.prefix}.online")] != 1.0
+    ]
+    running_s = (clock.utc_ns() - info.started_utc_ns) / NS_PER_S
+    if as_json:
+        answer = {"site": site.id, "pid": info.pid, "running_s": round(running_s, 1), "parts": parts,
+                  "devices": len(site.devices), "offline": offline, "data": info.data_dir}  # fmt: skip
+        print(json.dumps(answer, ensure_ascii=False))
+        return 0
+    print(f"{site.name_en} · since {utc_text(info.started_utc_ns)} ({running_s:.0f} s) · pid {info.pid}")
+    for one in parts:
+        print(f"  {one['part']:10} {one['state']:10} cpu {one['cpu_pct']:5.1f} %  restarts {one['restarts']}")
+    print(f"  devices: {len(site.devices) - len(offline)} of {len(site.devices)} online" + (
+        f"; offline: {', '.join(offline)}" if offline else ""
+    ))
+    return 0
+
+
+def print_tags(site: Site, run_dir: Path, pattern: str) -> int:
+    """One line per tag: value, unit, quality, age, what it is."""
+    clock = SystemClock()
+    store = TagStore.attach(run_dir / "tags", site.tags)
+    now = clock.mono_ns()
+    snapshot = store.snapshot_at(now)
+    found = site.tags.match(pattern)
+    if not found:
+        print(f"no tag matches {pattern!r}")
+        return 1
+    width = max(len(tag.name) for tag in found)
+    for tag in found:
+        index = site.tags.index(tag.name)
+        received = int(snapshot.received_mono_ns[index])
+        age = f"{(now - received) / NS_PER_S:7.2f} s" if received else "  never  "
+        shown = value_text(tag, float(snapshot.value[index]))
+        quality = describe(int(snapshot.quality[index]))
+        print(f"{tag.name:{width}}  {shown:>14} {tag.unit:4}  {age}  {quality:20}  {tag.description_en}")
+    return 0
+
+
+def value_text(tag: Tag, value: float) -> str:
+    """A value in its unit, or the English word of a state."""
+    if math.isnan(value):
+        return "–"
+    if tag.states and 0 <= int(value) < len(tag.states):
+        return tag.states[int(value)][1]
+    return f"{value:.{tag.decimals}f}"
