@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gwanje.core.clock import VirtualClock
 from gwanje.core.journal import (
     ENTRY_BYTES_MAX,
@@ -23,8 +26,6 @@ from gwanje.core.journal import (
     read,
     verify,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def filled(path: Path, n: int = 8) -> None:

@@ -5,6 +5,9 @@ import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gwanje.core.leases import (
     POINTS_MAX,
     TTL_S_MAX,
@@ -16,8 +19,6 @@ from gwanje.core.leases import (
     load,
     save,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 S = 1_000_000_000
 NOW = 1_000 * S
