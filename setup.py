@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy
 from Cython.Build import cythonize
@@ -91,7 +92,7 @@ class TypeTree(Command):  # type: ignore[misc]
     """Lay out ``build/types``: from the root, mypy would take ``./io`` for Python's own module."""
 
     description = "lay out the link tree that the type checkers run in"
-    user_options: list[tuple[str, str | None, str]] = []
+    user_options: ClassVar[list[tuple[str, str | None, str]]] = []
 
     def initialize_options(self) -> None:
         """Nothing to initialise: the command has no options."""

@@ -214,7 +214,7 @@ class Subscriber:
 
     def fileno(self) -> int:
         """Descriptor to wait on; it is edge-triggered: after it fires, receive until there is nothing."""
-        return int(self._socket.getsockopt(zmq.FD))  # type: ignore[arg-type]
+        return int(self._socket.getsockopt(zmq.FD))
 
     def poll(self, timeout_ms: int) -> bool:
         """Whether something arrives within ``timeout_ms``."""
@@ -288,7 +288,7 @@ class Server:
 
     def fileno(self) -> int:
         """Descriptor to wait on; edge-triggered, see :meth:`Subscriber.fileno`."""
-        return int(self._socket.getsockopt(zmq.FD))  # type: ignore[arg-type]
+        return int(self._socket.getsockopt(zmq.FD))
 
     def receive(self, timeout_ms: int = 0) -> Request | None:
         """The next request, or None when none comes within ``timeout_ms``."""

@@ -21,13 +21,13 @@ UNITS = {
     "W", "var", "VA", "Wh", "V", "A", "Hz", "s", "ms", "us", "ns", "K", "°C", "m", "m/s", "B", "B/s", "1/s",
     "dB", "dBFS", "rad", "lx", "%", "W/m²", "KRW", "",
 }  # fmt: skip
-"""SI units and the few beside them that tags may carry; kW, percent of a ratio and degrees belong to the screen."""
+"""SI units and the few beside them that tags may carry; kW, percent of a ratio and degrees are the screen's."""
 
 SUFFIX_UNITS = {
     "w": "W", "wh": "Wh", "hz": "Hz", "v": "V", "a": "A", "var": "var", "s": "s", "ms": "ms", "us": "us",
     "pct": "%", "db": "dB", "bytes": "B",
 }  # fmt: skip
-"""Last word of a quantity → the unit it promises (``discharge_w`` is in W); ``_max`` and ``_capacity`` are passed over."""
+"""Last word of a quantity → the unit it promises: ``discharge_w`` is in W. See :data:`PASSED_QUALIFIERS`."""
 
 PASSED_QUALIFIERS = {"max", "min", "setpoint", "capacity", "readback"}
 REGISTER_TYPES = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4}
@@ -208,7 +208,7 @@ def load_site(root: Path) -> Site:
         for path, reason in found:
             definitions.problem(path, reason)
     _check_references(devices, table, documents)
-    own = {
+    own: dict[str, Any] = {
         name: document(f"{name}.toml").content if (root / f"{name}.toml").exists() else {}
         for name in ("control", "historian", "acoustic")
     }
@@ -439,7 +439,7 @@ def _tag_family(reader: Reader) -> list[Tag]:
         reader.problem("low", f"low {low:g} is not below high {high:g}")
     if unit not in UNITS:
         reader.problem("unit", f"wrong unit {unit!r}: tags carry SI units ({', '.join(sorted(UNITS - {''}))})")
-    family = [{}]
+    family: list[dict[str, int]] = [{}]
     if numbers:
         if len(numbers) != 2 or not all(isinstance(one, int) for one in numbers) or numbers[0] > numbers[1]:
             reader.problem("for_n", "must be [first, last]")
@@ -524,7 +524,8 @@ def _table(
     for one in declared:
         name = one.tag.name
         if name in tags:
-            one.document.problem((*one.path, "name"), f"tag {name!r} stands in {places.get(name, 'every site')} already")
+            where = places.get(name, "every site")
+            one.document.problem((*one.path, "name"), f"tag {name!r} stands in {where} already")
             continue
         places[name] = one.document.name
         marked = name in simulated or name.startswith(prefixes)

@@ -31,7 +31,7 @@ ENTRIES = {
     "historian": "gwanje.historian.main",
     "hmi": "gwanje.hmi.main",
 }
-"""Part → module whose ``main(ctx)`` it runs. Parts meet only on the bus; this table is why core need not import them."""
+"""Part → module whose ``main(ctx)`` it runs. By name, so that core imports none of them."""
 
 
 class PartError(Exception):

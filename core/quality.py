@@ -47,12 +47,12 @@ def is_bad(quality: int) -> bool:
 
 def good_mask(quality: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
     """Element-wise :func:`is_good`."""
-    return (quality & np.uint16(SEVERITY_MASK)) == 0
+    return np.equal(quality & np.uint16(SEVERITY_MASK), 0)
 
 
 def bad_mask(quality: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
     """Element-wise :func:`is_bad`."""
-    return (quality & np.uint16(Quality.BAD)) != 0
+    return np.not_equal(quality & np.uint16(Quality.BAD), 0)
 
 
 def describe(quality: int) -> str:

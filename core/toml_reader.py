@@ -140,7 +140,7 @@ class Reader:
         return value
 
     def flag(self, key: str, default: bool) -> bool:
-        """true or false."""
+        """True or false."""
         value = self._take(key, "true or false", default, False)
         if not isinstance(value, bool):
             self.problem(key, f"must be true or false, is {value!r}")

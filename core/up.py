@@ -9,7 +9,6 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +29,12 @@ MAX_EVENTS_KEPT = 1_000
 """Of the final line; a run with more says how many there were."""
 
 
-@dataclass(slots=True)
 class Watch:
     """Reads what the one-line report and the final sum need."""
 
-    site: Site
-    store: TagStore
-    clock: Clock
-    bus: Bus
-    started_mono_ns: int
-
-    def __post_init__(self) -> None:
-        self._subscriber = self.bus.subscriber(["event"])
+    def __init__(self, site: Site, store: TagStore, clock: Clock, bus: Bus, started_mono_ns: int) -> None:
+        self.site, self.store, self.clock, self.started_mono_ns = site, store, clock, started_mono_ns
+        self._subscriber = bus.subscriber(["event"])
         self.events: list[dict[str, Any]] = []
         self.n_events = 0
         self.first_value_s = math.nan

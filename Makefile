@@ -1,0 +1,33 @@
+# Two commands do everything on a fresh machine: `make run` and `make test`. Both install what is missing first.
+#   make run ARGS="--for 60 --no-hmi"     the city; ARGS go to `gwanje up`
+#   make test ARGS="tests/core -x"        the tests; ARGS go to pytest
+#   make bench ARGS="loop dispatch"       measurements beside their peers
+#   make lint                             ruff and mypy --strict
+
+SOURCES := pyproject.toml setup.py .ci/prepare $(wildcard ext/*.pyx ext/*.pxd ext/*.h ext/*.pxi)
+ARGS ?=
+
+.PHONY: run test bench lint clean
+
+run: .venv/ready-run
+	@.venv/bin/gwanje up $(ARGS)
+
+test: .venv/ready-test
+	@.venv/bin/pytest $(ARGS)
+
+bench: .venv/ready-test
+	@.venv/bin/gwanje bench --peers $(ARGS)
+
+lint: .venv/ready-test
+	@.venv/bin/ruff check .
+	@.venv/bin/python setup.py -q typetree
+	@cd build/types && ../../.venv/bin/mypy -p gwanje --config-file ../../pyproject.toml --cache-dir ../mypy
+
+.venv/ready-run: $(SOURCES)
+	@bash .ci/prepare run
+
+.venv/ready-test: $(SOURCES)
+	@bash .ci/prepare test
+
+clean:
+	rm -rf .venv build *.egg-info ext/*.so
