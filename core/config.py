@@ -453,7 +453,7 @@ def _tag_family(reader: Reader) -> list[Tag]:
             reader.problem("name", f"cannot be expanded: {error}")
             return []
         tags.append(Tag(name=full, description_ko=ko, description_en=en, **common))
-    if tags:
+    if tags and unit in UNITS:
         _check_tag_name(reader, tags[0])
     return tags
 

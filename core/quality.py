@@ -47,12 +47,14 @@ def is_bad(quality: int) -> bool:
 
 def good_mask(quality: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
     """Element-wise :func:`is_good`."""
-    return np.equal(quality & np.uint16(SEVERITY_MASK), 0)
+    good: npt.NDArray[np.bool_] = quality & np.uint16(SEVERITY_MASK) == 0
+    return good
 
 
 def bad_mask(quality: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
     """Element-wise :func:`is_bad`."""
-    return np.not_equal(quality & np.uint16(Quality.BAD), 0)
+    bad: npt.NDArray[np.bool_] = quality & np.uint16(Quality.BAD) != 0
+    return bad
 
 
 def describe(quality: int) -> str:
