@@ -1,0 +1,489 @@
+"""The simulated city's plant: every unit and load, stepped together, without clock, bus or socket.
+
+``advance(dt_s)`` moves the electronics by ``dt_s`` of real time and the world by ``dt_s`` times the speed. The balance
+holds in every step: import = loads + auxiliaries + losses - generation - discharge. Equal seeds and equal steps give
+equal cities.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from gwanje.io.sim import loads as load_models
+from gwanje.io.sim import units
+from gwanje.io.sim.controls import Reverting
+from gwanje.io.sim.network import DEAD, ConnectionParams, Flow, flow
+from gwanje.io.sim.series import DAWN_S, DAY_S, CityData, Floats, Tones
+
+POWER_FACTOR_TAN = {"homes": 0.20, "factory": 0.48, "ev_site": 0.05, "heat_pump": 0.45, "lamps": 0.15}
+"""Reactive over active power of each kind of load: homes 0.98, factory 0.90, chargers 1.00, motors 0.91, lamps 0.99."""
+
+FAST_NOISE = 0.002
+"""Standard deviation of a load's noise over its level below one second; synthetic."""
+FAST_NOISE_TAU_S = 0.5
+
+
+class TwinError(Exception):
+    """A twin's table in the devices file cannot be used; the text names the device, the key and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerParams:
+    """The breaker at the connection."""
+
+    closed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class AmiParams:
+    """The collector that reads the homes' meters.
+
+    Attributes:
+        homes: name of the device whose homes it reads; empty for the only one.
+    """
+
+    homes: str = ""
+
+
+KINDS: dict[str, Any] = {
+    "connection": ConnectionParams,
+    "breaker": BreakerParams,
+    "ess": units.EssParams,
+    "pv": units.PvParams,
+    "wind": units.WindParams,
+    "homes": load_models.HomesParams,
+    "ami": AmiParams,
+    "factory": load_models.FactoryParams,
+    "ev_site": load_models.EvSiteParams,
+    "heat_pump": load_models.HeatPumpParams,
+    "lamps": load_models.LampsParams,
+}
+LOAD_KINDS = ("homes", "factory", "ev_site", "heat_pump", "lamps")
+
+
+@dataclass(frozen=True, slots=True)
+class TwinSpec:
+    """What to simulate for one device: its name and area in the site, the kind of twin and its parameters."""
+
+    device: str
+    area: str
+    kind: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def twin_params(spec: TwinSpec) -> Any:
+    """The kind's parameters with those of the site put in.
+
+    Raises:
+        TwinError: unknown kind, unknown key, or a value of another type than the default's.
+    """
+    made = KINDS.get(spec.kind)
+    if made is None:
+        raise TwinError(f"device {spec.device!r}: unknown twin kind {spec.kind!r}; known: {', '.join(sorted(KINDS))}")
+    known: dict[str, Any] = {one.name: one.default for one in fields(made)}
+    given: dict[str, Any] = {}
+    for key, value in spec.params.items():
+        if key not in known:
+            raise TwinError(f"device {spec.device!r}: twin has no key {key!r}; known: {', '.join(sorted(known))}")
+        default = known[key]
+        wanted = (int, float) if type(default) is float else (type(default),)
+        if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
+            raise TwinError(f"device {spec.device!r}: twin key {key!r} must be {type(default).__name__}, is {value!r}")
+        if type(default) is float and not math.isfinite(float(value)):
+            raise TwinError(f"device {spec.device!r}: twin key {key!r} must be finite, is {value!r}")
+        given[key] = float(value) if type(default) is float else value
+    return replace(made(), **given)
+
+
+class Ess:
+    """A battery with its set-point as model 704 holds it."""
+
+    def __init__(self, spec: TwinSpec, params: units.EssParams) -> None:
+        self.spec = spec
+        self.params = params
+        self.state = units.EssState(soc=params.soc)
+        self.setpoint_w = Reverting(0.0, 0.0, params.revert_s)
+        self.aux_w = 0.0
+        self.live = True
+
+    def advance(self, dt_s: float, world_dt_s: float, live: bool) -> float:
+        """Step; gives what the unit takes from the area, W."""
+        self.live = live
+        self.setpoint_w.advance(dt_s)
+        if live:
+            target = self.setpoint_w.effective(0.0)
+            self.state = units.ess_step(self.state, target, self.params, dt_s, world_dt_s)
+        elif self.state.discharge_w != 0.0:
+            self.state = replace(self.state, discharge_w=0.0)
+        self.aux_w = self.params.aux_w if live else 0.0
+        return self.aux_w - self.state.discharge_w
+
+    def limits_w(self) -> tuple[float, float]:
+        """Greatest charging and discharging power now."""
+        return units.ess_limits(self.state, self.params)
+
+
+class Source:
+    """A PV plant or wind turbine with its curtailment limit (share of the rating) as model 704 holds it."""
+
+    def __init__(self, spec: TwinSpec, params: units.PvParams | units.WindParams, data: CityData) -> None:
+        self.spec = spec
+        self.params = params
+        self.state = units.SourceState(limit_w=params.rating_w)
+        self.available_w = 0.0
+        self.live = True
+        revert_s = 0.0
+        self._ramp_w_per_s = params.rating_w
+        if isinstance(params, units.PvParams):
+            revert_s = params.revert_s
+            self._ramp_w_per_s = params.limit_ramp_pu_per_s * params.rating_w
+            self._series = units.pv_series(data, params)
+        else:
+            self._series = [float(value) for value in data.wind_pu]
+        self.limit_pu = Reverting(1.0, 1.0, revert_s)
+
+    def advance(self, dt_s: float, world_s: float, world_dt_s: float, live: bool) -> float:
+        """Step; gives what the unit takes from the area, W (negative when it generates)."""
+        if not live:
+            self.state = replace(self.state, generation_w=0.0, wait_s=self.params.reconnect_s)
+        self.live = live
+        self.limit_pu.advance(dt_s)
+        if isinstance(self.params, units.PvParams):
+            self.available_w = units.pv_available_w(self._series, self.params, world_s)
+        else:
+            self.available_w = units.wind_available_w(self._series, self.params, world_s)
+        if live:
+            limit = self.params.rating_w * min(max(self.limit_pu.effective(1.0), 0.0), 1.0)
+            self.state = units.source_step(self.state, self.available_w, limit, self._ramp_w_per_s, dt_s, world_dt_s)
+        return -self.state.generation_w
+
+
+class Load:
+    """A metered load."""
+
+    def __init__(self, spec: TwinSpec, params: Any) -> None:
+        self.spec = spec
+        self.params = params
+        self.load_w = 0.0
+        self.consumed_wh = 0.0
+        self.live = True
+        self.noise = 0.0
+        self.tan_phi = POWER_FACTOR_TAN[spec.kind]
+
+
+class Connection:
+    """The connection's meter."""
+
+    def __init__(self, spec: TwinSpec, params: ConnectionParams) -> None:
+        self.spec = spec
+        self.params = params
+        self.flow: Flow = DEAD
+        self.imported_wh = 0.0
+        self.exported_wh = 0.0
+
+
+class Breaker:
+    """The breaker at the connection."""
+
+    def __init__(self, spec: TwinSpec, params: BreakerParams) -> None:
+        self.spec = spec
+        self.closed = params.closed
+
+
+class Ami:
+    """The collector of the homes' meters; reads what the homes take now."""
+
+    def __init__(self, spec: TwinSpec, plant: Plant, homes: Load) -> None:
+        self.spec = spec
+        self._plant = plant
+        self._homes = homes
+
+    def home_loads_w(self) -> Floats:
+        """Load of every home, W, (count,); their sum is the feeder's load."""
+        return self._plant.home_loads_w(self._homes)
+
+
+Twin = Ess | Source | Load | Connection | Breaker | Ami
+
+
+class SlowLoads:
+    """The stateless loads at whole seconds of the world, drawn out linearly between them."""
+
+    def __init__(self, twins: Sequence[Load], data: CityData, seed: int) -> None:
+        self._twins = twins
+        self._second = -2
+        self._models: list[Any] = []
+        for index, twin in enumerate(twins):
+            rng = np.random.default_rng([seed, 11, index])
+            match twin.spec.kind:
+                case "homes":
+                    self._models.append(load_models.Homes(twin.params, data, rng))
+                case "factory":
+                    self._models.append(load_models.Factory(twin.params, rng))
+                case "ev_site":
+                    self._models.append(load_models.EvSite(twin.params, data, seed + index))
+                case _:
+                    self._models.append(None)
+        self._here = self._next = [0.0] * len(twins)
+        self._homes_here: dict[int, Floats] = {}
+        self._homes_next: dict[int, Floats] = {}
+
+    def _compute(self, second: int) -> tuple[list[float], dict[int, Floats]]:
+        values: list[float] = []
+        homes: dict[int, Floats] = {}
+        for index, (twin, model) in enumerate(zip(self._twins, self._models, strict=True)):
+            if twin.spec.kind == "homes":
+                homes[index] = model.at(float(second))
+                values.append(float(homes[index].sum()))
+            elif model is not None:
+                values.append(model.at(float(second)))
+            else:
+                values.append(load_models.lamps_w(twin.params, float(second)))
+        return values, homes
+
+    def move_to(self, world_s: float) -> float:
+        """Hold the seconds before and after a moment; gives the share of the later one."""
+        second = int(world_s)
+        if second != self._second:
+            if second == self._second + 1:
+                self._here, self._homes_here = self._next, self._homes_next
+            else:
+                self._here, self._homes_here = self._compute(second)
+            self._next, self._homes_next = self._compute(second + 1)
+            self._second = second
+        return world_s - second
+
+    def level_w(self, index: int, share: float) -> float:
+        """Level of one load between the two seconds held."""
+        here = self._here[index]
+        return here + share * (self._next[index] - here)
+
+    def homes_w(self, index: int, share: float) -> Floats:
+        """Levels of the homes of one feeder between the two seconds held."""
+        here = self._homes_here[index]
+        return here + share * (self._homes_next[index] - here)
+
+
+class Plant:
+    """The whole city.
+
+    Args:
+        specs: what to simulate.
+        data: measured series.
+        seed: of everything random.
+        start_s: second of the PV series at which the world starts; local time is 06:00 plus this.
+        speed: seconds of the world in a second of the electronics.
+
+    Raises:
+        TwinError: a twin's parameters cannot be used, or the city has not exactly one connection.
+    """
+
+    def __init__(
+        self, specs: Sequence[TwinSpec], data: CityData, seed: int = 1, start_s: float = 14_400.0, speed: float = 1.0
+    ) -> None:
+        self.world_s = DAWN_S + start_s
+        self.device_s = 0.0
+        self.speed = speed
+        self.steps = 0
+        self.twins: dict[str, Twin] = {}
+        self._data = data
+        self._random = random.Random(seed)
+        self._build(specs)
+        areas = sorted({spec.area for spec in specs})
+        self._area_index = {area: index for index, area in enumerate(areas)}
+        twins = list(self.twins.values())
+        self._ess = [twin for twin in twins if isinstance(twin, Ess)]
+        self._sources = [twin for twin in twins if isinstance(twin, Source)]
+        self._pumps = [twin for twin in twins if isinstance(twin, Load) and twin.spec.kind == "heat_pump"]
+        self._slow = [twin for twin in twins if isinstance(twin, Load) and twin.spec.kind != "heat_pump"]
+        self._slow_loads = SlowLoads(self._slow, data, seed)
+        self._share = self._slow_loads.move_to(self.world_s)
+        self._outdoor_c = load_models.outdoor_c(data, self.world_s)
+        self._pump_states = [load_models.HeatPumpState(twin.params.store_c) for twin in self._pumps]
+        self._grid = Tones(np.random.default_rng([seed, 5]), 2, 1.0, (4.0, 240.0))
+        self._grid_at_s = -1.0
+        self._grid_here: tuple[float, float] = (0.0, 0.0)
+        self._grid_next: tuple[float, float] = (0.0, 0.0)
+
+    def _build(self, specs: Sequence[TwinSpec]) -> None:
+        connections: list[Connection] = []
+        breakers: list[Breaker] = []
+        for spec in specs:
+            params = twin_params(spec)
+            if spec.device in self.twins:
+                raise TwinError(f"device {spec.device!r} is there twice")
+            match spec.kind:
+                case "ess":
+                    self.twins[spec.device] = Ess(spec, params)
+                case "pv" | "wind":
+                    self.twins[spec.device] = Source(spec, params, self._data)
+                case "connection":
+                    connections.append(Connection(spec, params))
+                    self.twins[spec.device] = connections[-1]
+                case "breaker":
+                    breakers.append(Breaker(spec, params))
+                    self.twins[spec.device] = breakers[-1]
+                case "ami":
+                    continue
+                case _:
+                    self.twins[spec.device] = Load(spec, params)
+        if len(connections) != 1:
+            raise TwinError(f"a simulated city has exactly one twin of kind 'connection', not {len(connections)}")
+        self.connection = connections[0]
+        self.breaker = breakers[0] if breakers else None
+        for spec in specs:
+            if spec.kind == "ami":
+                self.twins[spec.device] = Ami(spec, self, self._homes_of(spec, twin_params(spec)))
+
+    def _homes_of(self, spec: TwinSpec, params: AmiParams) -> Load:
+        homes = [twin for twin in self.twins.values() if isinstance(twin, Load) and twin.spec.kind == "homes"]
+        named = [twin for twin in homes if params.homes in ("", twin.spec.device)]
+        if len(named) != 1:
+            raise TwinError(f"device {spec.device!r}: twin key 'homes' must name one device of kind 'homes'")
+        return named[0]
+
+    @property
+    def series_s(self) -> float:
+        """Second of the PV series' day: 0 at 06:00, up to 86 400."""
+        return (self.world_s - DAWN_S) % DAY_S
+
+    @property
+    def local_s(self) -> float:
+        """Seconds since local midnight."""
+        return self.world_s % DAY_S
+
+    def home_loads_w(self, homes: Load) -> Floats:
+        """Load of every home of a feeder, W, (count,); their sum is the feeder's load."""
+        index = self._slow.index(homes)
+        levels = self._slow_loads.homes_w(index, self._share)
+        return levels * (1.0 + homes.noise) if homes.live else np.zeros_like(levels)
+
+    def advance(self, dt_s: float) -> None:
+        """One step of all units, loads and flows."""
+        world_dt_s = dt_s * self.speed
+        self.device_s += dt_s
+        self.world_s += world_dt_s
+        self.steps += 1
+        live = self.breaker is None or self.breaker.closed
+        net_w = [0.0] * len(self._area_index)
+        net_var = self._advance_loads(net_w, dt_s, world_dt_s, live)
+        for unit in self._ess:
+            net_w[self._area_index[unit.spec.area]] += unit.advance(dt_s, world_dt_s, live)
+        for source in self._sources:
+            net_w[self._area_index[source.spec.area]] += source.advance(dt_s, self.world_s, world_dt_s, live)
+        connection = self.connection
+        if live:
+            volt, hertz = self._grid_noise()
+            params = connection.params
+            connection.flow = flow(
+                net_w, net_var, params, 1.0 + params.noise_v * volt, params.nominal_hz + params.noise_hz * hertz
+            )
+        else:
+            connection.flow = DEAD
+        moved_wh = connection.flow.import_w * world_dt_s / 3600.0
+        if moved_wh >= 0.0:
+            connection.imported_wh += moved_wh
+        else:
+            connection.exported_wh -= moved_wh
+
+    def _advance_loads(self, net_w: list[float], dt_s: float, world_dt_s: float, live: bool) -> float:
+        """Step the loads, add them to their areas; gives the reactive power they take."""
+        decay = math.exp(-dt_s / FAST_NOISE_TAU_S)
+        kick = FAST_NOISE * math.sqrt(1.0 - decay * decay)
+        gauss = self._random.gauss
+        net_var = 0.0
+        self._share = self._slow_loads.move_to(self.world_s)
+        for index, load in enumerate(self._slow):
+            load.noise = load.noise * decay + gauss(0.0, kick)
+            load.live = live
+            load.load_w = self._slow_loads.level_w(index, self._share) * (1.0 + load.noise) if live else 0.0
+        for index, pump in enumerate(self._pumps):
+            self._advance_pump(index, pump, dt_s, world_dt_s, live)
+        for load in (*self._slow, *self._pumps):
+            load.consumed_wh += load.load_w * world_dt_s / 3600.0
+            net_w[self._area_index[load.spec.area]] += load.load_w
+            net_var += load.load_w * load.tan_phi
+        return net_var
+
+    def _advance_pump(self, index: int, pump: Load, dt_s: float, world_dt_s: float, live: bool) -> None:
+        state = self._pump_states[index]
+        if not live:
+            state = replace(state, stages=0, load_w=0.0)
+        else:
+            if self.steps % 100 == 0:
+                self._outdoor_c = load_models.outdoor_c(self._data, self.world_s)
+            state = load_models.heat_pump_step(state, pump.params, self._outdoor_c, self.local_s, dt_s, world_dt_s)
+        self._pump_states[index] = state
+        pump.live = live
+        pump.load_w = state.load_w
+
+    def _grid_noise(self) -> tuple[float, float]:
+        """Voltage and frequency of the grid, in standard deviations; drawn out linearly over 0.1 s of device time."""
+        cell = math.floor(self.device_s * 10.0)
+        if cell != self._grid_at_s:
+            follows = cell == self._grid_at_s + 1
+            first = self._grid.at(cell * 0.1) if not follows else np.array(self._grid_next)
+            second = self._grid.at((cell + 1) * 0.1)
+            self._grid_here = (float(first[0]), float(first[1]))
+            self._grid_next = (float(second[0]), float(second[1]))
+            self._grid_at_s = cell
+        share = self.device_s * 10.0 - cell
+        here, there = self._grid_here, self._grid_next
+        return here[0] + share * (there[0] - here[0]), here[1] + share * (there[1] - here[1])
+
+    def save(self) -> dict[str, Any]:
+        """What must survive a kill, as plain numbers."""
+        units_state: dict[str, Any] = {}
+        for name, twin in self.twins.items():
+            match twin:
+                case Ess():
+                    units_state[name] = [*_numbers(twin.state), *twin.setpoint_w.save()]
+                case Source():
+                    units_state[name] = [*_numbers(twin.state), *twin.limit_pu.save()]
+                case Load():
+                    units_state[name] = [twin.consumed_wh]
+                case Connection():
+                    units_state[name] = [twin.imported_wh, twin.exported_wh]
+                case Breaker():
+                    units_state[name] = [float(twin.closed)]
+        pumps = [_numbers(state) for state in self._pump_states]
+        return {"world_s": self.world_s, "device_s": self.device_s, "twins": units_state, "pumps": pumps}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`save` gave.
+
+        Raises:
+            ValueError: it was saved by a city of other devices, or is damaged.
+        """
+        try:
+            for name, values in saved["twins"].items():
+                match self.twins[name]:
+                    case Ess() as ess:
+                        ess.state = units.EssState(*(float(value) for value in values[:4]))
+                        ess.setpoint_w.restore([float(value) for value in values[4:]])
+                    case Source() as source:
+                        source.state = units.SourceState(*(float(value) for value in values[:4]))
+                        source.limit_pu.restore([float(value) for value in values[4:]])
+                    case Load() as load:
+                        load.consumed_wh = float(values[0])
+                    case Connection() as connection:
+                        connection.imported_wh, connection.exported_wh = float(values[0]), float(values[1])
+                    case Breaker() as breaker:
+                        breaker.closed = bool(values[0])
+            self._pump_states = [
+                load_models.HeatPumpState(float(store_c), int(stages), float(load_w))
+                for store_c, stages, load_w in saved["pumps"]
+            ]
+            self.world_s, self.device_s = float(saved["world_s"]), float(saved["device_s"])
+        except (KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ValueError(f"not the state of this city: {error!r}") from None
+
+
+def _numbers(state: Any) -> list[float]:
+    return [float(getattr(state, one.name)) for one in fields(state)]
