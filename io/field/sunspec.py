@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
 from gwanje.io.field.sunspec_types import TYPES, EncodeError, missing_bytes, raw_from_bytes, raw_to_bytes
 
 Registers = npt.NDArray[np.uint16]
@@ -200,7 +201,8 @@ def scaled(raw: int | float, exponent: int) -> int | float:
     """``raw · 10^exponent`` rounded once: dividing by a power of ten keeps decimal fractions exact."""
     if exponent == 0:
         return raw
-    return raw * 10**exponent if exponent > 0 else raw / 10**-exponent
+    factor: int = 10 ** abs(exponent)
+    return raw * factor if exponent > 0 else raw / factor
 
 
 @dataclass(frozen=True, slots=True)

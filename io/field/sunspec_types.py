@@ -1,4 +1,4 @@
-"""The value types of SunSpec: width, sign and the pattern that says "not implemented". No I/O.
+"""Value types in registers: width, sign and SunSpec's pattern that says "not implemented". No I/O.
 
 Source: SunSpec Device Information Model Specification v1.1, section "Point types"; the patterns agree with pysunspec2.
 """
@@ -57,7 +57,14 @@ TYPES: dict[str, ValueType] = {
     "string": ValueType(0, "text", None),
     "ipv6addr": ValueType(8, "ipv6", None),
     "eui48": ValueType(4, "eui48", None),
+    "u16": ValueType(1, "unsigned", None),
+    "i16": ValueType(1, "signed", None),
+    "u32": ValueType(2, "unsigned", None),
+    "i32": ValueType(2, "signed", None),
+    "u64": ValueType(4, "unsigned", None),
+    "f32": ValueType(2, "float", None),
 }
+"""SunSpec's types, and the plain register types of devices that do not speak it (high word first, no missing value)."""
 
 _FLOAT_NAN = {2: b"\x7f\xc0\x00\x00", 4: b"\x7f\xf8\x00\x00\x00\x00\x00\x00"}
 _FLOAT_FORMAT = {2: ">f", 4: ">d"}
@@ -104,7 +111,8 @@ def raw_limits(kind: str) -> tuple[int, int]:
     value_type = TYPES[kind]
     bits = 16 * value_type.n_registers
     if value_type.form == "signed":
-        return -(1 << (bits - 1)) + 1, (1 << (bits - 1)) - 1
+        low = -(1 << (bits - 1))
+        return low + (value_type.missing is not None), -low - 1
     high = (1 << bits) - 1
     return 0, high - 1 if value_type.missing == high else high
 

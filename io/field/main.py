@@ -1,0 +1,98 @@
+"""The part ``field``: all Modbus devices of the site in one event loop of one process."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import numpy as np
+
+from gwanje.core.clock import Clock
+from gwanje.core.config import Device
+from gwanje.core.part import PartContext, PartError
+from gwanje.core.tags import TagTable
+from gwanje.io.field.driver import Driver
+from gwanje.io.field.modbus import ModbusLink
+from gwanje.io.field.outlet import Outlet
+from gwanje.io.field.registers import base_quality
+from gwanje.io.field.scan import NS_PER_S
+
+HEALTH_PERIOD_S = 1.0
+HEARTBEAT_S = 0.25
+
+
+def main(ctx: PartContext) -> None:
+    """Drive the site's devices until asked to stop.
+
+    Raises:
+        PartError: the site has no devices.
+    """
+    if not ctx.site.devices:
+        raise PartError("the site has no field devices (devices/*.toml)")
+    asyncio.run(_run(ctx))
+
+
+async def _run(ctx: PartContext) -> None:
+    outlet = Outlet(ctx.store.writer("field"), ctx.bus.publisher())
+    drivers = make_drivers(ctx, outlet)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(ctx.stop_fd, stop.set)
+    tasks = [asyncio.create_task(driver.run(), name=driver.device.name) for driver in drivers]
+    tasks.append(asyncio.create_task(_report_health(drivers, ctx.tags, outlet, ctx.clock), name="health"))
+    tasks.append(asyncio.create_task(_beat(ctx), name="heartbeat"))
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopping}:
+            task.result()  # a driver never ends by itself: what ended it is a bug and stops the part visibly
+    finally:
+        loop.remove_reader(ctx.stop_fd)
+        for task in (stopping, *tasks):
+            task.cancel()
+        await asyncio.gather(stopping, *tasks, return_exceptions=True)
+        outlet.flush()
+
+
+def make_drivers(ctx: PartContext, outlet: Outlet) -> list[Driver]:
+    """A driver for each device, their phases spread over the period of their class."""
+    site = ctx.site
+    places: dict[str, list[Device]] = {}
+    for device in site.devices:
+        places.setdefault(device.scan, []).append(device)
+    drivers = []
+    for device in site.devices:
+        mates = places[device.scan]
+        period_ns = round(site.scan_s[device.scan] * NS_PER_S)
+        phase_ns = mates.index(device) * period_ns // len(mates)
+        link = ModbusLink(device.host, device.port, device.unit_id, device.timeout_s, read_only=site.read_only)
+        drivers.append(
+            Driver(
+                device, link, ctx.tags, site.scan_s, outlet, ctx.store, ctx.clock, phase_ns,
+                random.Random(f"{ctx.options.seed}/{device.name}"),
+            )
+        )  # fmt: skip
+    return drivers
+
+
+async def _beat(ctx: PartContext) -> None:
+    while True:
+        ctx.heartbeat()
+        await asyncio.sleep(HEARTBEAT_S)
+
+
+async def _report_health(drivers: Sequence[Driver], tags: TagTable, outlet: Outlet, clock: Clock) -> None:
+    """Write the health tags of all devices once a second."""
+    rows = []
+    for driver in drivers:
+        prefix, base = driver.device.prefix, base_quality(driver.device)
+        rows.append((tags.index(f"{prefix}.online"), base, lambda d=driver: float(d.health.online)))
+        rows.append((tags.index(f"{prefix}.scan_ms"), base, lambda d=driver: d.health.round_trip_ns / 1e6))
+        rows.append((tags.index(f"{prefix}.errors"), base, lambda d=driver: float(d.health.errors)))
+    rows.sort(key=lambda row: row[0])
+    ids = np.array([row[0] for row in rows], np.int32)
+    quality = np.array([row[1] for row in rows], np.uint16)
+    while True:
+        outlet.put(ids, np.array([row[2]() for row in rows]), quality, clock.utc_ns(), clock.mono_ns())
+        await asyncio.sleep(HEALTH_PERIOD_S)

@@ -1,0 +1,179 @@
+"""A device's plan: which registers feed which tags at which rate, for SunSpec devices and for plain registers. No I/O.
+
+Both kinds of driver end in the same :class:`DevicePlan`; from there on nobody asks what the device speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gwanje.core.config import Device, Point, Setpoint
+from gwanje.core.quality import Quality
+from gwanje.core.tags import Tag, TagTable
+from gwanje.io.field.discovery import Discovery
+from gwanje.io.field.points import Cell, Place
+from gwanje.io.field.scan import Block, SpanError, coalesce
+from gwanje.io.field.sunspec import ModelError
+
+PLAIN_GAP = 0
+"""Plain devices may refuse a read over a hole; SunSpec maps have none."""
+SCAN_ORDER = ("fast", "normal", "slow")
+
+Locate = Callable[[int, str, int, str], Place]
+"""(model, point name, address, type) → place; raises ModelError when the device has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetpointPlan:
+    """A set-point with its registers.
+
+    Attributes:
+        config: as configured.
+        tag_id: of the tag that is written to the device.
+        lease_id: of the tag that says until when the lease is valid.
+        tag: limits, age and names.
+        feedback: cell that reads the device's own copy back.
+        place: where the value is written.
+        enable: (place, value) written before the value.
+        switches: (place, value) written after the value, and set to 0 at the end.
+    """
+
+    config: Setpoint
+    tag_id: int
+    lease_id: int
+    tag: Tag
+    feedback: Cell
+    place: Place
+    enable: tuple[tuple[Place, float], ...]
+    switches: tuple[tuple[Place, float], ...]
+
+
+@dataclass(slots=True)
+class Group:
+    """Blocks read at one rate; blocks are replaced when the device turns out not to take them.
+
+    Attributes:
+        scan: class of the rate.
+        period_ns: between two reads.
+        blocks: reads.
+    """
+
+    scan: str
+    period_ns: int
+    blocks: list[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePlan:
+    """Everything to do with a device.
+
+    Attributes:
+        groups: by rate, fastest first.
+        setpoints: to write.
+        unserved: (tag id, reason) of points that the device does not have.
+    """
+
+    groups: tuple[Group, ...]
+    setpoints: tuple[SetpointPlan, ...]
+    unserved: tuple[tuple[int, str], ...]
+
+
+def base_quality(device: Device) -> int:
+    """Bits that every value of a device carries."""
+    return int(Quality.SIMULATED) if device.simulated else 0
+
+
+def point_ids(device: Device, tags: TagTable) -> list[int]:
+    """Ids of all tags that a device feeds, ascending: points and read-backs."""
+    names = [point.tag for point in device.points] + [one.feedback_tag for one in device.setpoints]
+    return sorted({tags.index(name) for name in names})
+
+
+def plain_locate(model: int, name: str, address: int, kind: str) -> Place:
+    """Place of a plain register point."""
+    del model, name
+    return Place(address, kind)
+
+
+def sunspec_locate(found: Discovery) -> Locate:
+    """Places of SunSpec points in a device whose map is known."""
+
+    def locate(model: int, name: str, address: int, kind: str) -> Place:
+        del address, kind
+        one = found.model(model)
+        if one is None or one.layout is None:
+            raise ModelError(f"the device has no model {model}")
+        point = one.layout.point(name)
+        scale = None if point.scale_offset is None else one.address + point.scale_offset
+        return Place(one.address + point.offset, point.kind, scale, point.scale_fixed)
+
+    return locate
+
+
+def make_plan(device: Device, tags: TagTable, scan_s: Mapping[str, float], locate: Locate) -> DevicePlan:
+    """Turn a device's configuration into reads and writes."""
+    base = base_quality(device)
+    unserved: list[tuple[int, str]] = []
+    cells: dict[str, list[Cell]] = {}
+    setpoints: list[SetpointPlan] = []
+    for point in device.points:
+        try:
+            place = locate(point.model, point.name, point.address, point.type)
+            cells.setdefault(point.scan, []).append(_cell(point, place, tags))
+        except ModelError as error:
+            unserved.append((tags.index(point.tag), str(error)))
+    for one in device.setpoints:
+        try:
+            plan = _setpoint(one, tags, locate)
+            setpoints.append(plan)
+            cells.setdefault(_feedback_scan(device), []).append(plan.feedback)
+        except ModelError as error:
+            unserved.append((tags.index(one.feedback_tag), str(error)))
+    groups = []
+    for scan in (name for name in SCAN_ORDER if name in cells):
+        blocks, refused = _blocks(cells[scan], device.driver == "registers", base)
+        unserved.extend(refused)
+        if blocks:
+            groups.append(Group(scan, round(scan_s[scan] * 1e9), blocks))
+    return DevicePlan(tuple(groups), tuple(setpoints), tuple(unserved))
+
+
+def _feedback_scan(device: Device) -> str:
+    """Read-backs are polled once a second beside the check after each write, less often on slow devices."""
+    return "slow" if device.scan == "slow" else "normal"
+
+
+def _blocks(cells: list[Cell], plain: bool, base: int) -> tuple[list[Block], list[tuple[int, str]]]:
+    """Reads of one rate; a cell that cannot be read in one piece is left out, not the others with it."""
+    kept: list[Cell] = []
+    refused: list[tuple[int, str]] = []
+    for cell in cells:
+        try:
+            coalesce([cell])
+            kept.append(cell)
+        except (SpanError, ValueError) as error:
+            refused.append((cell.tag_id, str(error)))
+    gap = {"max_gap": PLAIN_GAP} if plain else {}
+    try:
+        return list(coalesce(kept, base_quality=base, **gap)), refused
+    except ValueError as error:  # two points overlap: which one is wrong nobody can tell
+        return [], refused + [(cell.tag_id, str(error)) for cell in kept]
+
+
+def _cell(point: Point, place: Place, tags: TagTable) -> Cell:
+    tag = tags.get(point.tag)
+    return Cell(tags.index(point.tag), place, point.scale, point.offset, tag.low, tag.high)
+
+
+def _setpoint(one: Setpoint, tags: TagTable, locate: Locate) -> SetpointPlan:
+    place = locate(one.model, one.name, one.address, one.type)
+    feedback = tags.get(one.feedback_tag)
+    cell = Cell(tags.index(one.feedback_tag), place, one.scale, 0.0, feedback.low, feedback.high)
+    enable: list[tuple[Place, float]] = []
+    switches: list[tuple[Place, float]] = []
+    for model, name, value in one.enable:
+        (switches if name.endswith("Ena") else enable).append((locate(model, name, -1, ""), value))
+    lease_id = tags.index(f"system.lease.{one.lease}_until_s")
+    tag = tags.get(one.tag)
+    return SetpointPlan(one, tags.index(one.tag), lease_id, tag, cell, place, tuple(enable), tuple(switches))

@@ -1,0 +1,226 @@
+"""Set-points of a device: when to begin, write, refresh, hold and end. The rules are pure; the channel acts on them.
+
+A set-point follows its tag while the lease is valid and the tag is good, fresh and inside its limits. A value that is
+none of these is not written and the device's reversion timer is not refreshed; after a short hold, or at once when the
+lease ends, the failsafe value is written and what was switched on is switched off. If this process dies, the device's
+own timer does the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Protocol
+
+from gwanje.core.quality import is_good
+from gwanje.core.store import Sample
+from gwanje.io.field.points import Place, PointTable
+from gwanje.io.field.registers import SetpointPlan
+from gwanje.io.field.sunspec import scale_factor
+from gwanje.io.field.sunspec_types import EncodeError, raw_to_bytes
+
+NS_PER_S = 1_000_000_000
+HOLD_S = 1.0
+"""A set-point that stops making sense is held this long: a restarting controller is back within it mostly."""
+RETRY_S = 1.0
+"""After a write that failed the device is left alone this long: a refusing device is not asked 20 times a second."""
+
+
+class Action(Enum):
+    """What to do with a set-point now."""
+
+    NOTHING = "nothing"
+    BEGIN = "begin"
+    WRITE = "write"
+    REFRESH = "refresh"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a set-point should be.
+
+    Attributes:
+        leased: the lease is valid.
+        value: SI value to write; NaN when the tag gives none that may be written.
+        reason: why it may not, empty when it may.
+    """
+
+    leased: bool
+    value: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SetpointState:
+    """What the device was last told.
+
+    Attributes:
+        active: switched on by us, or not known to be off.
+        written: raw registers written last, empty for none.
+        refreshed_mono_ns: when everything was last written.
+        valid_mono_ns: when the wish was last one that may be written.
+    """
+
+    active: bool = False
+    written: tuple[int, ...] = ()
+    refreshed_mono_ns: int = 0
+    valid_mono_ns: int = 0
+
+
+def wish_of(sample: Sample, lease_until_s: float, now_mono_ns: int, low: float, high: float) -> Wish:
+    """Judge a set-point tag.
+
+    Args:
+        sample: the tag, staleness applied.
+        lease_until_s: CLOCK_MONOTONIC seconds.
+        now_mono_ns: now.
+        low: lowest value that may be written.
+        high: highest; beyond either the value is refused, never clamped: who asks for too much is mistaken.
+    """
+    if not lease_until_s * NS_PER_S > now_mono_ns:
+        return Wish(False, math.nan, "no lease")
+    if not is_good(sample.quality):
+        return Wish(True, math.nan, "the set-point is not good")
+    if not low <= sample.value <= high:
+        return Wish(True, math.nan, f"{sample.value:g} is outside {low:g} … {high:g}")
+    return Wish(True, sample.value)
+
+
+def decide(state: SetpointState, wish: Wish, raw: tuple[int, ...], now_mono_ns: int, revert_s: float) -> Action:
+    """What to do now.
+
+    Args:
+        state: what the device was told.
+        wish: what it should be.
+        raw: registers of the wish's value, empty when it has none.
+        now_mono_ns: now.
+        revert_s: the device's own timer, 0 without one.
+    """
+    if wish.reason:
+        held = wish.leased and now_mono_ns - state.valid_mono_ns < HOLD_S * NS_PER_S
+        return Action.END if state.active and not held else Action.NOTHING
+    if not state.active or not state.written:
+        return Action.BEGIN
+    if revert_s > 0.0 and now_mono_ns - state.refreshed_mono_ns >= revert_s / 2.0 * NS_PER_S:
+        return Action.REFRESH
+    return Action.WRITE if raw != state.written else Action.NOTHING
+
+
+class RegisterPort(Protocol):
+    """What a set-point needs of a link; see ``modbus.ModbusLink`` for errors."""
+
+    async def read(self, address: int, count: int) -> bytes:
+        """Read registers."""
+
+    async def write(self, address: int, registers: Sequence[int]) -> None:
+        """Write registers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBack:
+    """What the device says it took.
+
+    Attributes:
+        value: SI value of the feedback tag.
+        quality: of it.
+        agrees: the registers are those that were written.
+    """
+
+    value: float
+    quality: int
+    agrees: bool
+
+
+class SetpointChannel:
+    """One set-point of one connected device.
+
+    Args:
+        plan: registers and limits.
+        base_quality: bits that every value of the device carries.
+    """
+
+    def __init__(self, plan: SetpointPlan, base_quality: int) -> None:
+        self.plan = plan
+        # A device without a timer of its own may still follow a process that is gone: not known to be off.
+        self.state = SetpointState(active=plan.config.revert_s == 0.0)
+        self.retry_mono_ns = 0
+        self._exponents: dict[int, int | None] = {}
+        first, end = plan.place.span
+        self._first, self._count = first, end - first
+        self._table = PointTable(first, [plan.feedback], base_quality)
+
+    def raw(self, wish: Wish) -> tuple[int, ...]:
+        """Registers of a wish with the scale factor known so far; empty when there are none."""
+        return () if wish.reason else self._encode(self.plan.place, wish.value / self.plan.config.scale)
+
+    async def carry_out(self, action: Action, wish: Wish, port: RegisterPort, now_mono_ns: int) -> ReadBack | None:
+        """Do it, and read back what the device made of it.
+
+        Raises:
+            EncodeError: the value does not fit its register, or the device gives no scale factor for it.
+            LinkError, DeviceExceptionError, WriteForbiddenError: see the link.
+        """
+        plan = self.plan
+        if action is Action.NOTHING:
+            return None
+        if action is not Action.WRITE:
+            await self._learn_scales(port)
+        value = plan.config.failsafe if action is Action.END else wish.value
+        raw = self._encode(plan.place, value / plan.config.scale)
+        if not raw:
+            raise EncodeError(f"{plan.tag.name}: the device gives no scale factor")
+        if action in (Action.BEGIN, Action.REFRESH):
+            self.state = replace(self.state, active=True)  # from the first write on the device may be following
+            await self._write_all(plan.enable, port)
+        await port.write(plan.place.address, raw)
+        if action in (Action.BEGIN, Action.REFRESH):
+            await self._write_all(plan.switches, port)
+        if action is Action.END:
+            await self._write_all([(place, 0.0) for place, _ in plan.switches], port)
+        self._note(action, raw, now_mono_ns)
+        return await self._read_back(raw, port)
+
+    def seen_valid(self, now_mono_ns: int) -> None:
+        """The wish may be written."""
+        self.state = replace(self.state, valid_mono_ns=now_mono_ns)
+
+    def _note(self, action: Action, raw: tuple[int, ...], now_mono_ns: int) -> None:
+        if action is Action.END:
+            self.state = SetpointState(valid_mono_ns=self.state.valid_mono_ns)
+        elif action is Action.WRITE:
+            self.state = replace(self.state, written=raw)
+        else:
+            self.state = replace(self.state, active=True, written=raw, refreshed_mono_ns=now_mono_ns)
+
+    async def _write_all(self, values: Sequence[tuple[Place, float]], port: RegisterPort) -> None:
+        for place, value in values:
+            raw = self._encode(place, value)
+            if not raw:
+                raise EncodeError(f"{self.plan.tag.name}: register {place.address} has no scale factor")
+            await port.write(place.address, raw)
+
+    async def _read_back(self, raw: tuple[int, ...], port: RegisterPort) -> ReadBack:
+        data = await port.read(self._first, self._count)
+        values, quality = self._table.decode(data)
+        at = 2 * (self.plan.place.address - self._first)
+        written = b"".join(word.to_bytes(2, "big") for word in raw)
+        return ReadBack(float(values[0]), int(quality[0]), data[at : at + len(written)] == written)
+
+    async def _learn_scales(self, port: RegisterPort) -> None:
+        places = [self.plan.place, *(place for place, _ in (*self.plan.enable, *self.plan.switches))]
+        for address in {place.scale_address for place in places if place.scale_address is not None}:
+            self._exponents[address] = scale_factor(int.from_bytes(await port.read(address, 1), "big"))
+
+    def _encode(self, place: Place, value: float) -> tuple[int, ...]:
+        """Registers of a number in the device's own unit; empty while its scale factor is not known."""
+        exponent: int | None = place.exponent
+        if place.scale_address is not None:
+            exponent = self._exponents.get(place.scale_address)
+        if exponent is None:
+            return ()
+        number = value / 10.0**exponent if exponent >= 0 else value * 10.0**-exponent
+        data = raw_to_bytes(place.kind, place.n_registers, number)
+        return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
