@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
 from gwanje.core.config import Site
+from gwanje.core.part import Heartbeat
 from gwanje.core.quality import describe
 from gwanje.core.run_dir import RunInfo
 from gwanje.core.store import TagStore
@@ -26,7 +27,15 @@ def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int
         if math.isnan(state):
             continue
         words = site.tags.get(f"system.part_{part}.state").states
-        parts.append({"part": part, "state": words[int(state)][1], "restarts": int(restarts), "cpu_pct": round(cpu, 1)})
+        parts.append(
+            {
+                "part": part,
+                "pid": Heartbeat(run_dir, part).pid(),
+                "state": words[int(state)][1],
+                "restarts": int(restarts),
+                "cpu_pct": round(cpu, 1),
+            }
+        )
     offline = [
         device.name
         for device in site.devices
@@ -40,7 +49,7 @@ def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int
         return 0
     print(f"{site.name_en} · since {utc_text(info.started_utc_ns)} ({running_s:.0f} s) · pid {info.pid}")
     for one in parts:
-        print(f"  {one['part']:10} {one['state']:10} cpu {one['cpu_pct']:5.1f} %  restarts {one['restarts']}")
+        print(f"  {one['part']:10} {one['state']:10} pid {one['pid']:<8} cpu {one['cpu_pct']:5.1f} %  restarts {one['restarts']}")
     print(f"  devices: {len(site.devices) - len(offline)} of {len(site.devices)} online" + (
         f"; offline: {', '.join(offline)}" if offline else ""
     ))

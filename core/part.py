@@ -77,9 +77,9 @@ class RunOptions:
 
 
 class Heartbeat:
-    """A part's sign of life: the monotonic time of its last beat in eight shared bytes."""
+    """A part's sign of life: process and monotonic time of its last beat, in sixteen shared bytes."""
 
-    _CELL = struct.Struct("<q")
+    _CELL = struct.Struct("<qq")
 
     def __init__(self, run_dir: Path, part: str) -> None:
         path = run_dir / f"beat-{part}"
@@ -92,11 +92,16 @@ class Heartbeat:
 
     def beat(self, mono_ns: int) -> None:
         """Note that the part lives."""
-        self._CELL.pack_into(self._cell, 0, mono_ns)
+        self._CELL.pack_into(self._cell, 0, mono_ns, os.getpid())
 
     def last_mono_ns(self) -> int:
         """When it last beat; 0 for never."""
         return int(self._CELL.unpack_from(self._cell, 0)[0])
+
+
+    def pid(self) -> int:
+        """Process that beat last; 0 for none."""
+        return int(self._CELL.unpack_from(self._cell, 0)[1])
 
 
 @dataclass(slots=True)

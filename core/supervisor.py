@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import multiprocessing.connection
 import os
-import select
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,12 @@ from gwanje.core.config import Site
 from gwanje.core.part import Heartbeat, RunOptions
 from gwanje.core.quality import Quality
 from gwanje.core.run_dir import RunDir, RunInfo
-from gwanje.core.run_part import EXIT_CLEAR_FAILURE
+from gwanje.core.run_part import EXIT_CLEAR_FAILURE, run_child
 from gwanje.core.store import TagStore
+
+PRELOAD = ("numpy", "zmq", "msgpack", "gwanje.core.cli", "gwanje.core.run_part", "gwanje.core.main")
+"""Imported once in the process that the parts are forked from: a part then starts in a tenth of the time, which is
+what makes the first value quick on two cores and a restart quicker than two seconds."""
 
 STOPPED, STARTING, RUNNING, RESTARTING = range(4)
 
@@ -42,7 +46,7 @@ class Child:
 
     name: str
     beat: Heartbeat
-    process: subprocess.Popen[bytes] | None = None
+    process: ForkServerProcess | None = None
     started_mono_ns: int = 0
     restarts: int = 0
     backoff_s: float = BACKOFF_FIRST_S
@@ -85,9 +89,11 @@ class Supervisor:
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
         self._measured_mono_ns = 0
         self._own_ticks = 0
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(list(PRELOAD))
 
     def take_signals(self) -> None:
-        """SIGINT, SIGTERM and SIGHUP stop the city; SIGCHLD wakes the loop."""
+        """SIGINT, SIGTERM and SIGHUP stop the city."""
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
 
         def ask(_number: int, _frame: object) -> None:
@@ -95,7 +101,6 @@ class Supervisor:
 
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, ask)
-        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
 
     def start(self) -> None:
         """Start every part."""
@@ -105,16 +110,10 @@ class Supervisor:
     def _spawn(self, child: Child) -> None:
         child.started_mono_ns = self.clock.mono_ns()
         child.cpu_ticks = 0
-        child.process = subprocess.Popen(
-            [
-                sys.executable, "-m", "gwanje.core.run_part", child.name,
-                "--site", str(self.site.root), "--run", str(self.run.path),
-                "--options", self.options.to_json(), "--supervisor", str(os.getpid()),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
-            start_new_session=True,
-        )  # fmt: skip
+        child.process = self._processes.Process(
+            target=run_child, args=(child.name, self.site, self.run.path, self.options), name=child.name
+        )
+        child.process.start()
 
     def run_until(self, deadline_mono_ns: int | None, each_second: Callable[[], None]) -> None:
         """Keep the parts alive until the deadline or a signal; call ``each_second`` once a second."""
@@ -133,7 +132,10 @@ class Supervisor:
         return [child.restart_at_mono_ns for child in self.children.values() if child.process is None]
 
     def _wait_ns(self, left_ns: int) -> None:
-        if left_ns > 0 and select.select([self._wake_read], [], [], left_ns / NS_PER_S)[0]:
+        """Wait for a signal, a part's death or the time."""
+        alive = [child.process.sentinel for child in self.children.values() if child.process is not None]
+        ready = multiprocessing.connection.wait([self._wake_read, *alive], max(0.0, left_ns / NS_PER_S))
+        if self._wake_read in ready:
             os.read(self._wake_read, 4096)
 
     def _care(self) -> None:
@@ -144,7 +146,7 @@ class Supervisor:
                 if now >= child.restart_at_mono_ns:
                     self._spawn(child)
                 continue
-            code = child.process.poll()
+            code = child.process.exitcode
             if code is not None:
                 self._note_death(child, code, now)
             elif self._hangs(child, now):
@@ -176,7 +178,7 @@ class Supervisor:
         values = {}
         total = 0.0
         for child in self.children.values():
-            ticks = _cpu_ticks(child.process.pid) if child.process else 0
+            ticks = _cpu_ticks(child.process.pid) if child.process and child.process.pid else 0
             child.cpu_pct = max(0.0, 100 * (ticks - child.cpu_ticks) / self._ticks_per_s / elapsed_s)
             child.cpu_ticks = ticks
             total += child.cpu_pct
@@ -202,14 +204,13 @@ class Supervisor:
         for process in running:
             process.terminate()
         deadline = self.clock.mono_ns() + int(STOP_GRACE_S * NS_PER_S)
-        while self.clock.mono_ns() < deadline and any(process.poll() is None for process in running):
-            self._wait_ns(min(20_000_000, deadline - self.clock.mono_ns()))
-        for child in self.children.values():
-            if child.process is not None and child.process.poll() is None:
-                self.log.warning("%s did not stop within %g s: killed", child.name, STOP_GRACE_S)
-                child.process.kill()
         for process in running:
-            process.wait()
+            process.join(max(0.0, (deadline - self.clock.mono_ns()) / NS_PER_S))
+            if process.exitcode is None:
+                self.log.warning("%s did not stop within %g s: killed", process.name, STOP_GRACE_S)
+                process.kill()
+        for process in running:
+            process.join()
 
     def clean(self) -> None:
         """Remove the run directory with its sockets and shared memory."""

@@ -102,6 +102,7 @@ def up(chosen: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     clock = SystemClock()
     began_mono_ns = clock.mono_ns()
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # for the parts: idle BLAS threads spin on cores that the loop needs
     site = check_site(chosen.site)
     run = RunDir(chosen.run_dir or default_run_dir(site.id))
     try:

@@ -1,0 +1,149 @@
+"""The whole city as a newcomer starts it: values come, a window breaks, parts die and return, nothing stays behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOUNDS = ROOT / "io" / "sim" / "sounds"
+PARTS = ("core", "sim", "simsound", "field", "media", "control", "acoustic", "historian")
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def city(start_city):
+    """One city for the whole module, up to the point where its loop turns and its microphones are heard."""
+    running = start_city("--seed", "7")
+    running.wait_for(lambda line: line["tie_import_w"] is not None and (line["ticks"] or 0) > 100, 60)
+    running.wait_for(lambda line: (line["points_acknowledged"] or 0) > 100, 60)
+    return running
+
+
+def sound(name):
+    """The first shipped recording whose file name holds a word."""
+    found = sorted(path for path in SOUNDS.rglob("*") if name in path.as_posix() and path.suffix in (".ogg", ".wav", ".flac"))
+    assert found, f"no recording of {name} in {SOUNDS}"
+    return found[0]
+
+
+def test_every_device_and_every_part_is_well(city):
+    status = city.status()
+    assert status["offline"] == []
+    states = {one["part"]: one["state"] for one in status["parts"]}
+    assert states == dict.fromkeys(PARTS, "running")
+    tags = city.cli("tags", "grid.tie.*")
+    assert tags.returncode == 0
+    assert "GOOD (simulated)" in tags.stdout
+    assert "BAD" not in tags.stdout
+
+
+def test_the_tie_line_holds_its_setpoint(city):
+    line = city.wait_for(lambda one: one["tie_import_w"] is not None and one["tie_setpoint_w"] is not None)
+    assert abs(line["tie_import_w"] - line["tie_setpoint_w"]) < 0.05 * 2_500_000
+
+
+def node_events(city, node):
+    """Classes heard at a node so far, from the live event tag's history."""
+    answer = city.cli("query", f"select class_name from events where source = '{node}' and kind = 'acoustic'", "--format", "csv")
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.split()[1:]
+
+
+def test_a_breaking_window_is_heard_and_rain_and_steps_are_not(city):
+    for name in ("rain", "footstep"):
+        before = len(node_events(city, "mic05"))
+        assert city.cli("play", str(sound(name)), "--node", "mic05").returncode == 0
+        count = len(city.lines) + 8
+        city.wait_for(lambda _line, count=count: len(city.lines) >= count)
+        assert node_events(city, "mic05")[before:] == [], f"{name} was taken for something else"
+    assert city.cli("play", str(sound("glass_break")), "--node", "mic05").returncode == 0
+    deadline = time.monotonic() + 20
+    while "glass_break" not in node_events(city, "mic05"):
+        assert time.monotonic() < deadline, "the breaking window went unheard"
+
+
+def test_play_says_what_is_wrong(city, tmp_path):
+    answer = city.cli("play", str(sound("rain")), "--node", "mic99")
+    assert (answer.returncode, "no node 'mic99'" in answer.stderr) == (2, True)
+    (tmp_path / "not-sound.wav").write_bytes(b"this is no recording")
+    answer = city.cli("play", str(tmp_path / "not-sound.wav"), "--node", "mic05")
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_killed_part_returns_and_the_loop_goes_on(city, part):
+    before = city.status()
+    lost = city.wait_for(lambda one: one["ticks_lost"] is not None)["ticks_lost"]
+    restarts = {one["part"]: one["restarts"] for one in before["parts"]}
+    os.kill(city.pid_of(part), signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while True:
+        now = {one["part"]: one for one in city.status()["parts"]}
+        if now[part]["restarts"] == restarts[part] + 1 and now[part]["state"] == "running":
+            break
+        assert time.monotonic() < deadline, f"{part} did not return: {now[part]}"
+    assert {name: now[name]["restarts"] for name in PARTS if name != part} == {
+        name: restarts[name] for name in PARTS if name != part
+    }
+    line = city.wait_for(lambda one: (one["ticks"] or 0) > 0 and one["tie_import_w"] is not None, 30)
+    if part != "control":
+        fifo = "1" in city.cli("tags", "control.loop.fifo").stdout.split()[1]
+        assert line["ticks_lost"] == lost or not fifo, f"{line['ticks_lost'] - lost} ticks lost"
+
+
+def test_a_second_city_in_the_same_place_is_refused(city):
+    answer = subprocess.run(
+        [sys.executable, "-m", "gwanje.core.cli", "up", str(city.site), "--run", str(city.run_dir), "--for", "1"],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert "runs already" in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_ctrl_c_stops_all_and_leaves_nothing_behind(city):
+    """Last of the module: the history afterwards holds what the recorder counted, the journal is whole."""
+    summary = city.stop()
+    assert city.process.returncode == 0
+    assert not city.run_dir.exists()
+    left = [
+        entry.name
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and str(city.run_dir).encode() in _command_line(entry)
+    ]
+    assert left == []
+    assert summary["points_recorded"] == summary["points_acknowledged"] > 1_000
+    history = city.data / "chungbuk" / "latest" / "history"
+    answer = city.cli("query", "select count(*) as n from points", "--format", "csv", "--history", str(history))
+    assert answer.returncode == 0, answer.stderr
+    assert int(answer.stdout.split()[1]) == summary["points_recorded"]
+    verified = city.cli("journal", "verify", str(city.data / "chungbuk" / "latest" / "state" / "journal.jsonl"))
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    assert not [line for line in city.errors if "Traceback" in line], city.errors
+
+
+def _command_line(entry):
+    try:
+        return (entry / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_without_a_city_commands_say_so(tmp_path):
+    for command in (["status"], ["tags"], ["hmi"], ["play", str(sound("rain")), "--node", "mic01"]):
+        answer = subprocess.run(
+            [sys.executable, "-m", "gwanje.core.cli", *command, "--run", str(tmp_path / "none")],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert answer.returncode == 2
+        assert answer.stderr.startswith("gwanje: no running city found; start one with `gwanje up`")
+        assert json.dumps(answer.stderr).count("\\n") == 1
