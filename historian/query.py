@@ -180,7 +180,7 @@ def _hardened(moment: Moment, directory: Path, timezone: str) -> duckdb.DuckDBPy
     return connection
 
 
-_TS = "make_timestamp(utc_ns // 1000)::TIMESTAMPTZ AS ts"
+_TS = "make_timestamptz(utc_ns // 1000) AS ts"
 
 
 def _points_view(files: list[str]) -> str:

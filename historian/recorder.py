@@ -115,17 +115,8 @@ class Stream:
 
     def closed(self) -> list[Closed]:
         """Closed segments that are not sealed, oldest first."""
-        with self.lock:
-            segments = list_segments(self._directory)
-            current, end = self.spool.current, self.spool.next_sequence
         reached = end_of(self.ranges)
-        limits = [one.first for one in segments[1:]] + [end]
-        return [
-            Closed(segment, reached if at == 0 else segment.first, limit)
-            for at, (segment, limit) in enumerate(
-                (one, limit) for one, limit in zip(segments, limits, strict=True) if one != current and limit > reached
-            )
-        ]
+        return [Closed(segment, max(reached, segment.first), end) for segment, end in self._finished() if end > reached]
 
     def remove_sealed(self, keep_from: int) -> None:
         """Remove segments that lie wholly before what is sealed and before ``keep_from``.
@@ -133,14 +124,18 @@ class Stream:
         Raises:
             OSError: a file could not be removed; it is tried again next time.
         """
+        reached = min(end_of(self.ranges), keep_from)
+        for segment, end in self._finished():
+            if end <= reached:
+                self._disk.unlink(segment.path)
+
+    def _finished(self) -> list[tuple[Segment, int]]:
+        """Segments that nobody writes any more, with the sequence behind each."""
         with self.lock:
             segments = list_segments(self._directory)
             current, end = self.spool.current, self.spool.next_sequence
-        reached = min(end_of(self.ranges), keep_from)
-        limits = [one.first for one in segments[1:]] + [end]
-        for segment, limit in zip(segments, limits, strict=True):
-            if segment != current and limit <= reached:
-                self._disk.unlink(segment.path)
+        ends = [one.first for one in segments[1:]] + [end]
+        return [(segment, limit) for segment, limit in zip(segments, ends, strict=False) if segment != current]
 
     def spooled_bytes(self) -> int:
         """Size of the segments that are there."""
