@@ -49,7 +49,10 @@ def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int
         return 0
     print(f"{site.name_en} · since {utc_text(info.started_utc_ns)} ({running_s:.0f} s) · pid {info.pid}")
     for one in parts:
-        print(f"  {one['part']:10} {one['state']:10} pid {one['pid']:<8} cpu {one['cpu_pct']:5.1f} %  restarts {one['restarts']}")
+        print(
+            f"  {one['part']:10} {one['state']:10} pid {one['pid']:<8} cpu {one['cpu_pct']:5.1f} %  "
+            f"restarts {one['restarts']}"
+        )
     print(f"  devices: {len(site.devices) - len(offline)} of {len(site.devices)} online" + (
         f"; offline: {', '.join(offline)}" if offline else ""
     ))

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         site = load_site(chosen.site)
     except ConfigErrors as errors:
-        print(errors, file=sys.stderr)
+        sys.stderr.write(f"{errors}\n")
         return EXIT_CLEAR_FAILURE
     return run(chosen.name, site, chosen.run, RunOptions.from_json(chosen.options))
 

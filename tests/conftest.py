@@ -89,7 +89,8 @@ class City:
                 lambda: any(condition(one) for one in self.lines[seen:]) or self.process.poll() is not None, timeout_s
             )
             found = [one for one in self.lines[seen:] if condition(one)]
-        assert ok and found, f"not within {timeout_s} s; last lines {self.lines[-3:]}; errors {self.errors[-5:]}"
+        assert ok, f"not within {timeout_s} s; last lines {self.lines[-3:]}; errors {self.errors[-5:]}"
+        assert found, f"the city ended; errors {self.errors[-5:]}"
         return found[0]
 
     def cli(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess:

@@ -28,7 +28,8 @@ def city(start_city):
 
 def sound(name):
     """The first shipped recording whose file name holds a word."""
-    found = sorted(path for path in SOUNDS.rglob("*") if name in path.as_posix() and path.suffix in (".ogg", ".wav", ".flac"))
+    recordings = (path for path in SOUNDS.rglob("*") if path.suffix in (".ogg", ".wav", ".flac"))
+    found = sorted(path for path in recordings if name in path.as_posix())
     assert found, f"no recording of {name} in {SOUNDS}"
     return found[0]
 
@@ -51,7 +52,8 @@ def test_the_tie_line_holds_its_setpoint(city):
 
 def node_events(city, node):
     """Classes heard at a node so far, from the live event tag's history."""
-    answer = city.cli("query", f"select class_name from events where source = '{node}' and kind = 'acoustic'", "--format", "csv")
+    sql = f"select class_name from events where source = '{node}' and kind = 'acoustic' order by utc_ns"
+    answer = city.cli("query", sql, "--format", "csv")
     assert answer.returncode == 0, answer.stderr
     return answer.stdout.split()[1:]
 
