@@ -28,7 +28,6 @@ BENCHES = {
     "dispatch": "gwanje.control.bench:run_dispatch",
     "acoustic": "gwanje.control.acoustic.bench:run",
     "historian": "gwanje.historian.bench:run",
-    "core": "gwanje.core.bench_core:run",
 }
 """Area → function; looked up by name because core imports none of these parts."""
 

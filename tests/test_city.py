@@ -52,7 +52,7 @@ def test_the_tie_line_holds_its_setpoint(city):
 
 def node_events(city, node):
     """Classes heard at a node so far, from the live event tag's history."""
-    sql = f"select class_name from events where source = '{node}' and kind = 'acoustic' order by utc_ns"
+    sql = f"select class from events where node = '{node}' and kind = 'acoustic' order by utc_ns"
     answer = city.cli("query", sql, "--format", "csv")
     assert answer.returncode == 0, answer.stderr
     return answer.stdout.split()[1:]
