@@ -24,6 +24,8 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+RING_NAME = "audio"
+"""Name of the ring's file in the run directory."""
 SAMPLE_RATE_HZ = 16_000
 READABLE_SAMPLES = 10 * SAMPLE_RATE_HZ
 CAPACITY_SAMPLES = 163_840
@@ -199,7 +201,7 @@ class _Mapping:
 
 
 class RingWriter:
-    """The driver's end. One thread per node may write at once; all other calls for a node belong to that thread too."""
+    """The driver's end. Each node's ``write`` and ``gap`` belong to one thread; ``set_state`` may come from another."""
 
     def __init__(self, mapping: _Mapping, locked: bool) -> None:
         self._mapping = mapping

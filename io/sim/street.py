@@ -1,0 +1,343 @@
+"""What a simulated microphone hears: a looped street recording, and happenings mixed in at a given level.
+
+Pure apart from :func:`decode`, which reads sound files. Sounds are int16 at the node's rate; levels are dB below full
+scale: RMS for a background, RMS of the loudest two fifths of its 20 ms frames for a happening (a glass break is short
+and its tail is silent, so plain RMS would say little about how loud it is).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+SOUNDS_DIR = Path(__file__).with_name("sounds")
+MAX_SOUND_S = 60.0
+"""A happening longer than this is cut; nothing that a street alarms on takes a minute."""
+MAX_FILE_BYTES = 200_000_000
+CROSSFADE_S = 0.5
+FULL_SCALE = 32_768.0
+PEAK_LIMIT = 31_000
+"""A happening is made quieter rather than clipped: about -0.5 dB below full scale, room for the background."""
+ACTIVE_SHARE = 0.4
+SILENCE_DB = -120.0
+FAULTS = ("none", "dead", "locked", "frozen", "silence", "slow", "rate", "clipped")
+
+Sound = npt.NDArray[np.int16]
+
+
+class SoundError(Exception):
+    """A recording cannot be used; the text is one line."""
+
+
+def decode(path: Path, rate_hz: int, max_s: float = MAX_SOUND_S) -> tuple[Sound, bool]:
+    """Read a recording (wav, ogg, flac, mp3 …) as mono int16.
+
+    Returns:
+        (n,) samples at ``rate_hz``, and whether the recording was longer than ``max_s`` and was cut.
+
+    Raises:
+        SoundError: it is missing, no sound, empty or broken.
+    """
+    try:
+        if not path.is_file():
+            raise SoundError(f"{path}: no such file")
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise SoundError(f"{path}: larger than {MAX_FILE_BYTES // 1_000_000} MB")
+        blocks = _decoded_blocks(path, rate_hz, int(max_s * rate_hz) + 1)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or str(error)
+        raise SoundError(f"{path}: not a readable recording ({words})") from None
+    samples = np.concatenate(blocks) if blocks else np.zeros(0, np.int16)
+    if not len(samples):
+        raise SoundError(f"{path}: holds no sound")
+    limit = int(max_s * rate_hz)
+    return samples[:limit], len(samples) > limit
+
+
+def _decoded_blocks(path: Path, rate_hz: int, enough: int) -> list[Sound]:
+    blocks: list[Sound] = []
+    have = 0
+    with av.open(str(path.resolve()), options={"protocol_whitelist": "file"}) as container:
+        if not container.streams.audio:
+            raise SoundError(f"{path}: holds no sound")
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
+        for frame in container.decode(audio=0):
+            for block in resampler.resample(frame):
+                blocks.append(block.to_ndarray().reshape(-1))
+                have += block.samples
+            if have >= enough:
+                return blocks
+        blocks.extend(block.to_ndarray().reshape(-1) for block in resampler.resample(None))
+    return blocks
+
+
+def rms_db(samples: npt.NDArray[Any]) -> float:
+    """RMS in dB below full scale; :data:`SILENCE_DB` at the least."""
+    if not len(samples):
+        return SILENCE_DB
+    power = float(np.mean(np.square(samples, dtype=np.float64))) / FULL_SCALE**2
+    return max(SILENCE_DB, 10.0 * math.log10(max(power, 1e-30)))
+
+
+def active_level_db(samples: Sound, rate_hz: int) -> float:
+    """RMS of the loudest two fifths of the 20 ms frames, dB below full scale."""
+    frame = rate_hz // 50
+    n_frames = max(1, len(samples) // frame)
+    frames = np.resize(samples, (n_frames, frame)) if len(samples) < frame else samples[: n_frames * frame]
+    power = np.mean(np.square(frames.reshape(n_frames, frame), dtype=np.float64), axis=1)
+    loudest = np.sort(power)[-max(1, round(ACTIVE_SHARE * n_frames)) :]
+    return max(SILENCE_DB, 10.0 * math.log10(max(float(loudest.mean()) / FULL_SCALE**2, 1e-30)))
+
+
+def at_level(samples: Sound, gain_db: float) -> Sound:
+    """Samples times a gain, kept below :data:`PEAK_LIMIT` by less gain where it must be."""
+    peak = int(np.max(np.abs(samples.astype(np.int32)), initial=1))
+    gain = min(10.0 ** (gain_db / 20.0), PEAK_LIMIT / peak)
+    scaled: Sound = np.rint(samples * gain).astype(np.int16)
+    return scaled
+
+
+def make_loop(samples: Sound, rate_hz: int, level_db: float, multiple: int) -> Sound:
+    """A recording that can be repeated without a seam: its end is faded into its beginning.
+
+    Args:
+        samples: (n,) the recording, longer than twice the cross-fade.
+        rate_hz: its rate.
+        level_db: RMS that the loop gets.
+        multiple: the loop's length is a multiple of so many samples (a packet).
+
+    Raises:
+        SoundError: the recording is too short or silent.
+    """
+    fade = int(CROSSFADE_S * rate_hz)
+    length = (len(samples) - fade) // multiple * multiple
+    if length < 2 * fade:
+        raise SoundError("too short for a background")
+    level = rms_db(samples)
+    if level <= -100.0:
+        raise SoundError("a background must not be silent")
+    ramp = np.sqrt(np.linspace(0.0, 1.0, fade))  # equal power: the two ends have nothing to do with each other
+    loop = samples[:length].astype(np.float64)
+    loop[:fade] = loop[:fade] * ramp + samples[length : length + fade] * ramp[::-1]
+    return at_level(np.clip(loop, -32_768, 32_767).astype(np.int16), level_db - level)
+
+
+def mulaw(samples: Sound) -> bytes:
+    """G.711 µ-law, one byte per sample (ITU-T G.711, table 2a)."""
+    magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 2, 8_158) + 33
+    exponent = np.log2(magnitude).astype(np.int32) - 5
+    mantissa = (magnitude >> (exponent + 1)) & 0x0F
+    code = (exponent << 4) | mantissa | np.where(samples < 0, 0x80, 0)
+    return bytes((~code & 0xFF).astype(np.uint8).tobytes())
+
+
+def encode(samples: Sound, codec: str) -> bytes:
+    """Payload bytes of a codec: L16 is big-endian (RFC 3551)."""
+    return mulaw(samples) if codec == "PCMU" else samples.astype(">i2").tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """A sound at a node, in samples since the node's beginning."""
+
+    start: int
+    samples: Sound
+
+    @property
+    def stop(self) -> int:
+        """One past its last sample."""
+        return self.start + len(self.samples)
+
+
+class Street:
+    """One node's sound, packet by packet.
+
+    Args:
+        loop: (m * packet,) the background.
+        codec: ``L16`` or ``PCMU``.
+        rate_hz: of the samples.
+        packet: samples in a packet.
+        offset: packet of the loop to begin with, so that nodes with one recording differ.
+    """
+
+    MAX_HAPPENINGS = 64
+    """Sounds that are mixed or still to come at one node; a script and a few people at a console stay far below."""
+
+    def __init__(self, loop: Sound, codec: str, rate_hz: int, packet: int, offset: int = 0) -> None:
+        assert len(loop) % packet == 0, "a loop is a whole number of packets"
+        self.codec, self.rate_hz, self.packet = codec, rate_hz, packet
+        self.fault = "none"
+        self._loop = np.roll(loop, -offset * packet)
+        self._n_packets = len(loop) // packet
+        self._encoded = encode(self._loop, codec)
+        self._packet_bytes = len(self._encoded) // self._n_packets
+        self._silence = encode(np.zeros(packet, np.int16), codec)
+        self._happenings: list[Happening] = []
+        self.background_db = rms_db(loop)
+
+    def add(self, samples: Sound, start: int) -> Happening:
+        """Mix a sound in from the sample ``start`` on (counted from the node's beginning).
+
+        Raises:
+            SoundError: too many sounds wait at this node.
+        """
+        if len(self._happenings) >= self.MAX_HAPPENINGS:
+            raise SoundError("too many sounds at once at this node")
+        happening = Happening(start, samples)
+        self._happenings.append(happening)
+        return happening
+
+    def samples(self, index: int) -> Sound:
+        """The sound of packet ``index``, (packet,)."""
+        at = index % self._n_packets * self.packet
+        background = self._loop[at : at + self.packet]
+        begin = index * self.packet
+        now = [one for one in self._happenings if one.start < begin + self.packet]
+        if not now:
+            return background
+        mixed = background.astype(np.int32)
+        for one in now:
+            first, last = max(one.start, begin), min(one.stop, begin + self.packet)
+            if first < last:
+                mixed[first - begin : last - begin] += one.samples[first - one.start : last - one.start]
+        self.pass_over(index)
+        return np.clip(mixed, -32_768, 32_767).astype(np.int16)
+
+    def pass_over(self, index: int) -> None:
+        """Forget what ended with packet ``index``; called for every packet that nobody listens to."""
+        if self._happenings:
+            end = (index + 1) * self.packet
+            self._happenings = [one for one in self._happenings if one.stop > end]
+
+    def payload(self, index: int) -> bytes:
+        """The encoded sound of packet ``index``; a quiet street costs one slice."""
+        if self.fault == "silence":
+            return self._silence
+        if self.fault == "clipped":
+            loud = self.samples(index).astype(np.int32) * 1_000
+            return encode(np.clip(loud, -32_768, 32_767).astype(np.int16), self.codec)
+        if self._happenings:
+            return encode(self.samples(index), self.codec)
+        at = index % self._n_packets * self._packet_bytes
+        return self._encoded[at : at + self._packet_bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptEntry:
+    """One happening of the script in ``nodes.toml``: sounds at a node, or a fault of it."""
+
+    at_s: float
+    node: str
+    sounds: str = ""
+    snr_db: float = 20.0
+    count: int = 1
+    spacing_s: float = 0.0
+    repeat_s: float = 0.0
+    fault: str = ""
+    for_s: float = 0.0
+
+
+_SCRIPT_NUMBERS = {
+    "at_s": (0.0, 86_400.0),
+    "snr_db": (-30.0, 60.0),
+    "count": (1, 200),
+    "spacing_s": (0.0, 60.0),
+    "repeat_s": (0.0, 86_400.0),
+    "for_s": (0.1, 3_600.0),
+}
+
+
+def parse_script(
+    tables: Iterable[Mapping[str, Any]], nodes: Iterable[str], sounds: Path = SOUNDS_DIR
+) -> list[ScriptEntry]:
+    """Check the script's tables.
+
+    Raises:
+        SoundError: the first thing that is wrong, with the number of its table and the key.
+    """
+    known = set(nodes)
+    entries = []
+    for number, table in enumerate(tables, 1):
+        where = f"nodes.toml: script {number}"
+        unknown = set(table) - {*_SCRIPT_NUMBERS, "node", "sounds", "fault"}
+        if unknown:
+            raise SoundError(f"{where}: unknown key {min(unknown)!r}")
+        for key, (low, high) in _SCRIPT_NUMBERS.items():
+            value = table.get(key, low)
+            whole = key == "count"
+            right_type = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+            if not right_type or not low <= value <= high:
+                raise SoundError(
+                    f"{where}: {key} must be {'a whole number' if whole else 'a number'} {low:g} to {high:g}"
+                )
+        if "at_s" not in table or table.get("node") not in known:
+            raise SoundError(
+                f"{where}: " + ("at_s is missing" if "at_s" not in table else f"unknown node {table.get('node')!r}")
+            )
+        entry = ScriptEntry(**table)
+        if bool(entry.sounds) == bool(entry.fault):
+            raise SoundError(f"{where}: needs either sounds or fault")
+        if entry.fault and (entry.fault not in FAULTS or not entry.for_s):
+            raise SoundError(f"{where}: fault must be one of {' '.join(FAULTS)}, with for_s")
+        if entry.sounds and not matching(entry.sounds, sounds):
+            raise SoundError(f"{where}: no recording matches {entry.sounds!r}")
+        entries.append(entry)
+    return entries
+
+
+def matching(pattern: str, sounds: Path = SOUNDS_DIR) -> list[Path]:
+    """Shipped recordings whose path below ``sounds`` matches a shell pattern, sorted."""
+    found = (path for path in sounds.rglob("*") if path.suffix in (".ogg", ".wav", ".flac", ".mp3"))
+    return sorted(path for path in found if fnmatchcase(path.relative_to(sounds).as_posix(), pattern))
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """A script entry at one of its times, with the recordings drawn for it."""
+
+    at_s: float
+    entry: ScriptEntry
+    files: tuple[Path, ...] = ()
+
+
+class Script:
+    """Draws the script's happenings in the order of time.
+
+    Args:
+        entries: checked entries.
+        seed: draws the recordings; the same seed gives the same city.
+        sounds: folder of the recordings.
+    """
+
+    def __init__(self, entries: Iterable[ScriptEntry], seed: int, sounds: Path = SOUNDS_DIR) -> None:
+        self._seed = seed
+        self._sounds = sounds
+        self._waiting = [(entry.at_s, number, 0, entry) for number, entry in enumerate(entries)]
+        self._waiting.sort(key=lambda one: one[:2])
+
+    @property
+    def next_s(self) -> float:
+        """When the next happening is due; infinite when none is left."""
+        return self._waiting[0][0] if self._waiting else math.inf
+
+    def due(self, now_s: float) -> list[Cue]:
+        """Happenings up to ``now_s`` that were not given yet."""
+        cues = []
+        while self._waiting and self._waiting[0][0] <= now_s:
+            at_s, number, turn, entry = self._waiting.pop(0)
+            draw = random.Random(f"{self._seed}/{number}/{turn}")
+            choice = matching(entry.sounds, self._sounds) if entry.sounds else []
+            cues.append(Cue(at_s, entry, tuple(draw.choice(choice) for _ in range(entry.count)) if choice else ()))
+            if entry.repeat_s:
+                self._waiting.append((at_s + entry.repeat_s, number, turn + 1, entry))
+                self._waiting.sort(key=lambda one: one[:2])
+        return cues
