@@ -168,7 +168,7 @@ def _tables(table: Mapping[str, Any], key: str, problems: Problems) -> Sequence[
 
 
 def _check_set(alarms: Sequence[AlarmDefinition], events: Sequence[EventAlarmDefinition], problems: Problems) -> None:
-    priorities = [one.priority for one in (*alarms, *events)]
+    priorities = [one.priority for one in alarms] + [one.priority for one in events]
     urgent = priorities.count(1)
     if len(priorities) > P1_SHARE_FROM and urgent > P1_SHARE_MAX * len(priorities):
         share = 100.0 * urgent / len(priorities)

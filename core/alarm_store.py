@@ -6,11 +6,13 @@ file is found by SQLite's own check, set aside under a new name and replaced by 
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
+from typing import Any
 
 from gwanje.core.alarms import Phase, StoredAlarm
 
@@ -59,7 +61,7 @@ class AlarmStore:
             rows = self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM alarm ORDER BY alarm_id").fetchall()
         except sqlite3.Error as error:
             raise AlarmStoreError(f"alarm states cannot be read: {error}") from error
-        return [StoredAlarm(*(_nan(one) for one in row)) for row in rows]
+        return [_stored(row) for row in rows]
 
     def write(self, changed: Mapping[str, StoredAlarm | None]) -> None:
         """Keep the new states of some alarms in one transaction.
@@ -129,9 +131,10 @@ def _kind(name: str) -> str:
     return "REAL" if name == "value" else "INTEGER NOT NULL" if name.endswith("_ns") else "TEXT NOT NULL"
 
 
-def _nan(value: object) -> object:
-    """SQLite keeps NaN as NULL."""
-    return float("nan") if value is None else value
+def _stored(row: Sequence[Any]) -> StoredAlarm:
+    """A row as a state; SQLite keeps NaN as NULL."""
+    whole: list[Any] = [math.nan if one is None else one for one in row]
+    return StoredAlarm(*whole)
 
 
 def _aside(path: Path) -> str:

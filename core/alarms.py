@@ -296,7 +296,7 @@ class AlarmTable:
 
     def counts(self) -> Counts:
         """How many stand."""
-        standing = [
+        standing: list[tuple[Phase, int]] = [
             (state.phase, definition.priority)
             for state, definition in zip(self._states, self.definitions, strict=True)
             if state.phase is not Phase.NORMAL

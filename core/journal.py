@@ -45,6 +45,7 @@ class EntryKind(StrEnum):
     JOURNAL_OPENED = "journal_opened"
     JOURNAL_REPAIRED = "journal_repaired"
     JOURNAL_SET_ASIDE = "journal_set_aside"
+    ENTRIES_LOST = "entries_lost"
     PART_STARTED = "part_started"
     PART_STOPPED = "part_stopped"
     COMMAND_REQUESTED = "command_requested"
@@ -54,6 +55,7 @@ class EntryKind(StrEnum):
     COMMAND_EXPIRED = "command_expired"
     COMMAND_TIMED_OUT = "command_timed_out"
     COMMANDS_MUTED = "commands_muted"
+    POINTS_GIVEN_BACK = "points_given_back"
     LEASE_GRANTED = "lease_granted"
     LEASE_REFUSED = "lease_refused"
     LEASE_NARROWED = "lease_narrowed"
@@ -313,6 +315,21 @@ class Journal:
             ValueError: the data cannot be an entry (too long, not finite, not JSON).
         """
         return self.append_all([(kind, data)])[0]
+
+    def recent(self) -> list[Entry]:
+        """The last entries, about 64 kB of them: what a restarted core must remember.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        try:
+            tail = self._storage.tail(TAIL_BYTES)
+        except OSError as error:
+            raise JournalError(error.errno, f"journal cannot be read: {error.strerror or error}") from error
+        lines = tail.split(b"\n")[:-1]
+        if self._size > len(tail):
+            lines = lines[1:]
+        return [parse_line(line) for line in lines]
 
     def append_all(self, entries: Sequence[tuple[EntryKind, Mapping[str, Any]]]) -> list[Entry]:
         """Write several entries with one wait for the disk: all of them or none.

@@ -1,0 +1,315 @@
+"""What ``core.main`` is put together from: a journal that opens when it can, forwarding, kept alarms, events."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from gwanje.core.alarm_store import AlarmStore, AlarmStoreError
+from gwanje.core.alarms import Acknowledged, AlarmTable, Counts, NotAcknowledged
+from gwanje.core.bus import RequestRefusedError, RequestTimeoutError
+from gwanje.core.clock import NS_PER_S, Clock
+from gwanje.core.commands import (
+    NAME_MAX,
+    TEXT_MAX,
+    Code,
+    Command,
+    CommandError,
+    Expired,
+    Refused,
+    Role,
+    owner_service,
+    take_author,
+    to_message,
+)
+from gwanje.core.journal import Entry, EntryKind, Journal, JournalError, JournalLockedError
+from gwanje.core.messages import AlarmChange, Event
+from gwanje.core.store import Snapshot
+
+FORWARD_TIMEOUT_MS = 800
+"""How long an owner may take; then the outcome is ``TimedOut``. Below the second in which a part must leave."""
+FORWARD_THREADS = 4
+"""Owners that are asked at once: a dead one does not hold the others up."""
+REOPEN_S = 2.0
+"""How often a journal or alarm file that could not be opened is tried again."""
+EVENTS_MAX = 500
+"""Events kept for a screen that starts late: several hours of a normal day."""
+LIST_MAX = 500
+"""Alarms of one answer: about 1 kB each, within what the bus takes."""
+
+Note = Callable[[Iterable[tuple[EntryKind, dict[str, Any]]]], None]
+
+
+class OpeningJournal:
+    """A journal that is opened as soon as its disk allows; until then every append fails with the reason."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        """Try to open it.
+
+        Raises:
+            JournalLockedError: another process writes it; waiting does not help.
+        """
+        self._path = path
+        self._clock = clock
+        self._journal: Journal | None = None
+        self._tried_mono_ns = -round(REOPEN_S * NS_PER_S)
+        self._why = JournalError(0, "journal was not opened yet")
+        try:
+            self._open()
+        except JournalLockedError:
+            raise
+        except JournalError as error:
+            self._why = error
+
+    def _open(self) -> Journal:
+        if self._journal is not None:
+            return self._journal
+        now = self._clock.mono_ns()
+        if now - self._tried_mono_ns < REOPEN_S * NS_PER_S:
+            raise self._why
+        self._tried_mono_ns = now
+        try:
+            self._journal = Journal.open(self._path, self._clock)
+        except JournalError as error:
+            self._why = error
+            raise
+        return self._journal
+
+    @property
+    def entries(self) -> int:
+        """Sequence number of the last entry; 0 while it is not open."""
+        return 0 if self._journal is None else self._journal.entries
+
+    def recent(self) -> list[Entry]:
+        """See :meth:`Journal.recent`; nothing while it is not open."""
+        return [] if self._journal is None else self._journal.recent()
+
+    def append(self, kind: EntryKind, **data: Any) -> Entry:
+        """See :meth:`Journal.append`."""
+        return self._open().append(kind, **data)
+
+    def append_all(self, entries: Sequence[tuple[EntryKind, Mapping[str, Any]]]) -> list[Entry]:
+        """See :meth:`Journal.append_all`."""
+        return self._open().append_all(entries)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._journal is not None:
+            self._journal.close()
+
+
+class Forwarder:
+    """Hands commands to the parts that own their points, without making the core wait.
+
+    A few threads ask; the answers are picked up by the core's own thread when :meth:`fileno` is readable.
+    """
+
+    def __init__(self, request: Callable[[str, dict[str, Any], int], dict[str, Any]], clock: Clock) -> None:
+        self._request = request
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(FORWARD_THREADS, thread_name_prefix="forward")
+        self._answers: SimpleQueue[tuple[str, dict[str, Any] | None]] = SimpleQueue()
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def fileno(self) -> int:
+        """Readable when there are answers."""
+        return self._wake
+
+    def submit(self, owner: str, command: Command) -> None:
+        """Ask the owner; the number of commands under way is limited by the command server."""
+        self._threads.submit(self._ask, owner, command)
+
+    def _ask(self, owner: str, command: Command) -> None:
+        answer: dict[str, Any] | None
+        if self._clock.mono_ns() >= command.expires_mono_ns:
+            answer = to_message(Expired(command.command_id))
+        else:
+            try:
+                answer = self._request(owner_service(owner), command.to_message(), FORWARD_TIMEOUT_MS)
+            except RequestTimeoutError:
+                answer = None
+            except (RequestRefusedError, ValueError) as error:
+                answer = to_message(Refused(Code.OWNER, str(error)[:TEXT_MAX], command.command_id))
+        self._answers.put((command.command_id, answer))
+        os.eventfd_write(self._wake, 1)
+
+    def answers(self) -> list[tuple[str, dict[str, Any] | None]]:
+        """(command id, answer or ``None`` for none in time) since the last call."""
+        try:
+            os.eventfd_read(self._wake)
+        except BlockingIOError:
+            return []
+        found: list[tuple[str, dict[str, Any] | None]] = []
+        while True:
+            try:
+                found.append(self._answers.get_nowait())
+            except Empty:
+                return found
+
+    def close(self) -> None:
+        """Wait for what is under way (at most :data:`FORWARD_TIMEOUT_MS`), start nothing more."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        os.close(self._wake)
+
+
+class KeptAlarms:
+    """The alarm table with its file, its journal and its listeners."""
+
+    def __init__(
+        self, table: AlarmTable, path: Path, clock: Clock, publish: Callable[[AlarmChange], None], note: Note
+    ) -> None:
+        """Take up what an earlier process kept; a damaged file is set aside and the journal says so."""
+        self._table = table
+        self._path = path
+        self._clock = clock
+        self._publish = publish
+        self._note = note
+        self._store: AlarmStore | None = None
+        self._unkept: set[str] = set()
+        self._tried_mono_ns = -round(REOPEN_S * NS_PER_S)
+        self.trouble = ""
+        self._open()
+
+    @property
+    def kept(self) -> bool:
+        """Whether every alarm's state is on the disk."""
+        return self._store is not None and not self._unkept
+
+    @property
+    def tag_ids(self) -> Any:
+        """Tags that the alarms watch."""
+        return self._table.tag_ids
+
+    def counts(self) -> Counts:
+        """How many stand."""
+        return self._table.counts()
+
+    def _open(self) -> None:
+        now = self._clock.mono_ns()
+        if self._store is not None or now - self._tried_mono_ns < REOPEN_S * NS_PER_S:
+            return
+        self._tried_mono_ns = now
+        try:
+            self._store = AlarmStore(self._path)
+            stored = self._store.load()
+        except AlarmStoreError as error:
+            self.trouble = str(error)
+            return
+        self.trouble = ""
+        if self._store.set_aside:
+            self._note([(EntryKind.ALARM_STORE_SET_ASIDE, {"reason": self._store.set_aside[:TEXT_MAX]})])
+        standing = {one.alarm_id for one in self._table.current()}
+        gone = self._table.restore((one for one in stored if one.alarm_id not in standing), now)
+        self._unkept |= standing | {one.alarm_id for one in gone}
+        told = [{"alarm_id": one.alarm_id, "state": "normal", "reason": "no longer defined"} for one in gone]
+        self._note([(EntryKind.ALARM_CHANGED, one) for one in told])
+        self._keep()
+
+    def step(self, samples: Snapshot) -> None:
+        """Look at every watched tag once."""
+        changes = self._table.step(samples, self._clock.mono_ns(), self._clock.utc_ns())
+        if changes:
+            self._tell(changes, EntryKind.ALARM_CHANGED)
+        elif not self.kept:
+            self._open()
+            self._keep()
+
+    def event(self, event: Event) -> None:
+        """An event may raise an alarm."""
+        change = self._table.event(event, self._clock.mono_ns(), self._clock.utc_ns())
+        if change is not None:
+            self._tell([change], EntryKind.ALARM_CHANGED)
+
+    def publish_all(self) -> None:
+        """Say every standing alarm again, for whoever missed the changes while the core was away."""
+        for change in self._table.current():
+            self._publish(change)
+
+    def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """The service ``alarms``: ``{"op": "list"}`` and ``{"op": "ack", "alarm_id", "author", "role"}``."""
+        match message.get("op"):
+            case "list":
+                standing = self._table.current()
+                return {"alarms": [asdict(one) for one in standing[:LIST_MAX]], "n": len(standing)}
+            case "ack":
+                return self._acknowledge(message)
+            case _:
+                return {"outcome": "refused", "reason_ko": "알 수 없는 요청입니다", "reason_en": "unknown op"}
+
+    def _acknowledge(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        alarm_id = message.get("alarm_id")
+        try:
+            author = take_author(message)
+            role = Role(message.get("role", Role.OPERATOR))
+        except CommandError as error:
+            refused = Refused(error.code, error.detail)
+            return {"outcome": "refused", "reason_ko": refused.text_ko, "reason_en": refused.text_en}
+        except ValueError:
+            role = Role.VIEWER
+        if role in (Role.VIEWER, Role.PROGRAM) or not isinstance(alarm_id, str) or len(alarm_id) > 4 * NAME_MAX:
+            refused = Refused(Code.ROLE if isinstance(alarm_id, str) else Code.MALFORMED)
+            return {"outcome": "refused", "reason_ko": refused.text_ko, "reason_en": refused.text_en}
+        result = self._table.acknowledge(alarm_id, author, self._clock.utc_ns())
+        if isinstance(result, NotAcknowledged):
+            return {"outcome": "refused", "reason_ko": result.reason_ko, "reason_en": result.reason_en}
+        assert isinstance(result, Acknowledged)
+        self._tell([result.change], EntryKind.ALARM_ACKNOWLEDGED, author=author)
+        return {"outcome": "acknowledged", "alarm": asdict(result.change)}
+
+    def _tell(self, changes: Sequence[AlarmChange], kind: EntryKind, **more: Any) -> None:
+        """Keep, journal, publish: in this order, so that what a screen shows survives."""
+        self._unkept.update(change.alarm_id for change in changes)
+        self._open()
+        self._keep()
+        self._note([(kind, {**_told(change), **more}) for change in changes])
+        for change in changes:
+            self._publish(change)
+
+    def _keep(self) -> None:
+        if self._store is None or not self._unkept:
+            return
+        try:
+            self._store.write({alarm_id: self._table.stored(alarm_id) for alarm_id in self._unkept})
+        except AlarmStoreError as error:
+            self.trouble = str(error)
+            return
+        self.trouble = ""
+        self._unkept.clear()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._store is not None:
+            self._store.close()
+
+
+def _told(change: AlarmChange) -> dict[str, Any]:
+    """A change as the journal keeps it; NaN has no place in JSON."""
+    told: dict[str, Any] = {
+        "alarm_id": change.alarm_id[: 4 * NAME_MAX], "state": change.state, "priority": change.priority,
+    }  # fmt: skip
+    if change.value == change.value and abs(change.value) < float("inf"):
+        told["value"] = change.value
+    return told
+
+
+class EventMemory:
+    """The last events, for a screen that starts late."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
+
+    def take(self, event: Event) -> None:
+        """Remember an event."""
+        self._events.append(event)
+
+    def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """The service ``events``: ``{"op": "list"}``, newest first."""
+        if message.get("op") != "list":
+            return {"outcome": "refused", "reason_ko": "알 수 없는 요청입니다", "reason_en": "unknown op"}
+        return {"events": [asdict(one) for one in reversed(self._events)]}

@@ -1,0 +1,336 @@
+"""The part ``core``: one loop that serves commands, steps the alarms and watches for stale values.
+
+Five times a second it looks at the tags of the alarms; once a second at all tags for staleness, at the parts, and
+writes its own tags. In between it sleeps until a request, an event or an owner's answer arrives. Nothing in the loop
+waits for another part: commands are forwarded by threads, disks are asked for a few hundred bytes at a time.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import select
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gwanje.core import leases as lease_files
+from gwanje.core import stale
+from gwanje.core.alarms import AlarmTable
+from gwanje.core.bus import Publisher, Server
+from gwanje.core.clock import NS_PER_S, Clock, boot_id
+from gwanje.core.command_server import CommandServer
+from gwanje.core.commands import SERVICE, Command
+from gwanje.core.core_services import EventMemory, Forwarder, KeptAlarms, OpeningJournal
+from gwanje.core.journal import EntryKind, JournalError, JournalLockedError
+from gwanje.core.leases import LeaseTable
+from gwanje.core.messages import Event
+from gwanje.core.part import PartContext, PartError
+from gwanje.core.quality import Quality
+from gwanje.core.store import Snapshot, TagWriter
+from gwanje.core.tags import TagTable
+
+OWNER = "core"
+JOURNAL_FILE = "journal.jsonl"
+ALARM_FILE = "alarms.sqlite"
+LEASE_FILE = "leases.json"
+LEASE_PREFIX, LEASE_SUFFIX = "system.lease.", "_until_s"
+
+ALARM_PERIOD_NS = NS_PER_S // 5
+"""Five looks a second: an alarm is at most 0.2 s later than its delay says."""
+SLOW_PERIOD_NS = NS_PER_S
+STARTUP_GRACE_NS = 5 * NS_PER_S
+"""The other parts need this long to write their first values; until then nothing can be said about their absence."""
+RUNNING = 2
+"""Value of a part's state tag when it runs."""
+
+STATUS_TAGS = (
+    "system.commands.accepted", "system.commands.refused", "system.commands.read_only", "system.commands.held_points",
+    "system.tags.stale", "system.tags.never",
+    "system.alarms.active", "system.alarms.unacknowledged",
+    "system.alarms.p1", "system.alarms.p2", "system.alarms.p3", "system.alarms.p4", "system.alarms.store_ok",
+    "system.journal.entries", "system.journal.ok",
+)  # fmt: skip
+
+
+class StatusTags:
+    """The core's own tags: the leases and what :data:`STATUS_TAGS` lists."""
+
+    def __init__(self, tags: TagTable, writer: TagWriter, publisher: Publisher, clock: Clock) -> None:
+        """Find the tags.
+
+        Raises:
+            PartError: the site lacks one of them.
+        """
+        missing = [name for name in STATUS_TAGS if name not in tags or tags.get(name).owner != OWNER]
+        if missing:
+            raise PartError(f"tags/system.toml lacks tag {missing[0]} of owner {OWNER}")
+        self._writer = writer
+        self._publisher = publisher
+        self._clock = clock
+        self._order = np.argsort(tags.indices(STATUS_TAGS))
+        self._ids: npt.NDArray[np.int32] = tags.indices(STATUS_TAGS)[self._order]
+        self._good = np.full(len(STATUS_TAGS), Quality.GOOD, np.uint16)
+        self._leases = {
+            tag.name[len(LEASE_PREFIX) : -len(LEASE_SUFFIX)]: tags.index(tag.name)
+            for tag in tags.match(f"{LEASE_PREFIX}*{LEASE_SUFFIX}")
+            if tag.owner == OWNER
+        }
+
+    @property
+    def lease_names(self) -> frozenset[str]:
+        """Leases that the site has a tag for."""
+        return frozenset(self._leases)
+
+    def lease(self, name: str, until_mono_ns: int) -> None:
+        """Show how long a lease is valid."""
+        tag_id, utc_ns = self._leases[name], self._clock.utc_ns()
+        until_s = until_mono_ns / NS_PER_S
+        self._writer.write_one(tag_id, until_s, Quality.GOOD, utc_ns, self._clock.mono_ns())
+        self._publisher.scan(
+            np.array([tag_id]), np.array([until_s]), np.zeros(1, np.uint16), np.array([utc_ns], dtype=np.int64)
+        )
+
+    def write(self, values: Mapping[str, float]) -> None:
+        """Write and publish all of :data:`STATUS_TAGS`."""
+        column = np.array([values[name] for name in STATUS_TAGS], dtype=np.float64)[self._order]
+        times = np.full(len(column), self._clock.utc_ns(), dtype=np.int64)
+        self._writer.write(self._ids, column, self._good, times, self._clock.mono_ns())
+        self._publisher.scan(self._ids, column, self._good, times)
+
+
+class Outside:
+    """The command server's hands; see :class:`gwanje.core.command_server.Outside`."""
+
+    def __init__(
+        self, forwarder: Forwarder, status: StatusTags, publisher: Publisher, clock: Clock, lease_file: Path
+    ) -> None:
+        self._forwarder = forwarder
+        self._status = status
+        self._publisher = publisher
+        self._clock = clock
+        self._lease_file = lease_file
+
+    def forward(self, owner: str, command: Command) -> None:
+        """Hand a command to its owner."""
+        self._forwarder.submit(owner, command)
+
+    def lease_changed(self, name: str, until_mono_ns: int) -> None:
+        """Show a lease to the drivers."""
+        self._status.lease(name, until_mono_ns)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep leases for a restart."""
+        lease_files.save(self._lease_file, state)
+
+    def announce(self, class_name: str, source: str, text_ko: str, text_en: str) -> None:
+        """Publish an event."""
+        utc_ns, mono_ns = self._clock.utc_ns(), self._clock.mono_ns()
+        self._publisher.event(Event("control", source, class_name, utc_ns, mono_ns, text_ko, text_en))
+
+
+class PartWatch:
+    """Enters into the journal when a part starts or stops, as the supervisor's tags say."""
+
+    def __init__(self, tags: TagTable) -> None:
+        watched = [tag for tag in tags.match("system.part_*.state") if not tag.name.startswith("system.part_city.")]
+        self._names = [tag.name.split(".")[1].removeprefix("part_") for tag in watched]
+        self._states = tags.indices([tag.name for tag in watched])
+        self._restarts = tags.indices([tag.name.replace(".state", ".restarts") for tag in watched])
+        self._before: list[tuple[float, float]] = []
+
+    def look(self, snapshot: Snapshot) -> list[tuple[EntryKind, dict[str, Any]]]:
+        """Entries about what changed since the last look; the first look only remembers."""
+        now = list(
+            zip(snapshot.value[self._states].tolist(), snapshot.value[self._restarts].tolist(), strict=True)
+        )
+        before, self._before = self._before, now
+        entries: list[tuple[EntryKind, dict[str, Any]]] = []
+        for name, was, state in zip(self._names, before, now, strict=False):
+            if math.isnan(state[0]) or (was[0] == state[0] and was[1] == state[1]):
+                continue
+            if state[0] == RUNNING:
+                restarts = 0 if math.isnan(state[1]) else int(state[1])
+                entries.append((EntryKind.PART_STARTED, {"part": name, "restarts": restarts}))
+            elif was[0] == RUNNING:
+                entries.append((EntryKind.PART_STOPPED, {"part": name}))
+        return entries
+
+
+class Core:
+    """The running part. Build it, then :meth:`run`."""
+
+    def __init__(self, ctx: PartContext) -> None:
+        """Open everything.
+
+        Raises:
+            PartError: the state directory cannot be used, or another city uses it.
+        """
+        self._ctx = ctx
+        self._clock = ctx.clock
+        self._publisher = ctx.bus.publisher()
+        try:
+            self._journal = OpeningJournal(ctx.state_dir / JOURNAL_FILE, ctx.clock)
+        except JournalLockedError as error:
+            raise PartError(f"another city runs on {ctx.state_dir}: {error}") from None
+        self._status = StatusTags(ctx.tags, ctx.store.writer(OWNER), self._publisher, ctx.clock)
+        self._forwarder = Forwarder(ctx.bus.request, ctx.clock)
+        outside = Outside(self._forwarder, self._status, self._publisher, ctx.clock, ctx.run_dir / LEASE_FILE)
+        self._commands = CommandServer(
+            ctx.tags, LeaseTable(self._status.lease_names), self._journal, ctx.clock, outside,
+            boot=boot_id(), read_only=ctx.site.read_only,
+        )  # fmt: skip
+        self._commands.note_all([(EntryKind.PART_STARTED, {"part": OWNER})])
+        self._commands.take_up(self._lease_state(), self._recent())
+        table = AlarmTable(ctx.site.alarms, ctx.site.event_alarms, ctx.tags)
+        self._alarms = KeptAlarms(
+            table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._commands.note_all
+        )
+        self._events = EventMemory()
+        self._servers: tuple[tuple[Server, str], ...] = tuple(
+            (ctx.bus.server(name), name) for name in (SERVICE, "alarms", "events")
+        )
+        self._heard = ctx.bus.subscriber(["event"])
+        self._parts = PartWatch(ctx.tags)
+        self._stale = stale.StaleState.empty(ctx.tags.n)
+        self._exists = np.array([tag is not None for tag in ctx.tags.tags], dtype=np.bool_)
+        self._snapshot = Snapshot.empty(ctx.tags.n)
+        self._samples = Snapshot.empty(len(self._alarms.tag_ids))
+        self._said = ""
+
+    def _recent(self) -> list[Any]:
+        try:
+            return self._journal.recent()
+        except (JournalError, ValueError) as error:
+            self._ctx.log.warning("recent commands are not known: %s", error)
+            return []
+
+    def _lease_state(self) -> Mapping[str, Any] | None:
+        try:
+            return lease_files.load(self._ctx.run_dir / LEASE_FILE)
+        except (OSError, ValueError) as error:
+            self._ctx.log.warning("leases of the core before are not known: %s", error)
+            return None
+
+    def run(self) -> None:
+        """Turn until asked to stop."""
+        waiting = select.poll()
+        for descriptor in (self._ctx.stop_fd, self._heard.fileno(), self._forwarder.fileno()):
+            waiting.register(descriptor, select.POLLIN)
+        for server, _ in self._servers:
+            waiting.register(server.fileno(), select.POLLIN)
+        next_alarm = next_slow = self._clock.mono_ns()
+        watch_from = self._watch_from()
+        self._alarms.publish_all()
+        while not self._ctx.stopping():
+            self._ctx.heartbeat()
+            now = self._clock.mono_ns()
+            if now >= next_alarm:
+                next_alarm = max(next_alarm + ALARM_PERIOD_NS, now)
+                self._commands.step()
+                if now >= watch_from:
+                    self._step_alarms(now)
+            if now >= next_slow:
+                next_slow = max(next_slow + SLOW_PERIOD_NS, now)
+                self._step_slow(now)
+            self._serve()
+            left_ns = min(next_alarm, next_slow) - self._clock.mono_ns()
+            if left_ns > 0:
+                waiting.poll(left_ns / 1e6)
+
+    def _watch_from(self) -> int:
+        """When the alarms begin to look: after a grace when the city just starts, at once after a restart of ours."""
+        now = self._clock.mono_ns()
+        snapshot = self._ctx.store.snapshot(self._snapshot)
+        others = self._exists.copy()
+        others[slice(*self._ctx.tags.range_of(OWNER))] = False
+        written = snapshot.received_mono_ns[others & (snapshot.received_mono_ns > 0)]
+        city_starts = not len(written) or now - int(written.min()) < STARTUP_GRACE_NS
+        return now + STARTUP_GRACE_NS if city_starts else now
+
+    def _serve(self) -> None:
+        """Everything that has arrived, until there is nothing: the descriptors only fire on change."""
+        while True:
+            worked = False
+            for command_id, answer in self._forwarder.answers():
+                self._commands.finished(command_id, answer)
+                worked = True
+            for server, name in self._servers:
+                while (request := server.receive(0)) is not None:
+                    worked = True
+                    if name == SERVICE:
+                        self._commands.handle(request.message, request.reply)
+                    else:
+                        keeper = self._alarms if name == "alarms" else self._events
+                        request.reply(keeper.handle(request.message))
+            while (message := self._heard.receive()) is not None:
+                worked = True
+                if isinstance(message, Event):
+                    self._events.take(message)
+                    self._alarms.event(message)
+            if not worked:
+                return
+            self._ctx.heartbeat()
+
+    def _step_alarms(self, now: int) -> None:
+        self._ctx.store.read_many(self._alarms.tag_ids, now, self._samples)
+        self._alarms.step(self._samples)
+
+    def _step_slow(self, now: int) -> None:
+        snapshot = self._ctx.store.snapshot_at(now, self._snapshot)
+        self._stale, look = stale.step(self._stale, snapshot.quality, self._exists)
+        if len(look.fresh_stale):
+            self._publisher.scan(*stale.columns(look, snapshot, self._clock.utc_ns()))
+        self._commands.note_all(self._parts.look(snapshot))
+        counts, commands = self._alarms.counts(), self._commands
+        self._status.write(
+            {
+                "system.commands.accepted": commands.accepted,
+                "system.commands.refused": commands.refused,
+                "system.commands.read_only": commands.read_only,
+                "system.commands.held_points": commands.held_points,
+                "system.tags.stale": look.n_stale,
+                "system.tags.never": look.n_never,
+                "system.alarms.active": counts.active,
+                "system.alarms.unacknowledged": counts.unacknowledged,
+                **{f"system.alarms.p{index + 1}": counts.by_priority[index] for index in range(4)},
+                "system.alarms.store_ok": self._alarms.kept,
+                "system.journal.entries": self._journal.entries,
+                "system.journal.ok": commands.journal_ok,
+            }
+        )
+        self._say()
+
+    def _say(self) -> None:
+        """One warning on the terminal when journal or alarm file begin or end to fail."""
+        journal = "" if self._commands.journal_ok else "journal cannot be written: every command is refused"
+        said = "; ".join(one for one in (journal, self._alarms.trouble) if one)
+        if said != self._said:
+            self._ctx.log.log(logging.WARNING, "%s", said or "journal and alarm states are written again")
+            self._said = said
+
+    def close(self) -> None:
+        """Let go of everything but the bus, which its maker closes."""
+        self._forwarder.close()
+        self._heard.close()
+        for server, _ in self._servers:
+            server.close()
+        self._alarms.close()
+        self._commands.note_all([(EntryKind.PART_STOPPED, {"part": OWNER})])
+        self._journal.close()
+
+
+def main(ctx: PartContext) -> None:
+    """Run the part ``core`` until it is asked to stop.
+
+    Raises:
+        PartError: it cannot run; one line why.
+    """
+    core = Core(ctx)
+    try:
+        core.run()
+    finally:
+        core.close()

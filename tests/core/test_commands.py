@@ -1,0 +1,731 @@
+"""The command path: one check for everybody, the journal first, every outcome told."""
+
+import json
+import math
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.clock import SystemClock, VirtualClock
+from gwanje.core.command_server import BURST, OWED_MAX, PENDING_MAX, REFUSAL_BURST, CommandServer
+from gwanje.core.commands import (
+    REASONS,
+    Accepted,
+    Code,
+    Command,
+    CommandClient,
+    CommandError,
+    Confirmed,
+    Expired,
+    Granted,
+    Refused,
+    Released,
+    Role,
+    TimedOut,
+    from_message,
+    to_message,
+)
+from gwanje.core.journal import Entry, EntryKind, Journal, JournalError, read, verify
+from gwanje.core.leases import LeaseTable
+from gwanje.core.tags import Tag, TagTable
+
+S = 1_000_000_000
+ESS1, ESS2 = "control.ess1.discharge_setpoint_w", "control.ess2.discharge_setpoint_w"
+IMPORT = "control.tie.import_setpoint_w"
+TAGS = TagTable.build(
+    [
+        Tag(IMPORT, "W", "control", "parameter", -1e6, 1e6, description_ko="목표 수전 전력"),
+        Tag(ESS1, "W", "control", "setpoint", -5e5, 5e5),
+        Tag(ESS2, "W", "control", "setpoint", -5e5, 5e5),
+        Tag("grid.tie.import_w", "W", "field", "measurement", -3e6, 3e6),
+        Tag("system.lease.tie_line_until_s", "s", "core", "state"),
+    ]
+)
+
+
+class World:
+    """A command server on a virtual clock with a real journal and a pretended outside."""
+
+    def __init__(self, folder: Path, clock: VirtualClock | None = None, read_only: bool = False) -> None:
+        self.path = folder / "journal.jsonl"
+        self.clock = clock or VirtualClock(mono_ns=1_000 * S)
+        self.journal = Journal.open(self.path, self.clock)
+        self.disk_full = False
+        self.state_full = False
+        self.forwarded: list[tuple[str, Command]] = []
+        self.until: dict[str, int] = {}
+        self.state: Mapping[str, Any] | None = None
+        self.announced: list[str] = []
+        self.replies: list[dict[str, Any]] = []
+        self.server = CommandServer(
+            TAGS, LeaseTable(["tie_line", "lighting"]), self, self.clock, self, boot="boot", read_only=read_only
+        )
+
+    # what the server sees as its journal
+    def append(self, kind: EntryKind, **data: Any) -> Entry:
+        return self.append_all([(kind, data)])[0]
+
+    def append_all(self, entries: Any) -> list[Entry]:
+        if self.disk_full:
+            raise JournalError(28, "journal cannot be written: No space left on device")
+        return self.journal.append_all(entries)
+
+    # and as its outside
+    def forward(self, owner: str, command: Command) -> None:
+        kinds = [entry.kind for entry in read(self.path)]
+        assert kinds[-1] == "command_requested", "it is in the journal before it leaves"
+        self.forwarded.append((owner, command))
+
+    def lease_changed(self, name: str, until_mono_ns: int) -> None:
+        self.until[name] = until_mono_ns
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        if self.state_full:
+            raise OSError(28, "No space left on device")
+        self.state = json.loads(json.dumps(state))
+
+    def announce(self, class_name: str, source: str, text_ko: str, text_en: str) -> None:
+        self.announced.append(class_name)
+
+    # what a test does
+    def write(self, **changes: Any) -> Any:
+        """Send a good command with changes; the answer, or None while the owner is asked."""
+        now = self.clock.mono_ns()
+        message: dict[str, Any] = {
+            "op": "write", "command_id": f"id{len(self.replies)}-{now}", "point": IMPORT, "value": 300_000.0,
+            "unit": "W", "author": "kim", "role": "operator", "area": "microgrid", "reason": "evening peak",
+            "issued_mono_ns": now, "issued_utc_ns": self.clock.utc_ns(), "expires_mono_ns": now + 5 * S, **changes,
+        }  # fmt: skip
+        return self.ask({key: value for key, value in message.items() if value is not ...})
+
+    def ask(self, message: Mapping[str, Any]) -> Any:
+        before = len(self.replies)
+        self.server.handle(message, self.replies.append)
+        if len(self.replies) == before:
+            return None
+        return from_message(self.replies[-1])
+
+    def owner_says(self, answer: Any) -> Any:
+        command = self.forwarded[-1][1]
+        self.server.finished(command.command_id, None if answer is None else to_message(answer))
+        return from_message(self.replies[-1])
+
+    def lease(self, **changes: Any) -> Any:
+        return self.ask(
+            {"op": "lease", "name": "tie_line", "points": [ESS1, ESS2], "ttl_s": 5.0, "author": "control",
+             "role": "program", "reason": "balance", **changes}
+        )  # fmt: skip
+
+    def kinds(self) -> list[str]:
+        return [entry.kind for entry in read(self.path)][1:]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+# ---------------------------------------------------------------- outcomes
+
+
+def test_a_good_command_is_journalled_forwarded_answered_journalled(world: World) -> None:
+    assert world.write() is None
+    owner, command = world.forwarded[0]
+    assert owner == "control"
+    assert (command.point, command.value, command.role) == (IMPORT, 300_000.0, Role.OPERATOR)
+    outcome = world.owner_says(Accepted(command.command_id))
+    assert outcome == Accepted(command.command_id)
+    assert world.kinds() == ["command_requested", "command_accepted"]
+    requested = list(read(world.path))[1].data
+    assert (requested["author"], requested["reason"], requested["value"]) == ("kim", "evening peak", 300_000.0)
+    assert world.announced == ["command_accepted"]
+    assert verify(world.path).ok
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (Confirmed("x", 299_000.0), "command_confirmed"),
+        (Refused(Code.OWNER, "local mode"), "command_refused"),
+        (Expired("x"), "command_expired"),
+        (None, "command_timed_out"),
+    ],
+)
+def test_every_answer_of_an_owner_is_told_and_journalled(world: World, answer: Any, kind: str) -> None:
+    world.write()
+    command_id = world.forwarded[0][1].command_id
+    outcome = world.owner_says(answer)
+    expected = TimedOut(command_id) if answer is None else replace(answer, command_id=command_id)
+    assert outcome == expected
+    assert world.kinds() == ["command_requested", kind]
+
+
+NONSENSE = [
+    {}, {"outcome": "done"}, {"outcome": "granted"}, {"outcome": "confirmed"}, {"outcome": "refused", "code": "?"},
+    {"outcome": "confirmed", "readback": []}, {"outcome": "released", "name": "x"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_an_owner_that_talks_nonsense_has_refused(world: World, nonsense: dict[str, Any]) -> None:
+    world.write()
+    world.server.finished(world.forwarded[0][1].command_id, nonsense)
+    outcome = from_message(world.replies[-1])
+    assert isinstance(outcome, Refused)
+    assert outcome.code is Code.OWNER
+
+
+def test_an_answer_to_nothing_is_ignored(world: World) -> None:
+    world.server.finished("nobody", to_message(Accepted("nobody")))
+    assert world.replies == []
+
+
+# ---------------------------------------------------------------- refusals: each reason
+
+
+LATE = 1_000 * S
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"point": "control.tie.nothing"}, Code.UNKNOWN_POINT),
+        ({"point": "grid.tie.import_w"}, Code.NOT_WRITABLE),
+        ({"value": 1e6 + 1}, Code.OUT_OF_RANGE),
+        ({"value": -1e6 - 1}, Code.OUT_OF_RANGE),
+        ({"value": math.nan}, Code.NOT_FINITE),
+        ({"value": math.inf}, Code.NOT_FINITE),
+        ({"value": -math.inf}, Code.NOT_FINITE),
+        ({"value": 10**400}, Code.NOT_FINITE),
+        ({"value": "300000"}, Code.MALFORMED),
+        ({"value": True}, Code.MALFORMED),
+        ({"value": None}, Code.MALFORMED),
+        ({"value": ...}, Code.MALFORMED),
+        ({"unit": "kW"}, Code.WRONG_UNIT),
+        ({"author": ""}, Code.NO_AUTHOR),
+        ({"author": ...}, Code.NO_AUTHOR),
+        ({"author": "   "}, Code.MALFORMED),
+        ({"author": "kim\nroot"}, Code.MALFORMED),
+        ({"author": 7}, Code.MALFORMED),
+        ({"role": "viewer"}, Code.ROLE),
+        ({"role": "root"}, Code.ROLE),
+        ({"role": ...}, Code.ROLE),
+        ({"role": ["admin"]}, Code.ROLE),
+        ({"reason": ""}, Code.MALFORMED),
+        ({"reason": "x" * 401}, Code.MALFORMED),
+        ({"reason": "a\x00b"}, Code.MALFORMED),
+        ({"point": "x" * 129}, Code.MALFORMED),
+        ({"command_id": ""}, Code.MALFORMED),
+        ({"command_id": 5}, Code.MALFORMED),
+        ({"expires_mono_ns": ...}, Code.MALFORMED),
+        ({"expires_mono_ns": 2**70}, Code.MALFORMED),
+        ({"expires_mono_ns": LATE + 61 * S}, Code.EXPIRY),
+        ({"expires_mono_ns": LATE}, Code.EXPIRY),
+        ({"issued_mono_ns": LATE + 1}, Code.EXPIRY),
+        ({"issued_mono_ns": -1}, Code.MALFORMED),
+        ({"seen_mono_ns": LATE - 2 * S - 1}, Code.STALE_VIEW),
+        ({"seen_mono_ns": LATE + 1}, Code.STALE_VIEW),
+        ({"sudo": True}, Code.MALFORMED),
+        ({"op": "write!"}, Code.MALFORMED),
+        ({"op": ...}, Code.MALFORMED),
+    ],
+)
+def test_what_is_refused_and_why(world: World, changes: dict[str, Any], code: Code) -> None:
+    outcome = world.write(**changes)
+    assert isinstance(outcome, Refused), outcome
+    assert outcome.code is code
+    assert world.forwarded == []
+    assert world.kinds() == ["command_refused"]
+    reply = world.replies[-1]
+    assert reply["text_ko"].startswith(REASONS[code][0])
+    assert reply["text_en"].startswith(REASONS[code][1])
+    assert verify(world.path).ok
+
+
+ALLOWED = [
+    {"value": 1e6}, {"value": -1e6}, {"value": 3}, {"unit": ""}, {"unit": ...}, {"area": ...},
+    {"seen_mono_ns": LATE - S}, {"expires_mono_ns": LATE + 60 * S},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", ALLOWED)
+def test_what_is_just_allowed(world: World, changes: dict[str, Any]) -> None:
+    assert world.write(**changes) is None
+    assert len(world.forwarded) == 1
+
+
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN, Role.PROGRAM])
+def test_every_other_role_may_command(world: World, role: Role) -> None:
+    assert world.write(role=str(role)) is None
+    assert len(world.forwarded) == 1
+
+
+def test_an_expired_command_is_not_forwarded(world: World) -> None:
+    now = world.clock.mono_ns()
+    world.clock.advance_ns(5 * S)
+    outcome = world.write(command_id="late", issued_mono_ns=now, expires_mono_ns=now + 5 * S)
+    assert outcome == Expired("late")
+    assert world.forwarded == []
+    assert world.kinds() == ["command_expired"]
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_stepped_wall_clock_expires_nothing_and_revives_nothing(world: World, hours: int) -> None:
+    world.lease()
+    world.clock.step_utc_ns(hours * 3600 * S)
+    assert world.write() is None
+    now = world.clock.mono_ns()
+    world.clock.advance_ns(4 * S)
+    world.clock.step_utc_ns(-hours * 7200 * S)
+    world.server.step()
+    assert world.until["tie_line"] == now + 5 * S, "the lease lives by the monotonic clock"
+    assert world.write(command_id="old", issued_mono_ns=now, expires_mono_ns=now + 4 * S) == Expired("old")
+    world.clock.advance_ns(S)
+    world.server.step()
+    assert world.until["tie_line"] == 0
+
+
+def test_a_replayed_command_is_refused_also_after_it_was_done(world: World) -> None:
+    world.write(command_id="once")
+    assert world.write(command_id="once").code is Code.REPLAYED
+    world.owner_says(Accepted("once"))
+    assert world.write(command_id="once", value=5.0).code is Code.REPLAYED
+    world.clock.advance_ns(61 * S)
+    world.server.step()
+    now = world.clock.mono_ns()
+    old = world.write(command_id="once", issued_mono_ns=now - 61 * S, expires_mono_ns=now - 56 * S)
+    assert old == Expired("once"), "when its id is forgotten the command itself has long expired"
+    assert len(world.forwarded) == 1
+
+
+def test_a_point_takes_only_so_many_commands(world: World) -> None:
+    outcomes = [world.write(command_id=f"c{index}") for index in range(BURST + 3)]
+    assert [outcome is None for outcome in outcomes] == [True] * BURST + [False] * 3
+    assert outcomes[-1].code is Code.RATE
+    assert world.write(command_id="other", point=ESS1) is None, "another point is not affected"
+    world.clock.advance_ns(S)
+    assert world.write(command_id="later") is None
+
+
+def test_commands_under_way_are_limited(world: World) -> None:
+    for index in range(PENDING_MAX):
+        assert world.write(command_id=f"c{index}") is None
+        world.clock.advance_ns(S)
+    assert world.write(command_id="more").code is Code.BUSY
+    world.server.finished("c0", None)
+    assert world.write(command_id="more2") is None
+
+
+def test_a_storm_of_refusals_is_counted_not_lost(world: World) -> None:
+    for index in range(REFUSAL_BURST + 200):
+        world.write(command_id=f"c{index}", role="viewer")
+    assert world.kinds() == ["command_refused"] * REFUSAL_BURST
+    assert world.server.refused == REFUSAL_BURST + 200
+    world.clock.advance_ns(60 * S)
+    world.server.step()
+    last = list(read(world.path))[-1]
+    assert (last.kind, last.data["refused"]) == ("commands_muted", 200)
+
+
+def test_the_sites_read_only_gate(tmp_path: Path) -> None:
+    world = World(tmp_path, read_only=True)
+    assert world.write().code is Code.READ_ONLY
+    assert world.lease().code is Code.READ_ONLY
+    gate = {"op": "gate", "read_only": False, "author": "park", "role": "admin", "reason": "open"}
+    assert world.ask(gate).code is Code.READ_ONLY, "what the site's file closed nobody opens by a message"
+
+
+def test_a_person_closes_and_opens_the_gate(world: World) -> None:
+    world.lease()
+    gate = {"op": "gate", "read_only": True, "author": "park", "role": "supervisor", "reason": "crew on site"}
+    assert world.ask({**gate, "role": "operator"}).code is Code.ROLE
+    assert world.ask({**gate, "read_only": 1}).code is Code.MALFORMED
+    assert isinstance(world.ask(gate), Released)
+    assert world.until["tie_line"] == 0, "no lease outlives the gate"
+    assert world.write().code is Code.READ_ONLY
+    again = World(world.path.parent / "again", world.clock)
+    again.server.take_up(world.state, ())
+    assert again.write().code is Code.READ_ONLY, "a restarted core keeps the gate closed"
+    assert isinstance(world.ask({**gate, "read_only": False}), Released)
+    assert world.write() is None
+    assert [kind for kind in world.kinds() if kind == "gate_changed"] == ["gate_changed"] * 2
+
+
+LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=20)
+JUNK = st.recursive(
+    LEAVES | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = st.sampled_from(
+    ["op", "command_id", "point", "value", "unit", "author", "role", "area", "reason", "issued_mono_ns",
+     "issued_utc_ns", "expires_mono_ns", "seen_mono_ns", "name", "points", "ttl_s", "lease_id", "read_only"]
+)  # fmt: skip
+OPS = st.sampled_from(["write", "lease", "renew", "release", "give_back", "gate", "leases"])
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.lists(st.tuples(OPS, st.dictionaries(KEYS, JUNK, max_size=3)), max_size=8))
+def test_forged_messages_never_pass_and_never_break_the_chain(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[tuple[str, dict[str, Any]]]
+) -> None:
+    world = World(tmp_path_factory.mktemp("forged"))
+    now = world.clock.mono_ns()
+    asked = {"author": "kim", "role": "operator", "reason": "r"}
+    write = {"point": IMPORT, "value": 1.0, "issued_mono_ns": now, "issued_utc_ns": 1, "expires_mono_ns": now + S}
+    lease = {"name": "tie_line", "points": [ESS1], "ttl_s": 1.0, "role": "program"}
+    for number, (op, changes) in enumerate(messages):
+        more = {"command_id": f"c{number}", **write} if op == "write" else lease
+        replies: list[dict[str, Any]] = []
+        pending = world.server.pending
+        world.server.handle({"op": op, **asked, **more, **changes}, replies.append)
+        assert len(replies) + world.server.pending - pending == 1, "one answer, now or from the owner"
+    for _, command in world.forwarded:
+        assert command.point in TAGS
+        assert -1e6 <= command.value <= 1e6
+        assert command.role is not Role.VIEWER
+    assert verify(world.path).ok
+
+
+# ---------------------------------------------------------------- the journal first
+
+
+def test_a_full_disk_refuses_commands_with_the_reason(world: World) -> None:
+    world.disk_full = True
+    outcome = world.write()
+    assert isinstance(outcome, Refused)
+    assert outcome.code is Code.JOURNAL
+    assert outcome.text_en.startswith("journal cannot be written")
+    assert world.forwarded == []
+    assert world.lease().code is Code.JOURNAL
+    assert "tie_line" not in world.until
+    assert not world.server.journal_ok
+    world.disk_full = False
+    world.server.step()
+    assert world.server.journal_ok
+    assert world.kinds() == ["command_refused", "lease_refused"], "the refusals themselves were owed and are told"
+    assert world.write() is None
+
+
+def test_a_disk_that_fills_between_request_and_outcome_loses_no_outcome(world: World) -> None:
+    world.write()
+    world.disk_full = True
+    assert world.owner_says(Accepted("x")) == Accepted(world.forwarded[0][1].command_id)
+    assert world.write(command_id="next").code is Code.JOURNAL
+    world.disk_full = False
+    world.server.step()
+    assert world.kinds() == ["command_requested", "command_accepted", "command_refused"]
+    assert verify(world.path).ok
+
+
+def test_nothing_leaves_while_an_earlier_entry_is_owed(world: World) -> None:
+    world.lease(ttl_s=1.0)
+    world.disk_full = True
+    world.clock.advance_ns(2 * S)
+    world.server.step()
+    world.disk_full = False
+    assert world.write() is None
+    assert world.kinds() == ["lease_granted", "lease_expired", "command_requested"], "the order of things is kept"
+
+
+def test_what_is_owed_is_limited_and_the_rest_is_counted(world: World) -> None:
+    world.disk_full = True
+    world.server.note_all((EntryKind.ALARM_CHANGED, {"n": index}) for index in range(OWED_MAX + 7))
+    world.disk_full = False
+    world.server.step()
+    entries = list(read(world.path))
+    assert (entries[-1].kind, entries[-1].data) == ("entries_lost", {"n": 7})
+    assert len(entries) == 1 + OWED_MAX + 1
+
+
+# ---------------------------------------------------------------- leases over the command path
+
+
+def test_a_lease_is_granted_shown_renewed_released(world: World) -> None:
+    granted = world.lease()
+    assert isinstance(granted, Granted)
+    assert granted.points == (ESS1, ESS2)
+    assert world.until["tie_line"] == granted.until_mono_ns == world.clock.mono_ns() + 5 * S
+    for _ in range(10):
+        world.clock.advance_ns(2 * S)
+        renewed = world.ask({"op": "renew", "name": "tie_line", "lease_id": granted.lease_id})
+        world.server.step()
+    assert renewed.until_mono_ns == world.until["tie_line"] == world.clock.mono_ns() + 5 * S
+    assert isinstance(world.ask({"op": "release", "name": "tie_line", "lease_id": granted.lease_id}), Released)
+    assert world.until["tie_line"] == 0
+    assert world.kinds() == ["lease_granted", "lease_released"], "renewals are counted, not journalled"
+    assert list(read(world.path))[-1].data["renewals"] == 10
+
+
+def test_an_unrenewed_lease_expires_and_is_told(world: World) -> None:
+    world.lease()
+    world.clock.advance_ns(5 * S)
+    world.server.step()
+    assert world.until["tie_line"] == 0
+    assert world.kinds() == ["lease_granted", "lease_expired"]
+    assert world.announced == ["lease_expired"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"name": "unknown"}, Code.UNKNOWN_LEASE),
+        ({"ttl_s": 31.0}, Code.LEASE_TTL),
+        ({"ttl_s": math.nan}, Code.NOT_FINITE),
+        ({"points": []}, Code.LEASE_POINTS),
+        ({"points": [ESS1] * 1025}, Code.LEASE_POINTS),
+        ({"points": "all"}, Code.MALFORMED),
+        ({"points": ["no.such.point"]}, Code.UNKNOWN_POINT),
+        ({"points": ["grid.tie.import_w"]}, Code.NOT_WRITABLE),
+        ({"role": "operator"}, Code.ROLE),
+        ({"role": "viewer"}, Code.ROLE),
+        ({"author": ""}, Code.NO_AUTHOR),
+    ],
+)
+def test_leases_that_are_refused(world: World, changes: dict[str, Any], code: Code) -> None:
+    outcome = world.lease(**changes)
+    assert isinstance(outcome, Refused)
+    assert outcome.code is code
+    assert world.kinds() == ["lease_refused"]
+
+
+def test_two_holders_of_one_point_are_refused(world: World) -> None:
+    world.lease()
+    outcome = world.lease(name="lighting", author="lamps", points=[ESS2])
+    assert isinstance(outcome, Refused)
+    assert (outcome.code, outcome.detail) == (Code.LEASED, "tie_line of control")
+
+
+def test_a_lease_that_cannot_be_kept_for_a_restart_is_not_given(world: World) -> None:
+    world.state_full = True
+    assert world.lease().code is Code.STATE
+    assert world.until.get("tie_line", 0) == 0
+
+
+def test_an_operators_write_narrows_then_ends_a_lease_and_says_so(world: World) -> None:
+    granted = world.lease()
+    world.write(point=ESS1, value=0.0)
+    outcome = world.owner_says(Accepted("x"))
+    assert outcome.notes == ("lease tie_line narrowed",)
+    renewed = world.ask({"op": "renew", "name": "tie_line", "lease_id": granted.lease_id})
+    assert renewed.points == (ESS2,), "the holder learns it at its next renewal"
+    assert world.server.held_points == 1
+    world.write(point=ESS2, value=0.0)
+    assert world.owner_says(Accepted("x")).notes == ("lease tie_line ended",)
+    assert world.until["tie_line"] == 0
+    assert world.lease().code is Code.HELD
+    give_back = {"op": "give_back", "points": [ESS1], "author": "kim", "role": "operator", "reason": "done"}
+    assert isinstance(world.ask(give_back), Released)
+    again = world.lease()
+    assert (again.points, again.withheld) == ((ESS1,), (ESS2,))
+    assert [kind for kind in world.kinds() if "lease" in kind or "given" in kind] == [
+        "lease_granted", "lease_narrowed", "lease_released", "lease_refused", "points_given_back", "lease_granted",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("answer", [None, Refused(Code.OWNER, "local"), Expired("x")])
+def test_a_write_that_was_not_taken_leaves_the_lease_alone(world: World, answer: Any) -> None:
+    world.lease()
+    world.write(point=ESS1, value=0.0)
+    world.owner_says(answer)
+    assert world.server.held_points == 0
+    assert world.kinds()[-1] != "lease_narrowed"
+
+
+def test_programs_stay_out_of_others_leases_and_of_what_people_hold(world: World) -> None:
+    world.lease()
+    assert world.write(point=ESS1, author="planner", role="program").code is Code.LEASED
+    assert world.write(point=ESS1, author="control", role="program") is None
+    assert world.owner_says(Accepted("x")).notes == (), "the holder's own write narrows nothing"
+    world.write(command_id="person", point=ESS1)
+    world.owner_says(Accepted("x"))
+    held = world.write(command_id="again", point=ESS1, author="control", role="program")
+    assert (held.code, held.detail) == (Code.HELD, "kim")
+
+
+def test_programs_may_not_give_back_what_people_hold(world: World) -> None:
+    ask = {"op": "give_back", "points": [ESS1], "author": "control", "reason": "mine"}
+    assert world.ask({**ask, "role": "program"}).code is Code.ROLE
+    assert world.ask({**ask, "role": "operator", "points": ["no.such.point"]}).code is Code.UNKNOWN_POINT
+
+
+def test_everybody_may_see_the_leases(world: World) -> None:
+    world.lease()
+    world.server.handle({"op": "leases"}, world.replies.append)
+    shown = world.replies[-1]
+    assert [one["name"] for one in shown["leases"]] == ["tie_line"]
+    assert shown["read_only"] is False
+
+
+# ---------------------------------------------------------------- a restart
+
+
+def restarted(world: World) -> World:
+    world.journal.close()
+    again = World(world.path.parent, world.clock)
+    again.server.take_up(world.state, again.journal.recent())
+    return again
+
+
+def test_a_restarted_core_keeps_leases_ids_and_owns_up_to_lost_outcomes(world: World) -> None:
+    granted = world.lease(ttl_s=30.0)
+    world.write(command_id="done")
+    world.owner_says(Accepted("done"))
+    world.write(command_id="open", expires_mono_ns=world.clock.mono_ns() + 60 * S)
+    world.clock.advance_ns(2 * S)
+    again = restarted(world)
+    assert again.until["tie_line"] == granted.until_mono_ns
+    assert isinstance(again.ask({"op": "renew", "name": "tie_line", "lease_id": granted.lease_id}), Granted)
+    assert again.write(command_id="open").code is Code.REPLAYED
+    assert again.write(command_id="done").code is Code.REPLAYED
+    told = [(entry.kind, entry.data.get("command_id")) for entry in read(again.path)]
+    assert ("command_timed_out", "open") in told
+    assert ("command_timed_out", "done") not in told
+    assert ("lease_restored", None) in told
+
+
+def test_a_restart_after_the_lease_ran_out_shows_none(world: World) -> None:
+    world.lease()
+    world.clock.advance_ns(10 * S)
+    again = restarted(world)
+    assert again.until == {"tie_line": 0, "lighting": 0}
+
+
+def test_a_damaged_lease_state_is_told_and_nothing_is_taken_from_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.server.take_up({"boot": "boot", "leases": [{"name": 3}], "holds": 7}, ())
+    assert world.until == {"tie_line": 0, "lighting": 0}
+    assert world.kinds() == ["lease_refused"]
+
+
+# ---------------------------------------------------------------- messages and client
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Accepted("a", ("lease x narrowed",)), Confirmed("a", 1.5), Refused(Code.RATE, "p", "a"), Expired("a"),
+        TimedOut("a"), Granted("n", "i", ("p", "q"), 5, ("r",)), Released("n"),
+    ],
+)  # fmt: skip
+def test_outcomes_travel(answer: Any) -> None:
+    assert from_message(to_message(answer)) == answer
+
+
+OUTCOMES = ("accepted", "confirmed", "refused", "expired", "timedout", "granted", "released")
+ANSWER_KEYS = st.sampled_from(["command_id", "readback", "notes", "code", "points", "until_mono_ns", "name"])
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(st.sampled_from([*OUTCOMES, "done", ""]), st.dictionaries(ANSWER_KEYS, JUNK, max_size=4))
+def test_an_answer_that_is_none_is_a_value_error(outcome: str, members: dict[str, Any]) -> None:
+    try:
+        answer = from_message({"outcome": outcome, **members})
+    except ValueError:
+        return
+    assert type(answer).__name__.lower() == outcome
+    assert from_message(to_message(answer)) == answer or getattr(answer, "readback", 0.0) != getattr(
+        answer, "readback", 0.0
+    ), "only NaN differs from itself"
+
+
+def test_every_code_has_words_in_both_languages() -> None:
+    assert set(REASONS) == set(Code)
+    for ko, en in REASONS.values():
+        assert any("가" <= letter <= "힣" for letter in ko)
+        assert en.isascii()
+
+
+class PretendedBus:
+    """Answers a client directly from a world's server."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.clock = world.clock
+        self.fails: Exception | None = None
+        self.answer: dict[str, Any] | None = None
+
+    def request(self, name: str, message: dict[str, Any], timeout_ms: int = 0) -> dict[str, Any]:
+        assert name == "command"
+        if self.fails:
+            raise self.fails
+        if self.answer is not None:
+            return self.answer
+        self.world.server.handle(message, self.world.replies.append)
+        if self.world.server.pending:
+            command = self.world.forwarded[-1][1]
+            self.world.server.finished(command.command_id, to_message(Confirmed(command.command_id, command.value)))
+        return self.world.replies[-1]
+
+
+def test_the_client_speaks_with_the_server(world: World) -> None:
+    bus = PretendedBus(world)
+    program = CommandClient(bus, "control", "program")
+    assert isinstance(program.renew("tie_line"), Refused), "not held yet"
+    assert isinstance(program.lease("tie_line", [ESS1], 5.0, "balance"), Granted)
+    assert isinstance(program.renew("tie_line"), Granted)
+    person = CommandClient(bus, "kim", Role.OPERATOR)
+    outcome = person.write(ESS1, 10_000, "test", unit="W", seen_mono_ns=world.clock.mono_ns())
+    assert isinstance(outcome, Confirmed)
+    assert outcome.notes == ("lease tie_line ended",)
+    assert isinstance(person.give_back([ESS1], "done"), Released)
+    assert isinstance(program.lease("tie_line", [ESS1], 5.0, "balance"), Granted)
+    assert isinstance(program.release("tie_line"), Released)
+    assert isinstance(CommandClient(bus, "park", "supervisor").set_gate(True, "work"), Released)
+    typo = person.write(IMPORT, math.nan, "typo")
+    assert isinstance(typo, Refused)
+    assert (typo.code, typo.detail) == (Code.NOT_FINITE, "value is nan")
+
+
+def test_the_client_tells_timeouts_and_nonsense_apart(world: World) -> None:
+    bus = PretendedBus(world)
+    client = CommandClient(bus, "kim", "operator")
+    bus.fails = RequestTimeoutError("nobody")
+    assert isinstance(client.write(IMPORT, 1.0, "r"), TimedOut)
+    assert isinstance(client.lease("tie_line", [ESS1], 1.0, "r"), TimedOut)
+    bus.fails = RequestRefusedError("not a map")
+    assert isinstance(client.write(IMPORT, 1.0, "r"), Refused)
+    bus.fails = None
+    for answer in ({}, {"outcome": "granted", "name": "x"}, to_message(Released("x")), {"outcome": "refused"}):
+        bus.answer = answer
+        outcome = client.write(IMPORT, 1.0, "r")
+        assert isinstance(outcome, Refused)
+        assert outcome.code is Code.MALFORMED
+    bus.answer = to_message(Accepted("x"))
+    assert isinstance(client.renew("tie_line"), Refused)
+    assert isinstance(client.release("tie_line"), Refused)
+
+
+def test_an_owner_reads_the_command_that_the_server_forwards(world: World) -> None:
+    world.write()
+    command = world.forwarded[0][1]
+    assert Command.from_message(json.loads(json.dumps(command.to_message()))) == command
+    with pytest.raises(CommandError):
+        Command.from_message({**command.to_message(), "value": "x"})
+
+
+def test_over_the_real_bus(tmp_path: Path) -> None:
+    """A client's request travels to a server on a ROUTER socket and back."""
+    clock = SystemClock()
+    here, there = Bus(tmp_path, "hmi", clock), Bus(tmp_path, "core", clock)
+    server = there.server("command")
+
+    def serve() -> None:
+        request = server.receive(10_000)
+        assert request is not None
+        request.reply(to_message(Accepted(request.message["command_id"])))
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    assert isinstance(CommandClient(here, "kim", "operator").write(IMPORT, 5.0, "test"), Accepted)
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+    here.close()
+    there.close()
