@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,12 +78,20 @@ def build_plant(site: Site, seed: int = 1, start_s: float = 14_400.0, speed: flo
     return plant
 
 
-def _port_problem(site: Site, device: Device, reason: str) -> Problem:
-    """The problem at the device's ``port`` key, with file and line."""
+def _problem(site: Site, device: Device, key: str, reason: str) -> Problem:
+    """A problem at one of the device's keys, with file and line."""
     document = next(one for one in site.documents.values() if one.name == device.source)
     position = [one for one in site.devices if one.source == device.source].index(device)
-    line = line_of(document.lines, ("device", position, "port"))
-    return Problem(device.source, line, "device.port", reason)
+    line = line_of(document.lines, ("device", position, key))
+    return Problem(device.source, line, f"device.{key}", reason)
+
+
+def _is_loopback(host: str) -> bool:
+    """Nothing without keys listens outside this machine."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Simulator:
@@ -113,6 +122,7 @@ class Simulator:
         self._answering: set[asyncio.Task[None]] = set()
         self._steps_lost = 0
         self._late_max_ns = 0
+        self._state_kept = True
 
     async def run(self) -> None:
         """Serve until the stop descriptor is readable.
@@ -157,11 +167,14 @@ class Simulator:
             self._plant.advance(STEP_S)
 
     async def _listen(self, device: Device) -> None:
+        if not _is_loopback(device.host):
+            reason = f"device {device.name!r} is simulated: {device.host!r} is not an address on loopback"
+            raise PartError(str(_problem(self._ctx.site, device, "host", reason)))
         try:
             await self._servers[device.name].open()
         except PortTakenError as error:
             reason = f"device {device.name!r} cannot listen on {device.host}:{device.port}: {error}"
-            raise PartError(str(_port_problem(self._ctx.site, device, reason))) from None
+            raise PartError(str(_problem(self._ctx.site, device, "port", reason))) from None
 
     def _take_requests(self, requests: Server) -> None:
         while (request := requests.receive(0)) is not None:
@@ -208,8 +221,18 @@ class Simulator:
         times = np.full(len(values), ctx.clock.utc_ns(), np.int64)
         self._writer.write(self._ids, values, self._quality, times, ctx.clock.mono_ns())
         self._publisher.scan(self._ids, values, self._quality, times)
-        self._file.write(plant.save(), ctx.clock.mono_ns())
+        self._keep_state()
         ctx.heartbeat()
+
+    def _keep_state(self) -> None:
+        """Write the state file; a full disk costs the memory of a restart, not the city."""
+        try:
+            self._file.write(self._plant.save(), self._ctx.clock.mono_ns())
+            self._state_kept = True
+        except OSError as error:
+            if self._state_kept:
+                self._ctx.log.warning("the simulator's state is not kept: %s", error)
+            self._state_kept = False
 
     async def _leave(self, requests: Server) -> None:
         loop = asyncio.get_running_loop()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+
 from gwanje.core.config import Device, Point, Twin
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.plant import Plant, TwinSpec

@@ -3,10 +3,11 @@ from __future__ import annotations
 import struct
 
 import pytest
-from gwanje.io.sim.mbap import MAX_BUFFER_BYTES, Framer, ProtocolError, frame, respond
-from gwanje.io.sim.registers import ArrayImage, Moving, RegisterImage, Writable
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gwanje.io.sim.mbap import MAX_BUFFER_BYTES, Framer, ProtocolError, frame, respond
+from gwanje.io.sim.registers import ArrayImage, Moving, RegisterImage, Writable
 
 
 class Counter:

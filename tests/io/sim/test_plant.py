@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from gwanje.io.sim.loads import EvSite, EvSiteParams, Factory, FactoryParams, Homes, HomesParams, LampsParams, lamps_w
 from gwanje.io.sim.plant import Ami, Ess, Load, Plant, Source, TwinError, TwinSpec
 from gwanje.io.sim.series import CityData
@@ -240,7 +241,7 @@ def test_a_restored_city_goes_on(make_plant: MakePlant) -> None:
     [{}, {"twins": {"nobody": [1.0]}}, {"twins": {"ess1": [1.0]}, "pumps": [], "world_s": 1.0, "device_s": 1.0}],
 )
 def test_a_damaged_state_is_refused(make_plant: MakePlant, saved: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match="not the state of this city"):
         make_plant().restore(saved)
 
 

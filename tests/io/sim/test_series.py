@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from gwanje.io.sim.series import CityData, DataError, Pulses, Tones, at, hourly
 from gwanje.io.sim.units import PvParams, pv_available_w, pv_series
 
@@ -61,7 +62,7 @@ def test_hourly_keeps_the_hours_mean() -> None:
 
 def test_tones_have_the_stated_spread_and_no_mean() -> None:
     tones = Tones(np.random.default_rng(3), 50, 2.0, (5.0, 100.0))
-    values = np.array([tones.at(float(second)) for second in range(0, 6000)])
+    values = np.array([tones.at(float(second)) for second in range(6000)])
     assert abs(values.mean()) < 0.05
     assert values.std(axis=0).mean() == pytest.approx(2.0, rel=0.05)
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import sunspec2.modbus.client as sunspec
+from pymodbus.client import AsyncModbusTcpClient
+
 from gwanje.core.config import Device
 from gwanje.io.sim.faults import KINDS, Fault, FaultError, fault_script, parse_fault
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.plant import Ess, Load, Plant, Source, TwinError
 from gwanje.io.sim.server import MAX_CONNECTIONS, DeviceServer, PortTakenError
-from pymodbus.client import AsyncModbusTcpClient
 
 Serve = Callable[..., Any]
 DEADLINE_S = 10.0

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gwanje.core.bus import Bus, RequestRefusedError
 from gwanje.core.clock import SystemClock
 from gwanje.core.config import Site, load_site
@@ -62,10 +63,15 @@ en = "power"
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
+def free_ports(n: int) -> list[int]:
+    """Ports that nobody listens on, all different because they are held together."""
+    probes = [socket.socket() for _ in range(n)]
+    for probe in probes:
         probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
 
 
 @dataclass
@@ -142,7 +148,7 @@ def make_village(tmp_path: Path) -> Iterator[Callable[..., Village]]:
     made: list[Village] = []
 
     def make(**options: Any) -> Village:
-        ports = {name: free_port() for name in ("tie", "ess1", "homes")}
+        ports = dict(zip(("tie", "ess1", "homes"), free_ports(3), strict=True))
         root, run = tmp_path / "village", tmp_path / "run"
         write_site(root, ports)
         run.mkdir()
@@ -268,6 +274,8 @@ def test_a_taken_port_is_one_line_that_says_where(make_village: Callable[..., Vi
     [
         ("devices/energy.toml", 'kind = "ess"', 'kind = "ess"\nrating = 3', "twin has no key 'rating'"),
         ("devices/energy.toml", 'kind = "ess"', 'kind = "flywheel"', "unknown twin kind 'flywheel'"),
+        ("devices/energy.toml", '"127.0.0.1"', '"0.0.0.0"', "device.host: device 'tie' is simulated: '0.0.0.0' is not"),
+        ("devices/energy.toml", '"127.0.0.1"', '"example.com"', "is not an address on loopback"),
         ("data", "", "", "pv_1day_1s_a.csv"),
     ],
 )
@@ -287,6 +295,21 @@ def test_what_cannot_be_simulated_is_one_line(
     assert village.process.returncode == 3, text
     assert reason in text
     assert "\n" not in text
+
+
+def test_a_city_without_room_for_its_state_goes_on(make_village: Callable[..., Village]) -> None:
+    village = make_village()
+    (village.run / "sim-state.new").mkdir()  # nothing can be written there
+    heard = village.bus.subscriber(["scan"], ["sim"])
+    village.start()
+    for _ in range(2):
+        assert heard.poll(int(DEADLINE_S * 1000))
+        assert heard.receive() is not None
+    heard.close()
+    assert village.power("tie") > 10_000
+    code, errors = village.end(signal.SIGTERM)
+    assert code == 0
+    assert errors.count("state is not kept") == 1
 
 
 def test_a_script_sets_faults_and_clear_ends_it(make_village: Callable[..., Village]) -> None:

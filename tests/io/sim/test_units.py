@@ -3,10 +3,11 @@ from __future__ import annotations
 import math
 
 import pytest
-from gwanje.io.sim.controls import Reverting
-from gwanje.io.sim.units import EssParams, EssState, SourceState, ess_limits, ess_step, source_step
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gwanje.io.sim.controls import Reverting
+from gwanje.io.sim.units import EssParams, EssState, SourceState, ess_limits, ess_step, source_step
 
 PARAMS = EssParams()
 ONE_WAY = math.sqrt(PARAMS.round_trip_efficiency)

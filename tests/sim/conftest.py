@@ -1,0 +1,102 @@
+"""The whole plant on a virtual clock, with the delays and the coarse readings that the field path puts between."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gwanje.io.sim.plant import Ess, Load, Plant, Source, TwinSpec
+from gwanje.io.sim.series import CityData
+
+SITE = Path(__file__).parents[2] / "configs" / "chungbuk"
+TICK_S = 0.01
+SCAN_TICKS = 5
+PATH_TICKS = 3
+"""Reading a device takes up to 30 ms from the meter to the tag, and as long from the set-point to the unit."""
+
+Controller = Callable[[dict[str, float]], dict[str, float]]
+
+
+@dataclass
+class VirtualCity:
+    """Steps plant and controller; readings are up to 50 ms old and in steps of 100 W, as the drivers get them."""
+
+    plant: Plant
+    seen: dict[str, float] = field(default_factory=dict)
+    import_w: list[float] = field(default_factory=list)
+    _readings: deque[dict[str, float]] = field(default_factory=deque)
+    _orders: deque[dict[str, float]] = field(default_factory=deque)
+
+    def measure(self) -> dict[str, float]:
+        """What the meters show now, by device; ``<ess>.soc``, ``.charge_max`` and ``.discharge_max`` beside it."""
+        shown: dict[str, float] = {}
+        for name, twin in self.plant.twins.items():
+            match twin:
+                case Ess():
+                    shown[name] = _coarse(twin.state.discharge_w)
+                    shown[f"{name}.soc"] = twin.state.soc
+                    shown[f"{name}.charge_max"], shown[f"{name}.discharge_max"] = twin.limits_w()
+                case Source():
+                    shown[name] = _coarse(twin.state.generation_w)
+                case Load():
+                    shown[name] = _coarse(twin.load_w)
+        shown["tie"] = _coarse(self.plant.connection.flow.import_w)
+        return shown
+
+    def run(self, controller: Controller, seconds: float) -> None:
+        """Let the city run; the controller is called every 10 ms with what it could know."""
+        for tick in range(round(seconds / TICK_S)):
+            if tick % SCAN_TICKS == 0:
+                self._readings.append(self.measure())
+                if len(self._readings) > PATH_TICKS // SCAN_TICKS + 1:
+                    self._readings.popleft()
+            if tick % SCAN_TICKS == PATH_TICKS and self._readings:
+                self.seen = self._readings[-1]
+            orders = controller(self.seen) if self.seen else {}
+            if tick % SCAN_TICKS == 0:
+                self._orders.append(orders)
+            if tick % SCAN_TICKS == PATH_TICKS and self._orders:
+                self._apply(self._orders.popleft())
+            self.plant.advance(TICK_S)
+            self.import_w.append(self.plant.connection.flow.import_w)
+
+    def _apply(self, orders: dict[str, float]) -> None:
+        for name, watts in orders.items():
+            twin = self.plant.twins[name]
+            assert isinstance(twin, Ess)
+            twin.setpoint_w.value = min(max(watts, -twin.params.rating_w), twin.params.rating_w)
+            twin.setpoint_w.enabled = True
+            twin.setpoint_w.renew()
+
+    def rms_pct(self, wanted_w: float, after_s: float = 10.0) -> float:
+        """RMS error of the tie-line in percent of its rating, without the first seconds."""
+        error = np.array(self.import_w[round(after_s / TICK_S) :]) - wanted_w
+        return float(100.0 * np.sqrt(np.mean(error**2)) / self.plant.connection.params.rating_w)
+
+
+def _coarse(watts: float) -> float:
+    return 100.0 * round(watts / 100.0)
+
+
+@pytest.fixture
+def city() -> Callable[..., VirtualCity]:
+    """``city(seed=1, start_s=14_400.0)``: the site's plant."""
+    tables = tomllib.loads((SITE / "devices" / "energy.toml").read_text(encoding="utf-8"))["device"]
+    specs = []
+    for table in tables:
+        twin = dict(table["twin"])
+        specs.append(TwinSpec(table["name"], table["area"], twin.pop("kind"), twin))
+    data = CityData.load(SITE / "data")
+
+    def make(seed: int = 1, start_s: float = 14_400.0, speed: float = 1.0) -> VirtualCity:
+        plant = Plant(specs, data, seed, start_s, speed)
+        plant.advance(TICK_S)
+        return VirtualCity(plant)
+
+    return make
