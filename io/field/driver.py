@@ -16,6 +16,7 @@ from enum import Enum
 from typing import NoReturn, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from gwanje.core.clock import Clock
 from gwanje.core.config import Device
@@ -156,7 +157,7 @@ class Driver:
         self._backoff = Backoff(device.scan, chance)
         self._notices = Notices(device, outlet, clock)
         self._ids = np.array(point_ids(device, tags), np.int32)
-        self._last: dict[int, float] = {}
+        self._last: dict[int, tuple[list[int], npt.NDArray[np.float64]]] = {}
         self._announced: bool | None = None
         self._identity = ""
         self._issues: tuple[str, ...] = ()
@@ -284,7 +285,7 @@ class Driver:
         now_ns = self._clock.mono_ns()
         values, quality = block.table.decode(data)
         self._outlet.put(block.table.ids, values, quality, self._clock.utc_ns(), now_ns)
-        self._last.update(zip(block.table.ids.tolist(), values.tolist(), strict=True))
+        self._last[block.address] = block.table.tag_ids, values
         self.health.round_trip_ns = now_ns - sent_ns
         self.health.reads += 1
         session.unanswered = 0
@@ -351,7 +352,7 @@ class Driver:
         now_ns = self._clock.mono_ns()
         tag_id = channel.plan.feedback.tag_id
         self._outlet.put_one(tag_id, back.value, back.quality, self._clock.utc_ns(), now_ns)
-        self._last[tag_id] = back.value
+        self._last[-tag_id] = [tag_id], np.array([back.value])
         if back.agrees:
             self._notices.settled(name)
         else:
@@ -360,7 +361,8 @@ class Driver:
     def _put_bad(self, tag_ids: Sequence[int], quality: Quality) -> None:
         """Mark tags; the last value stays visible, its quality tells that it is only the last."""
         ids = np.array(sorted(tag_ids), np.int32)
-        values = np.array([self._last.get(int(one), math.nan) for one in ids])
+        last = {one: value for known, values in self._last.values() for one, value in zip(known, values, strict=True)}
+        values = np.array([last.get(int(one), math.nan) for one in ids])
         bits = np.full(len(ids), int(quality) | self._base, np.uint16)
         self._outlet.put(ids, values, bits, self._clock.utc_ns(), self._clock.mono_ns())
 

@@ -20,6 +20,9 @@ from gwanje.io.field.scan import NS_PER_S
 
 HEALTH_PERIOD_S = 1.0
 HEARTBEAT_S = 0.25
+PHASES = 4
+"""Moments of a period at which devices take turns. Few: devices scanned together are seen at one moment and woken for
+once; more than one, so that a large site does not ask all of its devices at the same time."""
 
 
 def main(ctx: PartContext) -> None:
@@ -65,7 +68,7 @@ def make_drivers(ctx: PartContext, outlet: Outlet) -> list[Driver]:
     for device in site.devices:
         mates = places[device.scan]
         period_ns = round(site.scan_s[device.scan] * NS_PER_S)
-        phase_ns = mates.index(device) * period_ns // len(mates)
+        phase_ns = mates.index(device) % PHASES * period_ns // PHASES
         link = ModbusLink(device.host, device.port, device.unit_id, device.timeout_s, read_only=site.read_only)
         drivers.append(
             Driver(

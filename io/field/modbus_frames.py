@@ -61,12 +61,10 @@ class Reply:
     """A validated answer.
 
     Attributes:
-        frame: the whole frame as it came.
         exception: the device's exception code, 0 when it answered.
         data: register bytes of a read, big-endian, exactly two per register asked for.
     """
 
-    frame: bytes
     exception: int
     data: bytes
 
@@ -105,7 +103,7 @@ def _checked(frame: bytes, expected: Expected) -> Reply:
     if function == expected.function | EXCEPTION_BIT:
         if len(body) != 1 or body[0] == 0:
             raise BadReplyError(f"exception of {len(body)} bytes: {body.hex(' ')}")
-        return Reply(frame, body[0], b"")
+        return Reply(body[0], b"")
     if function != expected.function:
         raise BadReplyError(f"function {function} answers, function {expected.function} was asked")
     if function == READ_HOLDING:
@@ -113,7 +111,7 @@ def _checked(frame: bytes, expected: Expected) -> Reply:
             raise BadReplyError(
                 f"{len(body) - 1} bytes that call themselves {body[0]}, {2 * expected.count} were asked for"
             )
-        return Reply(frame, 0, body[1:])
+        return Reply(0, body[1:])
     if body != struct.pack(">HH", expected.address, expected.count):
         raise BadReplyError(f"the echo of a write differs: {body.hex(' ')}")
-    return Reply(frame, 0, b"")
+    return Reply(0, b"")

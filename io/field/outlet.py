@@ -63,7 +63,8 @@ class Outlet:
             utc_ns: when the values were true.
             mono_ns: when they arrived.
         """
-        times = np.full(len(ids), utc_ns, np.int64)
+        times = np.empty(len(ids), np.int64)
+        times.fill(utc_ns)
         self._writer.write(ids, values, quality, times, mono_ns)
         first = int(ids[0])
         if first in self._held or self._n_held + len(ids) > BATCH_MAX:

@@ -126,15 +126,17 @@ class PointTable:
 
     def __init__(self, first: int, cells: Sequence[Cell], base_quality: int = 0) -> None:
         cells = sorted(cells, key=lambda cell: cell.tag_id)
-        self.ids = np.array([cell.tag_id for cell in cells], np.int32)
+        self.tag_ids = [cell.tag_id for cell in cells]
+        self.ids = np.array(self.tag_ids, np.int32)
         self._good = int(base_quality)
         self._unpack, slots = _unpacker(first, cells)
         self._rows = [_row(cell, slots) for cell in cells]
         self._scale_slots = sorted({row.scale_slot for row in self._rows if row.scale_slot >= 0})
         self._scales: list[float] | None = None
+        self._all_good = np.full(len(cells), self._good, np.uint16)
 
     def decode(self, data: bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint16]]:
-        """Values (k,) and qualities (k,) of the cells, in the order of ``ids``.
+        """Values (k,) and qualities (k,) of the cells, in the order of ``ids``; not to be changed by the caller.
 
         Args:
             data: all bytes of the read, big-endian.
@@ -145,7 +147,7 @@ class PointTable:
             self._resolve(numbers)
             self._scales = scales
         good = self._good
-        values, qualities = [], []
+        values, qualities, judged = [], [], False
         for row in self._rows:
             number = numbers[row.slot]
             cell = row.cell
@@ -153,8 +155,11 @@ class PointTable:
             quality = good
             if number == row.missing or row.problem or not cell.low <= value <= cell.high or value - value != 0.0:
                 value, quality = _judge(row, number, value, good)
+                judged = True
             values.append(value)
             qualities.append(quality)
+        if not judged:
+            return np.array(values), self._all_good
         return np.array(values), np.array(qualities, np.uint16)
 
     def _resolve(self, numbers: tuple[float, ...]) -> None:

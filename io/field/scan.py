@@ -111,9 +111,12 @@ class Schedule:
 
     def next(self) -> tuple[int, int]:
         """(group, monotonic time it is due): the earliest, the shorter period first where two are due at once."""
-        order = range(len(self._due_ns))
-        group = min(order, key=lambda index: (self._due_ns[index], self._periods_ns[index]))
-        return group, self._due_ns[group]
+        due = self._due_ns
+        earliest = min(due)
+        if due[0] == earliest:  # groups stand fastest first: the common case
+            return 0, earliest
+        group = min((period, index) for index, period in enumerate(self._periods_ns) if due[index] == earliest)[1]
+        return group, earliest
 
     def done(self, group: int, now_mono_ns: int) -> None:
         """A group was scanned; its next turn is the first of its grid that is not over."""
