@@ -15,8 +15,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gwanje.io.sim.faults import KINDS, Fault, FaultError, fault_script, parse_fault
-from gwanje.io.sim.plant import Connection, Ess, Load, Plant, Source
+from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.server import DeviceServer, PortTakenError
+from gwanje.io.sim.twins import Connection, Ess, Load, Source
 
 MAX_SCRIPT = 10_000
 """Faults in one script: a day of one every nine seconds."""

@@ -15,9 +15,10 @@ import numpy as np
 
 from gwanje.core.config import Device, Point
 from gwanje.io.field.sunspec import ModelLayout, device_image, model_layout
-from gwanje.io.sim.controls import Reverting
-from gwanje.io.sim.plant import Ami, Breaker, Connection, Ess, Load, Plant, Source, Twin, TwinError
+from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.registers import ArrayImage, Image, Moving, RegisterImage, Writable
+from gwanje.io.sim.reverting import Reverting
+from gwanje.io.sim.twins import Ami, Breaker, Connection, Ess, Load, Source, Twin, TwinError
 from gwanje.io.sim.units import PvParams
 
 Get = Callable[[], float]

@@ -17,10 +17,11 @@ from gwanje.core.toml_lines import line_of
 from gwanje.core.toml_reader import Problem
 from gwanje.io.sim.control import SimControl
 from gwanje.io.sim.images import build_image
-from gwanje.io.sim.plant import Plant, TwinError, TwinSpec
+from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData, DataError
 from gwanje.io.sim.server import DeviceServer, PortTakenError
 from gwanje.io.sim.state_file import StateFile
+from gwanje.io.sim.twins import TwinError, TwinSpec
 
 STEP_S = 0.010
 STEP_NS = 10_000_000

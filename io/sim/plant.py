@@ -10,206 +10,33 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from gwanje.io.sim import loads as load_models
 from gwanje.io.sim import units
-from gwanje.io.sim.controls import Reverting
-from gwanje.io.sim.network import DEAD, ConnectionParams, Flow, flow
+from gwanje.io.sim.network import DEAD, flow
 from gwanje.io.sim.series import DAWN_S, DAY_S, CityData, Floats, Tones
-
-POWER_FACTOR_TAN = {"homes": 0.20, "factory": 0.48, "ev_site": 0.05, "heat_pump": 0.45, "lamps": 0.15}
-"""Reactive over active power of each kind of load: homes 0.98, factory 0.90, chargers 1.00, motors 0.91, lamps 0.99."""
+from gwanje.io.sim.twins import (
+    Ami,
+    AmiParams,
+    Breaker,
+    Connection,
+    Ess,
+    Load,
+    Source,
+    Twin,
+    TwinError,
+    TwinSpec,
+    twin_params,
+)
 
 FAST_NOISE = 0.002
 """Standard deviation of a load's noise over its level below one second; synthetic."""
 FAST_NOISE_TAU_S = 0.5
-
-
-class TwinError(Exception):
-    """A twin's table in the devices file cannot be used; the text names the device, the key and the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerParams:
-    """The breaker at the connection."""
-
-    closed: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class AmiParams:
-    """The collector that reads the homes' meters.
-
-    Attributes:
-        homes: name of the device whose homes it reads; empty for the only one.
-    """
-
-    homes: str = ""
-
-
-KINDS: dict[str, Any] = {
-    "connection": ConnectionParams,
-    "breaker": BreakerParams,
-    "ess": units.EssParams,
-    "pv": units.PvParams,
-    "wind": units.WindParams,
-    "homes": load_models.HomesParams,
-    "ami": AmiParams,
-    "factory": load_models.FactoryParams,
-    "ev_site": load_models.EvSiteParams,
-    "heat_pump": load_models.HeatPumpParams,
-    "lamps": load_models.LampsParams,
-}
-LOAD_KINDS = ("homes", "factory", "ev_site", "heat_pump", "lamps")
-
-
-@dataclass(frozen=True, slots=True)
-class TwinSpec:
-    """What to simulate for one device: its name and area in the site, the kind of twin and its parameters."""
-
-    device: str
-    area: str
-    kind: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-
-
-def twin_params(spec: TwinSpec) -> Any:
-    """The kind's parameters with those of the site put in.
-
-    Raises:
-        TwinError: unknown kind, unknown key, or a value of another type than the default's.
-    """
-    made = KINDS.get(spec.kind)
-    if made is None:
-        raise TwinError(f"device {spec.device!r}: unknown twin kind {spec.kind!r}; known: {', '.join(sorted(KINDS))}")
-    known: dict[str, Any] = {one.name: one.default for one in fields(made)}
-    given: dict[str, Any] = {}
-    for key, value in spec.params.items():
-        if key not in known:
-            raise TwinError(f"device {spec.device!r}: twin has no key {key!r}; known: {', '.join(sorted(known))}")
-        default = known[key]
-        wanted = (int, float) if type(default) is float else (type(default),)
-        if not isinstance(value, wanted) or (isinstance(value, bool) and not isinstance(default, bool)):
-            raise TwinError(f"device {spec.device!r}: twin key {key!r} must be {type(default).__name__}, is {value!r}")
-        if type(default) is float and not math.isfinite(float(value)):
-            raise TwinError(f"device {spec.device!r}: twin key {key!r} must be finite, is {value!r}")
-        given[key] = float(value) if type(default) is float else value
-    return replace(made(), **given)
-
-
-class Ess:
-    """A battery with its set-point as model 704 holds it."""
-
-    def __init__(self, spec: TwinSpec, params: units.EssParams) -> None:
-        self.spec = spec
-        self.params = params
-        self.state = units.EssState(soc=params.soc)
-        self.setpoint_w = Reverting(0.0, 0.0, params.revert_s)
-        self.aux_w = 0.0
-        self.live = True
-
-    def advance(self, dt_s: float, world_dt_s: float, live: bool) -> float:
-        """Step; gives what the unit takes from the area, W."""
-        self.live = live
-        self.setpoint_w.advance(dt_s)
-        if live:
-            target = self.setpoint_w.effective(0.0)
-            self.state = units.ess_step(self.state, target, self.params, dt_s, world_dt_s)
-        elif self.state.discharge_w != 0.0:
-            self.state = replace(self.state, discharge_w=0.0)
-        self.aux_w = self.params.aux_w if live else 0.0
-        return self.aux_w - self.state.discharge_w
-
-    def limits_w(self) -> tuple[float, float]:
-        """Greatest charging and discharging power now."""
-        return units.ess_limits(self.state, self.params)
-
-
-class Source:
-    """A PV plant or wind turbine with its curtailment limit (share of the rating) as model 704 holds it."""
-
-    def __init__(self, spec: TwinSpec, params: units.PvParams | units.WindParams, data: CityData) -> None:
-        self.spec = spec
-        self.params = params
-        self.state = units.SourceState(limit_w=params.rating_w)
-        self.available_w = 0.0
-        self.live = True
-        revert_s = 0.0
-        self._ramp_w_per_s = params.rating_w
-        if isinstance(params, units.PvParams):
-            revert_s = params.revert_s
-            self._ramp_w_per_s = params.limit_ramp_pu_per_s * params.rating_w
-            self._series = units.pv_series(data, params)
-        else:
-            self._series = [float(value) for value in data.wind_pu]
-        self.limit_pu = Reverting(1.0, 1.0, revert_s)
-
-    def advance(self, dt_s: float, world_s: float, world_dt_s: float, live: bool) -> float:
-        """Step; gives what the unit takes from the area, W (negative when it generates)."""
-        if not live:
-            self.state = replace(self.state, generation_w=0.0, wait_s=self.params.reconnect_s)
-        self.live = live
-        self.limit_pu.advance(dt_s)
-        if isinstance(self.params, units.PvParams):
-            self.available_w = units.pv_available_w(self._series, self.params, world_s)
-        else:
-            self.available_w = units.wind_available_w(self._series, self.params, world_s)
-        if live:
-            limit = self.params.rating_w * min(max(self.limit_pu.effective(1.0), 0.0), 1.0)
-            self.state = units.source_step(self.state, self.available_w, limit, self._ramp_w_per_s, dt_s, world_dt_s)
-        return -self.state.generation_w
-
-
-class Load:
-    """A metered load."""
-
-    def __init__(self, spec: TwinSpec, params: Any) -> None:
-        self.spec = spec
-        self.params = params
-        self.load_w = 0.0
-        self.consumed_wh = 0.0
-        self.live = True
-        self.noise = 0.0
-        self.tan_phi = POWER_FACTOR_TAN[spec.kind]
-
-
-class Connection:
-    """The connection's meter."""
-
-    def __init__(self, spec: TwinSpec, params: ConnectionParams) -> None:
-        self.spec = spec
-        self.params = params
-        self.flow: Flow = DEAD
-        self.imported_wh = 0.0
-        self.exported_wh = 0.0
-
-
-class Breaker:
-    """The breaker at the connection."""
-
-    def __init__(self, spec: TwinSpec, params: BreakerParams) -> None:
-        self.spec = spec
-        self.closed = params.closed
-
-
-class Ami:
-    """The collector of the homes' meters; reads what the homes take now."""
-
-    def __init__(self, spec: TwinSpec, plant: Plant, homes: Load) -> None:
-        self.spec = spec
-        self._plant = plant
-        self._homes = homes
-
-    def home_loads_w(self) -> Floats:
-        """Load of every home, W, (count,); their sum is the feeder's load."""
-        return self._plant.home_loads_w(self._homes)
-
-
-Twin = Ess | Source | Load | Connection | Breaker | Ami
 
 
 class SlowLoads:
@@ -339,7 +166,8 @@ class Plant:
         self.breaker = breakers[0] if breakers else None
         for spec in specs:
             if spec.kind == "ami":
-                self.twins[spec.device] = Ami(spec, self, self._homes_of(spec, twin_params(spec)))
+                homes = self._homes_of(spec, twin_params(spec))
+                self.twins[spec.device] = Ami(spec, partial(self.home_loads_w, homes))
 
     def _homes_of(self, spec: TwinSpec, params: AmiParams) -> Load:
         homes = [twin for twin in self.twins.values() if isinstance(twin, Load) and twin.spec.kind == "homes"]
@@ -461,28 +289,35 @@ class Plant:
         Raises:
             ValueError: it was saved by a city of other devices, or is damaged.
         """
-        try:
-            for name, values in saved["twins"].items():
-                match self.twins[name]:
-                    case Ess() as ess:
-                        ess.state = units.EssState(*(float(value) for value in values[:4]))
-                        ess.setpoint_w.restore([float(value) for value in values[4:]])
-                    case Source() as source:
-                        source.state = units.SourceState(*(float(value) for value in values[:4]))
-                        source.limit_pu.restore([float(value) for value in values[4:]])
-                    case Load() as load:
-                        load.consumed_wh = float(values[0])
-                    case Connection() as connection:
-                        connection.imported_wh, connection.exported_wh = float(values[0]), float(values[1])
-                    case Breaker() as breaker:
-                        breaker.closed = bool(values[0])
-            self._pump_states = [
-                load_models.HeatPumpState(float(store_c), int(stages), float(load_w))
-                for store_c, stages, load_w in saved["pumps"]
-            ]
-            self.world_s, self.device_s = float(saved["world_s"]), float(saved["device_s"])
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise ValueError(f"not the state of this city: {error!r}") from None
+        if _shape(saved) != _shape(self.save()):
+            raise ValueError("not the state of this city")
+        for name, values in saved["twins"].items():
+            match self.twins[name]:
+                case Ess() as ess:
+                    ess.state = units.EssState(*values[:4])
+                    ess.setpoint_w.restore(values[4:])
+                case Source() as source:
+                    source.state = units.SourceState(*values[:4])
+                    source.limit_pu.restore(values[4:])
+                case Load() as load:
+                    load.consumed_wh = values[0]
+                case Connection() as connection:
+                    connection.imported_wh, connection.exported_wh = values
+                case Breaker() as breaker:
+                    breaker.closed = bool(values[0])
+        self._pump_states = [
+            load_models.HeatPumpState(store_c, int(stages), load_w) for store_c, stages, load_w in saved["pumps"]
+        ]
+        self.world_s, self.device_s = saved["world_s"], saved["device_s"]
+
+
+def _shape(node: object) -> object:
+    """The structure of a saved state with its numbers taken out; what is not a finite number stays, and differs."""
+    if isinstance(node, Mapping):
+        return {key: _shape(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_shape(value) for value in node]
+    return "number" if isinstance(node, float) and math.isfinite(node) else repr(node)
 
 
 def _numbers(state: Any) -> list[float]:

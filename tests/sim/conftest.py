@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gwanje.io.sim.plant import Ess, Load, Plant, Source, TwinSpec
+from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData
+from gwanje.io.sim.twins import Ess, Load, Source, TwinSpec
 
 SITE = Path(__file__).parents[2] / "configs" / "chungbuk"
 TICK_S = 0.01

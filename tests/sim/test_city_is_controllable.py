@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gwanje.io.sim.plant import Ess
+from gwanje.io.sim.twins import Ess
 
 MakeCity = Callable[..., Any]
 QUARTER_S = 900.0

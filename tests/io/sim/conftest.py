@@ -10,9 +10,10 @@ import pytest
 
 from gwanje.core.config import Device, Point, Twin
 from gwanje.io.sim.images import build_image
-from gwanje.io.sim.plant import Plant, TwinSpec
+from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData
 from gwanje.io.sim.server import DeviceServer
+from gwanje.io.sim.twins import TwinSpec
 
 SITE = Path(__file__).parents[3] / "configs" / "chungbuk"
 T = TypeVar("T")

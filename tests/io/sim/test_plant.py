@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from gwanje.io.sim.loads import EvSite, EvSiteParams, Factory, FactoryParams, Homes, HomesParams, LampsParams, lamps_w
-from gwanje.io.sim.plant import Ami, Ess, Load, Plant, Source, TwinError, TwinSpec
+from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData
+from gwanje.io.sim.twins import Ami, Ess, Load, Source, TwinError, TwinSpec
 
 MakePlant = Callable[..., Plant]
 
@@ -238,11 +239,20 @@ def test_a_restored_city_goes_on(make_plant: MakePlant) -> None:
 
 @pytest.mark.parametrize(
     "saved",
-    [{}, {"twins": {"nobody": [1.0]}}, {"twins": {"ess1": [1.0]}, "pumps": [], "world_s": 1.0, "device_s": 1.0}],
+    [
+        {},
+        {"twins": {"nobody": [1.0]}},
+        {"twins": {"ess1": [1.0]}, "pumps": [], "world_s": 1.0, "device_s": 1.0},
+        {"world_s": float("nan")},
+        {"pumps": [[50.0, "two", 0.0]]},
+    ],
 )
-def test_a_damaged_state_is_refused(make_plant: MakePlant, saved: dict[str, Any]) -> None:
+def test_a_damaged_state_is_refused_and_changes_nothing(make_plant: MakePlant, saved: dict[str, Any]) -> None:
+    plant = make_plant()
+    before = plant.save()
     with pytest.raises(ValueError, match="not the state of this city"):
-        make_plant().restore(saved)
+        plant.restore({**before, **saved} if saved else {})
+    assert plant.save() == before
 
 
 @pytest.mark.parametrize(

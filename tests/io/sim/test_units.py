@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwanje.io.sim.controls import Reverting
+from gwanje.io.sim.reverting import Reverting
 from gwanje.io.sim.units import EssParams, EssState, SourceState, ess_limits, ess_step, source_step
 
 PARAMS = EssParams()
