@@ -100,8 +100,12 @@ def discover() -> Walk:
             issues.append(f"the map has no end marker; it breaks off at {address}")
             break
         model_id, length = int(header[0]), int(header[1])
-        if model_id == END_MODEL:
+        if model_id == END_MODEL and (length == 0 or trusted is None):
+            # Behind a doubtful length only a whole end marker counts: 0xFFFF alone is also "not implemented".
             return Discovery(base, tuple(models), tuple(issues), (yield from _common(models)))
+        if model_id == END_MODEL:
+            issues.append(f"the end marker at {address} says length {length}")
+            break
         if model_id == 1 and models:
             issues.append(f"a second common model at {address}: the map repeats")
             break

@@ -191,7 +191,7 @@ class ModbusLink:
     async def _exchange(self, request: ModbusPDU, function: int, address: int, count: int) -> Reply:
         client = self._client
         if client is None or client.ctx.transport is None:
-            raise self._lost or ConnectionLostError("not connected")
+            raise ConnectionLostError(f"not connected: {self._lost}" if self._lost else "not connected")
         loop = asyncio.get_running_loop()
         request.transaction_id = client.ctx.getNextTID()
         self._expected = Expected(request.transaction_id, self._unit, function, address, count)
