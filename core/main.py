@@ -176,7 +176,8 @@ class Core:
             self._journal = OpeningJournal(ctx.state_dir / JOURNAL_FILE, ctx.clock)
         except JournalLockedError as error:
             raise PartError(f"another city runs on {ctx.state_dir}: {error}") from None
-        self._status = StatusTags(ctx.tags, ctx.store.writer(OWNER), self._publisher, ctx.clock)
+        self._writer = ctx.store.writer(OWNER)
+        self._status = StatusTags(ctx.tags, self._writer, self._publisher, ctx.clock)
         self._forwarder = Forwarder(ctx.bus.request, ctx.clock)
         outside = Outside(self._forwarder, self._status, self._publisher, ctx.clock, ctx.run_dir / LEASE_FILE)
         self._commands = CommandServer(
@@ -321,6 +322,7 @@ class Core:
         self._alarms.close()
         self._commands.note_all([(EntryKind.PART_STOPPED, {"part": OWNER})])
         self._journal.close()
+        self._writer.close()
 
 
 def main(ctx: PartContext) -> None:
