@@ -19,6 +19,9 @@ from gwanje.io.sim.series import CityData, Floats
 POWER_FACTOR_TAN = {"homes": 0.20, "factory": 0.48, "ev_site": 0.05, "heat_pump": 0.45, "lamps": 0.15}
 """Reactive over active power of each kind of load: homes 0.98, factory 0.90, chargers 1.00, motors 0.91, lamps 0.99."""
 
+METER_START_WH = 1_000.0
+"""On a new meter's registers after its factory test; a SunSpec counter that stands at 0 reads as "not implemented"."""
+
 
 class TwinError(Exception):
     """A twin's table in the devices file cannot be used; the text names the device, the key and the reason."""
@@ -162,7 +165,7 @@ class Load:
         self.spec = spec
         self.params = params
         self.load_w = 0.0
-        self.consumed_wh = 0.0
+        self.consumed_wh = METER_START_WH
         self.live = True
         self.noise = 0.0
         self.tan_phi = POWER_FACTOR_TAN[spec.kind]
@@ -175,8 +178,8 @@ class Connection:
         self.spec = spec
         self.params = params
         self.flow: Flow = DEAD
-        self.imported_wh = 0.0
-        self.exported_wh = 0.0
+        self.imported_wh = METER_START_WH
+        self.exported_wh = METER_START_WH
 
 
 class Breaker:

@@ -140,6 +140,20 @@ def test_pysunspec2_finds_the_models_and_reads_what_the_plant_holds(
     serve(name, body)
 
 
+def test_meters_read_as_implemented_from_the_first_moment(serve: Serve) -> None:
+    async def body(server: DeviceServer) -> None:
+        device = await asyncio.to_thread(scan, server)
+        meter = device.models[203][0]
+        assert meter.TotWhImp.cvalue is not None
+        assert meter.TotWhImp.cvalue >= 1_000
+        if server.device == "tie":
+            assert meter.TotWhExp.cvalue >= 1_000
+        await asyncio.to_thread(device.close)
+
+    for name in ("tie", "homes", "lamps"):
+        serve(name, body)
+
+
 def test_pysunspec2_drives_a_battery(serve: Serve, plant: Plant) -> None:
     twin = plant.twins["ess1"]
     assert isinstance(twin, Ess)
