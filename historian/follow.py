@@ -105,26 +105,28 @@ class Follower:
         if self._tail is None:
             return None
         batches = self._tail.read(limit)
-        if not batches:
+        if not batches and self._tail.sequence == position.sequence:
             return None
-        points = columns.concatenate(batches)
+        points = columns.concatenate(batches)  # none when damage took everything up to here
         begin = Position(self._tail.sequence - len(points))
-        if int(points.tag.max()) >= len(self._names):
+        if len(points) and int(points.tag.max()) >= len(self._names):
             self._names = [tag.name for tag in read_dictionary(self._layout.tags)]
         return Stretch(points, self._names, begin, in_order=True)
 
     def _from_files(self, position: Position) -> Stretch | None:
         if self._files is None or self._files[0] != position:
-            found = self._range_at(position)
-            if found is None:
-                return None
-            self._files = (position, self._read_range(found, position))
-        stretch = next(self._files[1], None)
-        if stretch is None:
             self._files = None
-            return None
-        self._files = (stretch.position(len(stretch.points)), self._files[1])
-        return stretch
+        while True:
+            if self._files is None:
+                found = self._range_at(position)
+                if found is None:
+                    return None
+                self._files = (position, self._read_range(found, position))
+            stretch = next(self._files[1], None)
+            if stretch is not None:
+                self._files = (stretch.position(len(stretch.points)), self._files[1])
+                return stretch
+            self._files = None  # the range is finished; the next one follows
 
     def _range_at(self, position: Position) -> Sealed | None:
         ranges = read_manifest(self._directory)["points"]
@@ -138,6 +140,7 @@ class Follower:
 
         done = position.row if position.sequence == sealed.first else 0
         row = 0
+        empty = True
         for file in sealed.files:
             if row + file.rows <= done:
                 row += file.rows
@@ -148,8 +151,9 @@ class Follower:
                 row += len(points)
                 if skip < len(points):
                     end = sealed.end if row == sealed.count else 0
+                    empty = False
                     yield Stretch(points[skip:], names, Position(sealed.first, begin), in_order=False, end=end)
-        if sealed.count == 0:
+        if empty:
             yield Stretch(columns.no_points(), [], Position(sealed.first), in_order=False, end=sealed.end)
 
 

@@ -190,9 +190,9 @@ class Marks:
         while len(self.kept) > 1 and self.kept[1][0] <= mono_ns - self.replay_ns:
             self.kept.popleft()
 
-    def oldest(self, fallback: int) -> int:
+    def oldest(self) -> int:
         """Where a replay begins."""
-        return self.kept[0][1] if self.kept else fallback
+        return self.kept[0][1]
 
 
 class InfluxForwarder:
@@ -232,7 +232,8 @@ class InfluxForwarder:
         self._server: Server = server or InfluxServer(config)
         self._follower = Follower(directory, acknowledged)
         self._marks = Marks(int(config.replay_s * NS_PER_S), deque())
-        self._position = self._restore()
+        self._position, replay_from = self._restore()
+        self._marks.note(clock.mono_ns(), replay_from)
         self._unsaved = False
         self._stretch: Stretch | None = None
         self._taken = 0
@@ -324,8 +325,9 @@ class InfluxForwarder:
         """Contact is back: go back to what may have been lost with the server."""
         self._lost_contact = False
         self._stretch = None
-        self._position = Position(min(self._marks.oldest(self._position.sequence), self._position.sequence))
+        self._position = Position(min(self._marks.oldest(), self._position.sequence))
         self._marks.kept.clear()
+        self._marks.note(self._clock.mono_ns(), self._position.sequence)
         self._save()
 
     def _backed_off(self, at_least_s: float) -> float:
@@ -372,7 +374,7 @@ class InfluxForwarder:
         record = {
             "sequence": self._position.sequence,
             "row": self._position.row,
-            "replay_sequence": min(self._marks.oldest(self._position.sequence), self._position.sequence),
+            "replay_sequence": min(self._marks.oldest(), self._position.sequence),
             "boot_id": boot_id(),
             "url": self._config.url,
             "bucket": self._config.bucket,
@@ -381,16 +383,21 @@ class InfluxForwarder:
         self._unsaved = False
         self._saved_mono_ns = self._clock.mono_ns()
 
-    def _restore(self) -> Position:
-        """Where the last one stopped; from the beginning for a new server, back by the replay after a reboot."""
+    def _restore(self) -> tuple[Position, int]:
+        """Where to go on, and where a replay would begin.
+
+        A new server gets everything; after a reboot, which may have taken server and machine down together, the replay
+        comes first.
+        """
         try:
             record = json.loads(self._path.read_bytes())
+            replay_from = int(record["replay_sequence"])
             if (record["url"], record["bucket"]) != (self._config.url, self._config.bucket):
-                return Position()
+                return Position(), 0
             if record["boot_id"] != boot_id():
-                return Position(int(record["replay_sequence"]))
-            return Position(int(record["sequence"]), int(record["row"]))
+                return Position(replay_from), replay_from
+            return Position(int(record["sequence"]), int(record["row"])), replay_from
         except FileNotFoundError:
-            return Position()
+            return Position(), 0
         except (ValueError, KeyError, TypeError) as error:
             raise SinkError(f"{self._path}: damaged ({error}); remove it to send everything again") from None
