@@ -8,15 +8,15 @@ from pathlib import Path
 from gwanje.core.config import Site, load_site
 from gwanje.core.toml_reader import ConfigErrors, Document, KeyPath, Problem
 
-PART_CHECKS = {
-    "control.toml": "gwanje.control.microgrid.params:problems",
-    "historian.toml": "gwanje.historian.config:problems",
-    "acoustic.toml": "gwanje.control.acoustic.settings:problems",
-    "nodes.toml": "gwanje.io.sim.microphones_config:problems",
-    "devices": "gwanje.io.config_check:problems",
-    "displays": "gwanje.hmi.display.loader:problems",
-}
-"""What → ``problems(site) -> [(file, key path, reason)]``; by name, because core imports none of the parts."""
+PART_CHECKS = (
+    "gwanje.io.config_check",
+    "gwanje.control.microgrid.params",
+    "gwanje.control.acoustic.settings",
+    "gwanje.historian.config",
+    "gwanje.hmi.display.loader",
+)
+"""Modules with a function ``problems(site) -> [(file, key path, reason)]``; by name, because core imports no part."""
+
 
 
 def check_site(root: Path) -> Site:
@@ -27,9 +27,8 @@ def check_site(root: Path) -> Site:
     """
     site = load_site(root)
     found: list[Problem] = []
-    for name in PART_CHECKS.values():
-        module, _, function = name.partition(":")
-        for file, path, reason in getattr(importlib.import_module(module), function)(site):
+    for name in PART_CHECKS:
+        for file, path, reason in importlib.import_module(name).problems(site):
             found.append(_problem(site, file, path, reason))
     if found:
         raise ConfigErrors(found)

@@ -1,0 +1,81 @@
+"""What ``gwanje check`` asks of io: do the points exist in the models, do the twins and the script make sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gwanje.core.config import Device, Site
+from gwanje.core.toml_reader import KeyPath
+from gwanje.io.field.sunspec import ModelError, is_known, model_layout
+from gwanje.io.sim import street
+from gwanje.io.sim.twins import TwinError, TwinSpec, twin_params
+
+Found = tuple[str, KeyPath, str]
+
+UNITS = {"Pct": "%", "Var": "var", "Secs": "s", "C": "°C"}
+"""SunSpec's words for units where they differ from ours."""
+
+
+def problems(site: Site) -> list[Found]:
+    """Every problem as (file, key path, reason)."""
+    found: list[Found] = []
+    positions: dict[str, int] = {}
+    for device in site.devices:
+        file = device.source.partition("/")[2]
+        position = positions.get(file, 0)
+        positions[file] = position + 1
+        here = ("device", position)
+        if device.driver == "sunspec":
+            found += [(file, (*here, *path), reason) for path, reason in _sunspec_points(site, device)]
+        if device.twin is not None:
+            try:
+                twin_params(TwinSpec(device.name, device.area, device.twin.kind, device.twin.params))
+            except TwinError as error:
+                found.append((file, (*here, "twin"), str(error)))
+    found += _script(site)
+    return found
+
+
+def _sunspec_points(site: Site, device: Device) -> Iterator[tuple[KeyPath, str]]:
+    """Points, set-points and enabling points that no model defines, or that come in another unit than their tag."""
+    for index, point in enumerate(device.points):
+        reason = _missing(point.model, point.name) or _other_unit(site, point.tag, point.model, point.name, point.scale)
+        if reason:
+            yield ("point", index, "name"), reason
+    for index, setpoint in enumerate(device.setpoints):
+        reason = _missing(setpoint.model, setpoint.name)
+        if not reason and not model_layout(setpoint.model).point(setpoint.name).writable:
+            reason = f"model {setpoint.model} point {setpoint.name!r} cannot be written"
+        if reason:
+            yield ("setpoint", index, "name"), reason
+        for row, (model, name, _value) in enumerate(setpoint.enable):
+            if reason := _missing(model, name):
+                yield ("setpoint", index, "enable", row, "name"), reason
+
+
+def _missing(model: int, name: str) -> str:
+    if not is_known(model):
+        return f"SunSpec model {model} is not among the models in io/field/sunspec_models"
+    try:
+        model_layout(model).point(name)
+    except (ModelError, KeyError):
+        return f"SunSpec model {model} has no point {name!r}"
+    return ""
+
+
+def _other_unit(site: Site, tag: str, model: int, name: str, scale: float) -> str:
+    unit = model_layout(model).point(name).unit
+    unit = UNITS.get(unit, unit)
+    wanted = site.tags.get(tag).unit
+    if scale != 1.0 or not unit or unit.lower() == wanted.lower() or (unit == "%" and wanted == ""):
+        return ""
+    return f"wrong unit: model {model} point {name!r} is in {unit!r}, tag {tag!r} in {wanted!r}, and there is no scale"
+
+
+def _script(site: Site) -> Iterator[Found]:
+    nodes = [node.name for node in site.nodes if node.simulated]
+    for index, table in enumerate(site.node_script):
+        try:
+            street.parse_script([table], nodes)
+        except street.SoundError as error:
+            yield "nodes.toml", ("script", index), str(error).partition(": ")[2].partition(": ")[2]
