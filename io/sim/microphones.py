@@ -12,7 +12,9 @@ The service ``simsound`` on the bus takes
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +36,8 @@ MAX_CONNECTIONS = 256
 """Eight nodes have one driver each; the rest is room for people who listen in while testing."""
 MAX_WAITING_BYTES = 65_536
 """Two seconds of L16 that a listener did not take: it is cut off, as a camera does."""
+KERNEL_BUFFER_BYTES = 32_768
+"""By itself the kernel would keep megabytes for a listener that sleeps: a minute and more of late sound."""
 MAX_BEHIND_NS = NS_PER_S
 """A process that was stopped for longer goes on with the present."""
 SLOW_REPLY_S = 0.4
@@ -83,6 +87,8 @@ class Client(asyncio.Protocol):
         """Count it in, or turn it away."""
         assert isinstance(transport, asyncio.Transport), "a stream server makes stream transports"
         self._transport = transport
+        connected: socket.socket = transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
         if not self._server.admit(self):
             transport.abort()
 
@@ -196,7 +202,7 @@ class MicrophoneServer:
                 self._listening.append(await loop.create_server(lambda: Client(self), host, port))
             except OSError as error:
                 await self.close()
-                reason = (error.strerror or str(error)).lower()
+                reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
                 raise PartError(f"nodes.toml: node.url: port {port} of {host} cannot be opened: {reason}") from None
 
     @property
