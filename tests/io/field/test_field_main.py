@@ -28,11 +28,8 @@ from gwanje.io.field.sunspec import model_layout
 from .fakes import SCAN_S, device, point
 from .hostile import Hostile
 
-NAMES = [
-    "ami.home1_w",
-    "dead.x",
-    *(f"{one}.{tag}" for one in ("ess", "dead") for tag in ("online", "scan_ms", "errors")),
-]
+HEALTH = [f"{one}.{tag}" for one in ("ess", "dead") for tag in ("online", "scan_ms", "errors")]
+NAMES = ["ami.home1_w", "dead.x", *HEALTH]
 TAGS = TagTable.build([Tag(f"a.{name}", "", "field") for name in NAMES])
 
 
