@@ -136,7 +136,8 @@ class PartWatch:
     """Enters into the journal when a part starts or stops, as the supervisor's tags say."""
 
     def __init__(self, tags: TagTable) -> None:
-        watched = [tag for tag in tags.match("system.part_*.state") if not tag.name.startswith("system.part_city.")]
+        told_elsewhere = ("system.part_city.state", f"system.part_{OWNER}.state")  # the core tells of itself
+        watched = [tag for tag in tags.match("system.part_*.state") if tag.name not in told_elsewhere]
         self._names = [tag.name.split(".")[1].removeprefix("part_") for tag in watched]
         self._states = tags.indices([tag.name for tag in watched])
         self._restarts = tags.indices([tag.name.replace(".state", ".restarts") for tag in watched])

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -528,10 +529,8 @@ def command(clock: VirtualClock) -> Command:
 
 
 def answer_of(forwarder: Forwarder) -> Any:
-    deadline = time.monotonic() + WAIT_S
-    while not (answers := forwarder.answers()):
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
+    assert select.select([forwarder.fileno()], [], [], WAIT_S)[0]
+    answers = forwarder.answers()
     forwarder.close()
     return answers[0]
 
