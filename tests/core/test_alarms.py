@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwanje.core.alarm_definitions import TEXT_KEYS, AlarmDefinition, Condition, EventAlarmDefinition, Texts
@@ -232,6 +232,7 @@ LOOKS = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(LOOKS)
 def test_random_looks_keep_the_rules(looks: list[tuple[float, int, float, bool]]) -> None:
     one = Watched(alarm())

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwanje.core.clock import VirtualClock
@@ -263,6 +263,7 @@ def test_verify_finds_a_damaged_head_and_a_very_long_line(tmp_path: Path) -> Non
     assert "longer" in verify(path).faults[-1].reason
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_single_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = tmp_path_factory.mktemp("flip") / "journal.jsonl"

@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwanje.core.leases import (
@@ -187,6 +187,7 @@ def test_no_state_is_no_error(tmp_path: Path) -> None:
 VERBS = st.sampled_from(["ask", "ask2", "renew", "release", "take", "back", "wait"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(VERBS, st.integers(0, 7))))
 def test_at_no_time_two_leases_cover_one_point(steps: list[tuple[str, int]]) -> None:
     leases = LeaseTable(["a", "b"])

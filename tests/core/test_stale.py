@@ -1,7 +1,7 @@
 """The stale watch: told once, when it happens; padding and never-written tags are no news."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwanje.core import stale
@@ -57,6 +57,7 @@ def test_what_is_published_is_the_last_value_bad_and_true_as_of_now() -> None:
     assert times.tolist() == [clock.utc_ns()] * 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from([GOOD, STALE, NEVER]), min_size=5, max_size=5), max_size=20))
 def test_told_is_exactly_what_changed(looks: list[list[int]]) -> None:
     state = stale.StaleState.empty(5)
