@@ -1,0 +1,48 @@
+"""Axes: round numbers for values, round times for the time axis."""
+
+from __future__ import annotations
+
+import math
+
+SPANS_S = (300, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400)
+"""Widths that the time axis may have, from five minutes to the day."""
+_TICKS_S = (10, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600)
+
+
+def value_ticks(low: float, high: float, n_max: int) -> list[float]:
+    """Round numbers that cover low…high in at most ``n_max`` steps of 1, 2 or 5 times a power of ten.
+
+    >>> value_ticks(-130.0, 1420.0, 5)
+    [-500.0, 0.0, 500.0, 1000.0, 1500.0]
+    """
+    rough = max(high - low, 1e-9) / max(1, n_max - 1)
+    power = 10.0 ** math.floor(math.log10(rough))
+    for factor in (1.0, 2.0, 5.0, 10.0, 20.0):
+        step = factor * power
+        first, last = math.floor(low / step), math.ceil(high / step)
+        if last - first <= n_max - 1:
+            break
+    return [number * step for number in range(first, max(last, first + 1) + 1)]
+
+
+def time_span(needed_s: float) -> int:
+    """The narrowest width of :data:`SPANS_S` that shows ``needed_s``."""
+    return next((span for span in SPANS_S if needed_s <= span), SPANS_S[-1])
+
+
+def time_ticks(from_s: float, until_s: float, n_max: int) -> list[int]:
+    """Round times within from…until, at most ``n_max`` of them."""
+    step = next((one for one in _TICKS_S if (until_s - from_s) / one <= n_max), _TICKS_S[-1])
+    first = math.ceil(from_s / step)
+    return [number * step for number in range(first, math.floor(until_s / step) + 1)]
+
+
+def clock_text(seconds: float, with_seconds: bool) -> str:
+    """Time of day.
+
+    >>> clock_text(36_061.9, True), clock_text(86_400, False)
+    ('10:01:01', '24:00')
+    """
+    whole = int(seconds)
+    hours, minutes = whole // 3_600, whole // 60 % 60
+    return f"{hours:02d}:{minutes:02d}:{whole % 60:02d}" if with_seconds else f"{hours:02d}:{minutes:02d}"

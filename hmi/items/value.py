@@ -1,0 +1,57 @@
+"""How a number is written: grouped digits, unit, and the mark of what must not be trusted."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QRectF
+
+from gwanje.hmi.binding import Shown
+from gwanje.hmi.display.model import Quantity
+from gwanje.hmi.items.ink import Ink
+
+NOTHING = "—"
+"""Stands where there is no number."""
+
+
+def number_text(value: float, decimals: int) -> str:
+    """Digits with thousands separated; never a negative zero.
+
+    >>> number_text(-0.04, 1), number_text(1234.5, 0), number_text(60.0131, 3)
+    ('0.0', '1,234', '60.013')
+    """
+    text = f"{value:,.{decimals}f}"
+    return text[1:] if text[0] == "-" and not any(digit in text for digit in "123456789") else text
+
+
+def value_text(quantity: Quantity, shown: Shown, lang: str) -> str:
+    """A quantity's number or state word without its unit; "?" behind it when it is stale or bad."""
+    if not shown.available:
+        return NOTHING
+    mark = "?" if shown.doubtful else ""
+    if quantity.states:
+        at = int(shown.value)
+        if 0 <= at < len(quantity.states):
+            return quantity.states[at][0 if lang == "ko" else 1] + mark
+    return number_text(shown.value, quantity.decimals) + mark
+
+
+def draw_value(
+    ink: Ink,
+    room: QRectF,
+    quantity: Quantity,
+    shown: Shown,
+    lang: str,
+    font: str = "value",
+    align: str = "right",
+    unit: bool = False,
+) -> None:
+    """Write a quantity, with its unit when asked for; what is stale or bad is hatched and carries a "?"."""
+    text = value_text(quantity, shown, lang)
+    if unit and quantity.unit and shown.available:
+        text = f"{text} {quantity.unit}"
+    if shown.available and shown.doubtful:
+        width = min(room.width(), ink.style.width_of(text, font) + ink.style.px(8))
+        left = {"right": room.right() - width, "left": room.left(), "center": room.center().x() - width / 2}[align]
+        height = min(room.height(), ink.style.line_height(font))
+        ink.hatch(QRectF(left, room.center().y() - height / 2, width, height))
+    color = "live" if shown.available and not shown.doubtful else "secondary" if not shown.available else "text"
+    ink.text(room, text, font, color, align)

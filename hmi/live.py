@@ -1,0 +1,51 @@
+"""Everything the views look at: what the receiver fills, the models, and the site they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from gwanje.core.clock import Clock
+from gwanje.core.config import Site
+from gwanje.hmi.display.model import Display, Label
+from gwanje.hmi.i18n import read_table
+from gwanje.hmi.link import Inbox, LinkState
+from gwanje.hmi.model.alarms import AlarmModel
+from gwanje.hmi.model.events import EventModel
+from gwanje.hmi.model.places import Places
+from gwanje.hmi.spectra import Spectra
+from gwanje.hmi.store import Snapshot
+
+
+@dataclass(slots=True)
+class Live:
+    """What is known now.
+
+    Attributes:
+        acknowledge: asks the core to note that the operator has seen these alarms; never waits.
+    """
+
+    site: Site
+    display: Display
+    clock: Clock
+    zone: ZoneInfo
+    snapshot: Snapshot
+    spectra: Spectra
+    inbox: Inbox
+    link: LinkState
+    alarms: AlarmModel
+    events: EventModel
+    places: Places
+    acknowledge: Callable[[list[str]], None]
+
+
+def places_of(site: Site) -> Places:
+    """Labels of the site's devices and nodes and of the program's parts."""
+    ko, en = read_table("ko"), read_table("en")
+    parts = {
+        key.removeprefix("part."): Label(ko[key], en[key]) for key in ko if key.startswith("part.")
+    }
+    parts |= {f"system.{name}": label for name, label in list(parts.items())}
+    parts |= {f"system.part_{name}": label for name, label in list(parts.items()) if "." not in name}
+    return Places.build([*site.devices, *site.nodes], parts)

@@ -1,0 +1,105 @@
+"""Standing alarms in the order in which they are shown, and how many came lately."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gwanje.core.messages import AlarmChange
+
+MAX_STANDING = 20_000
+"""Four times the storm of 5000 that the screen must survive; beyond it the least urgent is dropped and counted."""
+RATE_BIN_NS = 600_000_000_000
+"""Alarm rates are judged in ten minutes: more than ten alarms in one is a flood."""
+RATE_BINS = 12
+FLOOD_PER_BIN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PriorityCount:
+    """Standing alarms of one priority."""
+
+    standing: int
+    unacknowledged: int
+
+
+def needs_acknowledgement(change: AlarmChange) -> bool:
+    """Whether nobody has acknowledged this alarm yet."""
+    return change.state in ("unack_active", "unack_returned")
+
+
+def rank(change: AlarmChange) -> tuple[bool, bool, int, int]:
+    """Sort key: urgent alarms always first, then unacknowledged, then by priority, then the newest."""
+    return (change.priority != 1, not needs_acknowledgement(change), change.priority, -change.changed_utc_ns)
+
+
+class AlarmModel:
+    """The screen's view of the core's alarm states; the states themselves live in the core."""
+
+    def __init__(self) -> None:
+        self._standing: dict[str, AlarmChange] = {}
+        self._ordered: list[AlarmChange] | None = []
+        self._raised_utc_ns: deque[int] = deque(maxlen=MAX_STANDING)
+        self.dropped = 0
+        self.generation = 0
+
+    def apply(self, changes: Iterable[AlarmChange]) -> None:
+        """Take over changes in the order in which they were published."""
+        for change in changes:
+            known = self._standing.get(change.alarm_id)
+            if known is not None and known.changed_utc_ns > change.changed_utc_ns and known.utc_ns >= change.utc_ns:
+                continue  # an answer to a question asked before the newer change
+            if change.state == "unack_active" and (known is None or known.utc_ns != change.utc_ns):
+                self._raised_utc_ns.append(change.utc_ns)
+            if change.state == "normal":
+                self._standing.pop(change.alarm_id, None)
+            else:
+                self._standing[change.alarm_id] = change
+            self._touch()
+        if len(self._standing) > MAX_STANDING:
+            for extra in self.ordered()[MAX_STANDING:]:
+                del self._standing[extra.alarm_id]
+                self.dropped += 1
+            self._touch()
+
+    def replace(self, standing: Iterable[AlarmChange]) -> None:
+        """Begin anew from a complete list of standing alarms, as the core gives it after a restart of either."""
+        kept = {change.alarm_id: change for change in standing if change.state != "normal"}
+        for change in kept.values():
+            if change.alarm_id not in self._standing and change.state == "unack_active":
+                self._raised_utc_ns.append(change.utc_ns)
+        self._standing = kept
+        self._touch()
+
+    def _touch(self) -> None:
+        self._ordered = None
+        self.generation += 1
+
+    def ordered(self) -> list[AlarmChange]:
+        """Standing alarms, most important first; see :func:`rank`."""
+        if self._ordered is None:
+            self._ordered = sorted(self._standing.values(), key=rank)
+        return self._ordered
+
+    def counts(self) -> dict[int, PriorityCount]:
+        """Per priority 1…4."""
+        standing, unacknowledged = [0] * 5, [0] * 5
+        for change in self._standing.values():
+            standing[change.priority] += 1
+            unacknowledged[change.priority] += needs_acknowledgement(change)
+        return {one: PriorityCount(standing[one], unacknowledged[one]) for one in (1, 2, 3, 4)}
+
+    def worst_for(self, names: Iterable[str]) -> AlarmChange | None:
+        """The most important standing alarm whose source is one of these tags, devices or nodes."""
+        wanted = set(names)
+        return next((change for change in self.ordered() if change.source in wanted), None)
+
+    def rate(self, now_utc_ns: int) -> list[int]:
+        """(RATE_BINS,) alarms raised per ten minutes, oldest first; the last is the running ten minutes."""
+        bins = [0] * RATE_BINS
+        for utc_ns in self._raised_utc_ns:
+            age = max(0, now_utc_ns - utc_ns) // RATE_BIN_NS
+            if age < RATE_BINS:
+                bins[RATE_BINS - 1 - age] += 1
+        return bins

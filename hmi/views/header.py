@@ -1,0 +1,121 @@
+"""Top line: which city, which display, SIMULATED, the clocks, and the link when it is lost."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from PySide6.QtCore import QRect, QRectF
+
+from gwanje.hmi.binding import Bindings
+from gwanje.hmi.items.chart import clock_text
+from gwanje.hmi.items.ink import Ink
+from gwanje.hmi.live import Live
+from gwanje.hmi.views.panel import Panel, Part, Ui
+
+
+class Header(Panel):
+    """The head of every display.
+
+    Attributes:
+        simulated: set by the window when any value on the screen is simulated.
+        degraded: set by the window when the machine is too slow for the full rates.
+    """
+
+    def __init__(self, ui: Ui, live: Live) -> None:
+        super().__init__(ui, "")
+        self._live = live
+        self.simulated = False
+        self.degraded = False
+        local = live.display.local_s
+        self._clock = Bindings([local] if local else [], live.site.tags)
+        self._middle: Part | None = None
+        self._times: Part | None = None
+        self._shown: tuple[object, ...] = ()
+        self._second = ""
+
+    def arrange(self) -> None:
+        """See :class:`Panel`."""
+        style = self.ui.style
+        height, pad = self.height(), style.size("padding")
+        titles = self._titles_width()
+        times = style.px(330)
+        self._times = Part(QRect(int(self.width() - times - pad), 0, int(times + pad), height), self._draw_times)
+        left = int(pad + titles + style.px(16))
+        self._middle = Part(QRect(left, 0, self._times.rect.left() - left, height), self._draw_middle)
+        self.parts = [self._middle, self._times]
+
+    def _titles_width(self) -> float:
+        style, site = self.ui.style, self._live.site
+        name = self.ui.texts.pick(site.name_ko, site.name_en)
+        title = self._live.display.title.of(self.ui.texts.lang)
+        return style.width_of(name, "header") + style.px(18) + style.width_of(title, "title") + 2
+
+    def draw_still(self, ink: Ink) -> None:
+        """See :class:`Panel`."""
+        style, site = self.ui.style, self._live.site
+        ink.box(QRectF(0, 0, self.width(), self.height()), "header")
+        name = self.ui.texts.pick(site.name_ko, site.name_en)
+        pad = style.size("padding")
+        width = style.width_of(name, "header") + 1
+        ink.text(QRectF(pad, 0, width, self.height()), name, "header")
+        title = self._live.display.title.of(self.ui.texts.lang)
+        left = pad + width + style.px(18)
+        ink.text(QRectF(left, style.px(2), style.width_of(title, "title") + 1, self.height()), title, "title")
+
+    def tick(self, now_mono_ns: int) -> None:
+        """Look at clocks and link."""
+        assert self._middle is not None
+        assert self._times is not None
+        lost = self._live.link.lost(now_mono_ns)
+        seconds = self._live.link.silent_ns(now_mono_ns) // 1_000_000_000 if lost else 0
+        shown = (self.simulated, self.degraded, lost, seconds)
+        if shown != self._shown:
+            self._shown = shown
+            self.repaint_part(self._middle)
+        second = self._wall().strftime("%H:%M:%S")
+        changed = bool(self._clock.poll(self._live.snapshot, now_mono_ns, lost))
+        if second != self._second or changed:
+            self._second = second
+            self.repaint_part(self._times)
+
+    def _wall(self) -> datetime:
+        return datetime.fromtimestamp(self._live.clock.utc_ns() / 1e9, self._live.zone)
+
+    def _draw_times(self, ink: Ink) -> None:
+        assert self._times is not None
+        style, texts = self.ui.style, self.ui.texts
+        rect = QRectF(self._times.rect).adjusted(0, 0, -style.size("padding"), 0)
+        wall = self._wall()
+        half = rect.height() * 0.56
+        ink.text(QRectF(rect.left(), rect.top(), rect.width(), half), wall.strftime("%Y-%m-%d %H:%M:%S"), "clock",
+                 align="right")  # fmt: skip
+        lower = QRectF(rect.left(), rect.top() + half - 1, rect.width(), rect.height() - half - style.px(2))
+        if self._clock.shown and self._clock.shown[0].available:
+            local = clock_text(self._clock.shown[0].value, True) + ("?" if self._clock.shown[0].doubtful else "")
+            ink.text(lower, texts("header.city_time", time=local), "small", align="right")
+        else:
+            ink.text(lower, wall.strftime("%Z"), "small", align="right")
+
+    def _draw_middle(self, ink: Ink) -> None:
+        assert self._middle is not None
+        style, texts = self.ui.style, self.ui.texts
+        rect = QRectF(self._middle.rect)
+        simulated, degraded, lost, seconds = self._shown or (False, False, False, 0)
+        box_height = style.line_height("label") + style.px(8)
+        top = rect.center().y() - box_height / 2
+        left = rect.left()
+        if simulated:
+            text = texts("header.simulated")
+            width = style.width_of(text, "label") + style.px(26)
+            box = QRectF(left, top, width, box_height)
+            ink.box(box, "badge", "badge_text", 1.4)
+            ink.text(box, text, "label", "badge_text", "center")
+            left += width + style.px(14)
+        room = QRectF(left, top, rect.right() - left - style.px(8), box_height)
+        if lost:
+            ink.box(room, "lost", "text", 1.4)
+            ink.text(room.adjusted(style.px(8), 0, -style.px(8), 0), texts("header.lost", seconds=seconds), "label",
+                     "lost_text", "center", elide=True)  # fmt: skip
+            return
+        key = "header.degraded" if degraded else "header.keys"
+        ink.text(room, texts(key), "small", "text", "left", elide=True)
