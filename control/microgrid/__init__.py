@@ -1,1 +1,1 @@
-"""Power balance: tie-line control and dispatch."""
+"""Balance of the microgrid: the tie-line set-point, parameters, and what is told about bad days."""

@@ -1,0 +1,300 @@
+"""``control.toml`` as frozen dataclasses; everything wrong with it is told at once.
+
+Every number states its range beside its default. Unknown keys, missing keys, wrong types and numbers out of range are
+collected as ``key: reason`` and raised together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+from gwanje.core.tags import TagTable
+from gwanje.ext.control_loop import FAST, SLOW
+from gwanje.ext.reference.tie_line import BatteryParams, TieLineParams
+
+BATTERIES_MAX = 16
+"""What the kernel has room for."""
+METERS_MAX = 64
+"""What the kernel has room for."""
+PATH_STEPS_MAX = 128
+"""What the kernel has room for."""
+J_PER_WH = 3600.0
+
+
+def _number(default: Any, low: float, high: float) -> Any:
+    return field(default=default, metadata={"low": low, "high": high})
+
+
+def _choice(default: str, *choices: str) -> Any:
+    return field(default=default, metadata={"choices": choices})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopParams:
+    """The loop: its period (ms), SCHED_FIFO priority (0 none), processor (-1 last allowed, -2 any), memory locking."""
+
+    period_ms: float = _number(10.0, 1.0, 100.0)
+    fifo_priority: int = _number(80, 0, 99)
+    cpu: int = _number(-1, -2, 1023)
+    lock_memory: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TieParams:
+    """The controller; see :class:`gwanje.ext.reference.tie_line.TieLineParams` for what each number does."""
+
+    import_tag: str
+    breaker_tag: str = ""
+    lease: str = "tie_line"
+    ki_per_s: float = _number(2.0, 0.0, 20.0)
+    kp: float = _number(0.3, 0.0, 0.9)
+    path_delay_s: float = _number(0.1, 0.0, 1.0)
+    inverter_lag_s: float = _number(0.08, 0.0, 5.0)
+    lead_s: float = _number(0.2, 0.0, 2.0)
+    lead_filter_s: float = _number(0.15, 0.01, 5.0)
+    lead_w_max: float = _number(40e3, 0.0, 1e9)
+    import_hold_s: float = _number(0.3, 0.02, 10.0)
+    import_fail_s: float = _number(1.0, 0.05, 60.0)
+    recover_s: float = _number(0.5, 0.0, 60.0)
+    stuck_w: float = _number(50e3, 1.0, 1e9)
+    meter_hold_s: float = _number(1.0, 0.0, 60.0)
+    battery_hold_s: float = _number(0.5, 0.05, 60.0)
+    battery_known_s: float = _number(1.0, 0.05, 60.0)
+    soc_hold_s: float = _number(10.0, 0.1, 600.0)
+    soc_min: float = _number(0.05, 0.0, 1.0)
+    soc_max: float = _number(0.95, 0.0, 1.0)
+    taper_s: float = _number(60.0, 1.0, 3600.0)
+    participation_floor: float = _number(0.02, 1e-3, 1.0)
+    follow_tolerance: float = _number(0.15, 0.01, 2.0)
+    follow_window: float = _number(0.06, 0.0, 1.0)
+    follow_release: float = _number(0.03, 0.0, 1.0)
+    follow_s: float = _number(0.5, 0.05, 60.0)
+    release_s: float = _number(2.0, 0.0, 600.0)
+    rms_start_s: float = _number(10.0, 0.0, 3600.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetpointParams:
+    """How the import set-point is chosen; see :mod:`gwanje.control.microgrid.tie_setpoint`."""
+
+    strategy: str = _choice("smooth", "smooth", "fixed")
+    fixed_w: float = _number(0.0, -1e9, 1e9)
+    tau_s: float = _number(900.0, 1.0, 86_400.0)
+    ramp_w_per_s: float = _number(2e3, 1.0, 1e9)
+    import_min_w: float = _number(-1.5e6, -1e9, 1e9)
+    import_max_w: float = _number(2.25e6, -1e9, 1e9)
+    soc_target: float = _number(0.5, 0.0, 1.0)
+    soc_restore_s: float = _number(28_800.0, 60.0, 604_800.0)
+    headroom: float = _number(0.9, 0.1, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Battery:
+    """One battery: its tags, and its limits in W, W/s and Wh. Empty tags are not read."""
+
+    name: str
+    setpoint_tag: str
+    discharge_tag: str
+    soc_tag: str
+    online_tag: str = ""
+    charge_max_tag: str = ""
+    discharge_max_tag: str = ""
+    charge_w_max: float = _number(MISSING, 0.0, 1e9)
+    discharge_w_max: float = _number(MISSING, 0.0, 1e9)
+    ramp_w_per_s: float = _number(MISSING, 1.0, 1e9)
+    energy_wh: float = _number(MISSING, 1.0, 1e12)
+    label_ko: str = ""
+    label_en: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meter:
+    """A load's or generator's own meter."""
+
+    tag: str
+    role: str = _choice("load", "load", "generation")
+
+    @property
+    def sign(self) -> float:
+        """+1 for a load, -1 for a generator."""
+        return 1.0 if self.role == "load" else -1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlConfig:
+    """All of ``control.toml``."""
+
+    loop: LoopParams
+    tie_line: TieParams
+    setpoint: SetpointParams
+    battery: tuple[Battery, ...]
+    meter: tuple[Meter, ...]
+
+    @property
+    def period_s(self) -> float:
+        """Of the loop."""
+        return self.loop.period_ms * 1e-3
+
+    def kernel_params(self, rating_w: float) -> TieLineParams:
+        """The controller's parameters for a connection of this rating."""
+        tie = self.tie_line
+        return TieLineParams(
+            rating_w=rating_w,
+            ki_per_s=tie.ki_per_s,
+            kp=tie.kp,
+            lead_s=tie.lead_s,
+            lead_filter_s=tie.lead_filter_s,
+            lead_w_max=tie.lead_w_max,
+            lag_s=tie.inverter_lag_s,
+            import_hold_s=tie.import_hold_s,
+            import_fail_s=tie.import_fail_s,
+            recover_s=tie.recover_s,
+            stuck_w=tie.stuck_w,
+            meter_hold_s=tie.meter_hold_s,
+            ess_hold_s=tie.battery_hold_s,
+            ess_known_s=tie.battery_known_s,
+            soc_hold_s=tie.soc_hold_s,
+            soc_min=tie.soc_min,
+            soc_max=tie.soc_max,
+            taper_s=tie.taper_s,
+            participation_floor=tie.participation_floor,
+            follow_tolerance=tie.follow_tolerance,
+            follow_window=tie.follow_window,
+            follow_release=tie.follow_release,
+            follow_s=tie.follow_s,
+            release_s=tie.release_s,
+            rms_start_s=tie.rms_start_s,
+            delay_steps=round(tie.path_delay_s / self.period_s),
+            battery=tuple(
+                BatteryParams(one.charge_w_max, one.discharge_w_max, one.ramp_w_per_s, one.energy_wh * J_PER_WH)
+                for one in self.battery
+            ),
+            meter_sign=tuple(one.sign for one in self.meter),
+        )
+
+    def tags(self) -> dict[str, str]:
+        """Key in the file → tag that must exist, without the empty ones."""
+        named = {"tie_line.import_tag": self.tie_line.import_tag, "tie_line.breaker_tag": self.tie_line.breaker_tag}
+        for number, meter in enumerate(self.meter):
+            named[f"meter[{number}].tag"] = meter.tag
+        for number, battery in enumerate(self.battery):
+            for key in ("setpoint", "discharge", "soc", "online", "charge_max", "discharge_max"):
+                named[f"battery[{number}].{key}_tag"] = str(getattr(battery, f"{key}_tag"))
+        return {key: tag for key, tag in named.items() if tag}
+
+
+def parse(content: Mapping[str, Any]) -> ControlConfig:
+    """Read ``control.toml``.
+
+    Args:
+        content: as the TOML parser gives it.
+
+    Raises:
+        ValueError: with every problem as ``key: reason``, one a line.
+    """
+    problems: list[str] = []
+    for key in content:
+        if key not in ("loop", "tie_line", "setpoint", "battery", "meter"):
+            problems.append(f"{key}: unknown key")
+    loop = _table(LoopParams, content.get("loop", {}), "loop", problems)
+    tie = _table(TieParams, content.get("tie_line", {}), "tie_line", problems)
+    setpoint = _table(SetpointParams, content.get("setpoint", {}), "setpoint", problems)
+    batteries = _tables(Battery, content.get("battery"), "battery", 1, BATTERIES_MAX, problems)
+    meters = _tables(Meter, content.get("meter", []), "meter", 0, METERS_MAX, problems)
+    if loop and tie and setpoint:
+        _check_whole(loop, tie, setpoint, batteries, problems)
+    if problems:
+        raise ValueError("\n".join(problems))
+    return ControlConfig(loop=loop, tie_line=tie, setpoint=setpoint, battery=tuple(batteries), meter=tuple(meters))
+
+
+def check_tags(config: ControlConfig, tags: TagTable) -> None:
+    """Whether the site has every tag that control reads and writes.
+
+    Raises:
+        ValueError: with every problem as ``key: reason``, one a line.
+    """
+    problems = [f"{key}: no tag {tag!r}" for key, tag in config.tags().items() if tag not in tags]
+    own = [*FAST, *SLOW]
+    problems += [f"tags: no tag {name!r} of owner control" for name in own if name not in tags]
+    own += [one.setpoint_tag for one in config.battery]
+    problems += [
+        f"tags: {name!r} belongs to {tags.get(name).owner!r}, not to control"
+        for name in own
+        if name in tags and tags.get(name).owner != "control"
+    ]
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def _check_whole(
+    loop: LoopParams, tie: TieParams, setpoint: SetpointParams, batteries: list[Battery], problems: list[str]
+) -> None:
+    if tie.soc_min >= tie.soc_max:
+        problems.append(f"tie_line.soc_min: {tie.soc_min} is not below soc_max {tie.soc_max}")
+    if tie.import_hold_s >= tie.import_fail_s:
+        problems.append(f"tie_line.import_hold_s: {tie.import_hold_s} is not below import_fail_s {tie.import_fail_s}")
+    if tie.follow_release >= tie.follow_window:
+        problems.append("tie_line.follow_release: must be below follow_window, or a dead battery would be released")
+    if tie.path_delay_s > PATH_STEPS_MAX * loop.period_ms * 1e-3:
+        problems.append(f"tie_line.path_delay_s: more than {PATH_STEPS_MAX} periods")
+    if setpoint.import_min_w >= setpoint.import_max_w:
+        problems.append("setpoint.import_min_w: not below import_max_w")
+    if not tie.soc_min <= setpoint.soc_target <= tie.soc_max:
+        problems.append(f"setpoint.soc_target: {setpoint.soc_target} is outside soc_min…soc_max")
+    for key in ("name", "setpoint_tag", "discharge_tag"):
+        seen = [getattr(one, key) for one in batteries]
+        problems += [f"battery.{key}: {one!r} twice" for one in sorted({one for one in seen if seen.count(one) > 1})]
+
+
+def _tables(cls: Any, content: Any, where: str, least: int, most: int, problems: list[str]) -> list[Any]:
+    if not isinstance(content, list):
+        problems.append(f"{where}: [[{where}]] tables are missing")
+        return []
+    if not least <= len(content) <= most:
+        problems.append(f"{where}: {len(content)} tables, {least}…{most} are taken")
+    read = [_table(cls, one, f"{where}[{number}]", problems) for number, one in enumerate(content)]
+    return [one for one in read if one is not None]
+
+
+def _table(cls: Any, content: Any, where: str, problems: list[str]) -> Any:
+    """One table as a dataclass; None when something in it is wrong."""
+    if not isinstance(content, Mapping):
+        problems.append(f"{where}: not a table")
+        return None
+    before = len(problems)
+    known = {one.name: one for one in fields(cls)}
+    problems += [f"{where}.{key}: unknown key" for key in content if key not in known]
+    values: dict[str, Any] = {}
+    for name, one in known.items():
+        if name in content:
+            reason, values[name] = _value(one, content[name])
+            if reason:
+                problems.append(f"{where}.{name}: {reason}")
+        elif one.default is MISSING:
+            problems.append(f"{where}.{name}: is missing")
+    return cls(**values) if len(problems) == before else None
+
+
+def _value(one: Field[Any], value: Any) -> tuple[str, Any]:
+    """Reason against a value ("" for none) and the value in the field's type."""
+    if one.type == "bool":
+        return ("" if isinstance(value, bool) else f"{value!r} is neither true nor false"), value
+    if one.type == "str":
+        if not isinstance(value, str):
+            return f"{value!r} is not text", value
+        choices = one.metadata.get("choices")
+        if choices and value not in choices:
+            return f"{value!r} is none of {', '.join(choices)}", value
+        return ("" if value or one.default == "" else "is empty"), value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return f"{value!r} is not a number", value
+    if one.type == "int" and not isinstance(value, int):
+        return f"{value!r} is not a whole number", value
+    low, high = one.metadata["low"], one.metadata["high"]
+    if not low <= value <= high:
+        return f"{value:g} is not within {low:g}…{high:g}", value
+    return "", value if one.type == "int" else float(value)
