@@ -47,6 +47,8 @@ OFF_AFTER_NS = 3 * NS_PER_S
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 2.0
 """A camera that comes back is heard within 2.5 s; two hundred dead ones cost a hundred connection attempts a second."""
+BACKOFF_GROWTH = 1.5
+"""After an outage shorter than 4 s, a third of it may pass until the next attempt."""
 BACKOFF_SPREAD = 0.2
 JUMP_TOLERANCE_S = 0.005
 """Timestamps may wobble by rounding; a missing packet is 20 ms or more."""
@@ -177,7 +179,9 @@ class NodeStream(threading.Thread):
             except (av.FFmpegError, StreamError, OSError, ValueError) as error:
                 self.failure = self._reason(error)
             self.playing = False
-            pause_s = BACKOFF_FIRST_S if self.connections > connections else min(2 * pause_s, BACKOFF_LAST_S)
+            pause_s = (
+                BACKOFF_FIRST_S if self.connections > connections else min(BACKOFF_GROWTH * pause_s, BACKOFF_LAST_S)
+            )
             self._stop_asked.wait(pause_s * self._random.uniform(1 - BACKOFF_SPREAD, 1 + BACKOFF_SPREAD))
 
     def _reason(self, error: Exception) -> str:

@@ -70,13 +70,16 @@ def _decoded_blocks(path: Path, rate_hz: int, enough: int) -> list[Sound]:
         if not container.streams.audio:
             raise SoundError(f"{path}: holds no sound")
         resampler = av.AudioResampler(format="s16", layout="mono", rate=rate_hz)
+        ready = True  # as long as every frame is what we want, as in our own backgrounds
         for frame in container.decode(audio=0):
-            for block in resampler.resample(frame):
+            ready = ready and (frame.format.name, frame.layout.name, frame.sample_rate) == ("s16", "mono", rate_hz)
+            for block in (frame,) if ready else resampler.resample(frame):
                 blocks.append(block.to_ndarray().reshape(-1))
                 have += block.samples
             if have >= enough:
                 return blocks
-        blocks.extend(block.to_ndarray().reshape(-1) for block in resampler.resample(None))
+        if not ready:
+            blocks.extend(block.to_ndarray().reshape(-1) for block in resampler.resample(None))
     return blocks
 
 
@@ -84,7 +87,8 @@ def rms_db(samples: npt.NDArray[Any]) -> float:
     """RMS in dB below full scale; :data:`SILENCE_DB` at the least."""
     if not len(samples):
         return SILENCE_DB
-    power = float(np.mean(np.square(samples, dtype=np.float64))) / FULL_SCALE**2
+    real = samples.astype(np.float32)
+    power = float(np.dot(real, real)) / len(real) / FULL_SCALE**2
     return max(SILENCE_DB, 10.0 * math.log10(max(power, 1e-30)))
 
 
@@ -100,8 +104,8 @@ def active_level_db(samples: Sound, rate_hz: int) -> float:
 
 def at_level(samples: Sound, gain_db: float) -> Sound:
     """Samples times a gain, kept below :data:`PEAK_LIMIT` by less gain where it must be."""
-    peak = int(np.max(np.abs(samples.astype(np.int32)), initial=1))
-    gain = min(10.0 ** (gain_db / 20.0), PEAK_LIMIT / peak)
+    peak = max(1, int(samples.max()), -int(samples.min()))
+    gain = np.float32(min(10.0 ** (gain_db / 20.0), PEAK_LIMIT / peak))
     scaled: Sound = np.rint(samples * gain).astype(np.int16)
     return scaled
 
@@ -126,9 +130,10 @@ def make_loop(samples: Sound, rate_hz: int, level_db: float, multiple: int) -> S
     if level <= -100.0:
         raise SoundError("a background must not be silent")
     ramp = np.sqrt(np.linspace(0.0, 1.0, fade))  # equal power: the two ends have nothing to do with each other
-    loop = samples[:length].astype(np.float64)
-    loop[:fade] = loop[:fade] * ramp + samples[length : length + fade] * ramp[::-1]
-    return at_level(np.clip(loop, -32_768, 32_767).astype(np.int16), level_db - level)
+    loop = samples[:length].copy()
+    seam = loop[:fade] * ramp + samples[length : length + fade] * ramp[::-1]
+    loop[:fade] = np.clip(seam, -32_768, 32_767).astype(np.int16)
+    return at_level(loop, level_db - level)
 
 
 def mulaw(samples: Sound) -> bytes:
