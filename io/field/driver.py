@@ -331,9 +331,7 @@ class Driver:
             raw = channel.raw(wish)
         except EncodeError as error:
             wish, raw = Wish(wish.leased, math.nan, str(error)), ()
-        if not wish.reason:
-            channel.seen_valid(now_ns)
-        elif wish.leased:
+        if channel.judge(wish, now_ns):
             self._notices.setpoint(plan.tag.name, wish.reason)
         action = decide(channel.state, wish, raw, now_ns, plan.config.revert_s)
         if action is not Action.NOTHING:
@@ -344,7 +342,7 @@ class Driver:
         try:
             back = await channel.carry_out(action, wish, self._link, self._clock.mono_ns())
         except (EncodeError, DeviceExceptionError, WriteForbiddenError) as error:
-            self.health.errors += 1
+            self.health.errors += isinstance(error, DeviceExceptionError)
             channel.retry_mono_ns = self._clock.mono_ns() + round(RETRY_S * NS_PER_S)
             self._notices.setpoint(name, f"{action.value}: {error}")
             return

@@ -20,7 +20,7 @@ from gwanje.io.field.scan import NS_PER_S
 
 HEALTH_PERIOD_S = 1.0
 HEARTBEAT_S = 0.25
-PHASES = 4
+PHASES = 2
 """Moments of a period at which devices take turns. Few: devices scanned together are seen at one moment and woken for
 once; more than one, so that a large site does not ask all of its devices at the same time."""
 

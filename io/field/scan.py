@@ -16,6 +16,7 @@ BACKOFF_CAP_S = {"fast": 5.0, "normal": 30.0, "slow": 30.0}
 """A silent device of the fast class is asked again within five seconds, any other within thirty."""
 REFUSED_CAP_S = {"fast": 0.5, "normal": 2.0, "slow": 2.0}
 """A refused connection costs nobody anything and mostly means a restart: ask again soon."""
+REFUSED_FIRST_S = 0.1
 BACKOFF_JITTER = 0.2
 """A fleet that comes back at once must not be asked at once."""
 
@@ -145,8 +146,8 @@ class Backoff:
 
     def next_s(self, refused: bool) -> float:
         """Wait before the next try; doubles with each failure up to the cap."""
-        cap = self._refused_cap_s if refused else self._cap_s
-        wait = min(BACKOFF_FIRST_S * 2.0 ** min(self._failures, 16), cap)
+        first, cap = (REFUSED_FIRST_S, self._refused_cap_s) if refused else (BACKOFF_FIRST_S, self._cap_s)
+        wait = min(first * 2.0 ** min(self._failures, 16), cap)
         self._failures += 1
         return wait * self._chance.uniform(1.0 - BACKOFF_JITTER, 1.0 + BACKOFF_JITTER)
 

@@ -46,11 +46,13 @@ class Wish:
         leased: the lease is valid.
         value: SI value to write; NaN when the tag gives none that may be written.
         reason: why it may not, empty when it may.
+        passing: the reason may pass by itself in a moment: a controller that starts has no good set-point yet.
     """
 
     leased: bool
     value: float
     reason: str = ""
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def wish_of(sample: Sample, lease_until_s: float, now_mono_ns: int, low: float, 
     if not lease_until_s * NS_PER_S > now_mono_ns:
         return Wish(False, math.nan, "no lease")
     if not is_good(sample.quality):
-        return Wish(True, math.nan, "the set-point is not good")
+        return Wish(True, math.nan, "the set-point is not good", passing=True)
     if not low <= sample.value <= high:
         return Wish(True, math.nan, f"{sample.value:g} is outside {low:g} … {high:g}")
     return Wish(True, sample.value)
@@ -147,6 +149,7 @@ class SetpointChannel:
         # A device without a timer of its own may still follow a process that is gone: not known to be off.
         self.state = SetpointState(active=plan.config.revert_s == 0.0)
         self.retry_mono_ns = 0
+        self._useless_since_ns = 0
         self._exponents: dict[int, int | None] = {}
         first, end = plan.place.span
         self._first, self._count = first, end - first
@@ -183,9 +186,15 @@ class SetpointChannel:
         self._note(action, raw, now_mono_ns)
         return await self._read_back(raw, port)
 
-    def seen_valid(self, now_mono_ns: int) -> None:
-        """The wish may be written."""
-        self.state = replace(self.state, valid_mono_ns=now_mono_ns)
+    def judge(self, wish: Wish, now_mono_ns: int) -> bool:
+        """Note how a wish looks; gives whether its reason is worth telling."""
+        if not wish.reason:
+            self.state = replace(self.state, valid_mono_ns=now_mono_ns)
+        if not wish.reason or not wish.leased:
+            self._useless_since_ns = 0
+            return False
+        self._useless_since_ns = self._useless_since_ns or now_mono_ns
+        return not wish.passing or now_mono_ns - self._useless_since_ns >= HOLD_S * NS_PER_S
 
     def _note(self, action: Action, raw: tuple[int, ...], now_mono_ns: int) -> None:
         if action is Action.END:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from gwanje.core.audio_ring import SAMPLE_NS, RingReader, RingWriter
 from gwanje.core.clock import NS_PER_S, VirtualClock
 from gwanje.core.config import Node
-from gwanje.io.field.media import (
+from gwanje.io.field.media import NodeStream, NodeWatch, StreamError, _Sink, event_of
+from gwanje.io.field.microphone import (
     FLOOR_DB,
     FROZEN_AFTER_NS,
     OFF_AFTER_NS,
@@ -23,12 +24,7 @@ from gwanje.io.field.media import (
     HalfSecond,
     Health,
     Look,
-    NodeStream,
-    NodeWatch,
     RateWatch,
-    StreamError,
-    _Sink,
-    event_of,
     health_of,
     signal_flags,
 )

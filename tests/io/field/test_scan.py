@@ -87,8 +87,8 @@ def test_an_overrun_skips_and_stays_on_its_grid():
     [
         ("fast", False, [0.5, 1, 2, 4, 5, 5]),
         ("normal", False, [0.5, 1, 2, 4, 8, 16, 30, 30]),
-        ("fast", True, [0.5, 0.5, 0.5]),
-        ("slow", True, [0.5, 1, 2, 2]),
+        ("fast", True, [0.1, 0.2, 0.4, 0.5, 0.5]),
+        ("slow", True, [0.1, 0.2, 0.4, 0.8, 1.6, 2, 2]),
     ],
 )
 def test_the_back_off_doubles_up_to_its_cap(scan, refused, expected):
@@ -96,4 +96,4 @@ def test_the_back_off_doubles_up_to_its_cap(scan, refused, expected):
     for middle in expected:
         assert abs(backoff.next_s(refused) / middle - 1.0) <= BACKOFF_JITTER
     backoff.reset()
-    assert backoff.next_s(refused) <= 0.5 * (1 + BACKOFF_JITTER)
+    assert backoff.next_s(refused) <= expected[0] * (1 + BACKOFF_JITTER)

@@ -181,3 +181,16 @@ def test_a_setpoint_the_device_does_not_have_is_planned_as_missing():
     assert plan.unserved == ((TAGS.index("a.ess.setpoint_w"), "the device has no model 704"),)
     with pytest.raises(ModelError):
         locate(704, "WSet", -1, "")
+
+
+def test_a_set_point_that_is_not_good_for_a_moment_is_no_news():
+    channel = channel_of(MemoryLink(ess_image()))
+    passing, lasting = Wish(True, math.nan, "not good", passing=True), Wish(True, math.nan, "outside")
+    assert not channel.judge(passing, NOW)
+    assert not channel.judge(passing, NOW + int(0.9 * HOLD_S * NS_PER_S))
+    assert channel.judge(passing, NOW + int(HOLD_S * NS_PER_S))
+    assert not channel.judge(WANTED, NOW + 2 * NS_PER_S)
+    assert channel.state.valid_mono_ns == NOW + 2 * NS_PER_S
+    assert not channel.judge(passing, NOW + 3 * NS_PER_S)
+    assert channel.judge(lasting, NOW + 3 * NS_PER_S)
+    assert not channel.judge(NO_LEASE, NOW + 9 * NS_PER_S)
