@@ -17,7 +17,11 @@ from gwanje.core.tags import TagTable
 from gwanje.hmi.display.model import Quantity
 from gwanje.hmi.store import Snapshot
 
+# Plain numbers: the operators of an IntFlag cost a microsecond each, and these are asked thousands of times a second.
 _SEVERITY = int(Quality.UNCERTAIN | Quality.BAD)
+_UNCERTAIN, _BAD, _NEVER = int(Quality.UNCERTAIN), int(Quality.BAD), int(Quality.NEVER)
+_SIMULATED = int(Quality.SIMULATED)
+_STALE = np.uint16(Quality.BAD | Quality.STALE)
 
 
 @dataclass(slots=True)
@@ -31,13 +35,13 @@ class Shown:
     """
 
     value: float = math.nan
-    quality: int = int(Quality.BAD | Quality.NEVER)
+    quality: int = _BAD | _NEVER
     received_mono_ns: int = 0
 
     @property
     def available(self) -> bool:
         """Whether there is a number at all."""
-        return not self.quality & Quality.NEVER and not math.isnan(self.value)
+        return not self.quality & _NEVER and not math.isnan(self.value)
 
     @property
     def doubtful(self) -> bool:
@@ -47,7 +51,7 @@ class Shown:
     @property
     def simulated(self) -> bool:
         """Whether a simulated device stands behind it."""
-        return bool(self.quality & Quality.SIMULATED)
+        return bool(self.quality & _SIMULATED)
 
 
 class Bindings:
@@ -83,7 +87,7 @@ class Bindings:
             lost: the link is lost; values without an age limit of their own count as stale too.
 
         Returns:
-            Positions of the quantities whose value or quality changed.
+            Positions of the quantities that look different: their rounded value or their quality changed.
         """
         if not len(self._ids):
             return []
@@ -94,7 +98,7 @@ class Bindings:
         if not changed.any():
             return []
         readings = snapshot.read(self._ids)
-        quality = readings.quality | np.where(stale, np.uint16(Quality.BAD | Quality.STALE), np.uint16(0))
+        quality = readings.quality | np.where(stale, _STALE, np.uint16(0))
         self._seen_gen, self._seen_stale = readings.gen, stale
         return [
             position
@@ -113,12 +117,19 @@ class Bindings:
         end = int(self._ends[position])
         own = slice(end - len(quantity.expression.tags), end)
         bits = int(np.bitwise_or.reduce(quality[own]))
-        if bits & Quality.BAD:
-            bits &= ~int(Quality.UNCERTAIN)
+        if bits & _BAD:
+            bits &= ~_UNCERTAIN
         value = quantity.expression.evaluate(values[own].tolist()) * quantity.factor
-        same = value == shown.value or (math.isnan(value) and math.isnan(shown.value))
+        same = bits == shown.quality and _looks_same(value, shown.value, quantity.decimals)
         shown.received_mono_ns = int(received_mono_ns[own].min())
-        if same and bits == shown.quality:
-            return False
         shown.value, shown.quality = value, bits
+        return not same
+
+
+def _looks_same(one: float, other: float, decimals: int) -> bool:
+    """Whether two values read alike with so many decimals; then nothing is painted for it."""
+    if one == other:
         return True
+    if math.isfinite(one) and math.isfinite(other):
+        return round(one, decimals) == round(other, decimals)
+    return math.isnan(one) and math.isnan(other)

@@ -29,7 +29,7 @@ def alarm_symbol(ink: Ink, x: float, y: float, size: float, priority: int, unack
     ink.shape([(x + px * half, y + py * half) for px, py in points], f"p{priority}", "p_edge", 1.4)
     ink.smooth(False)
     drop = {1: 0.0, 2: 0.22, 3: -0.22, 4: 0.0}[priority] * half
-    ink.text(QRectF(x - half, y - half + drop, size, size), str(priority), "small", f"p{priority}_digit", "center")
+    ink.text(QRectF(x - half, y - half + drop, size, size), str(priority), "digit", f"p{priority}_digit", "center")
 
 
 def arrow(ink: Ink, x: float, y: float, size: float, up: bool, color: str = "text") -> None:

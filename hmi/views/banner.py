@@ -154,23 +154,26 @@ class Banner(Panel):
         assert self._side is not None
         style, texts = self.ui.style, self.ui.texts
         rect = QRectF(self._side.rect).adjusted(style.px(10), 0, -style.px(10), 0)
-        counts = self._live.alarms.counts()
-        cell = rect.width() * 0.68 / 4
-        for priority, count in counts.items():
-            left = rect.left() + (priority - 1) * cell
-            middle = rect.top() + rect.height() * 0.36
-            size = style.px(19)
+        heads = [texts("banner.standing"), texts("banner.unacknowledged")]
+        head = max(style.width_of(one, "small") for one in heads) + style.px(10)
+        counts_width = rect.width() * 0.7
+        cell = (counts_width - head) / 4
+        line = style.line_height("label") + style.px(6)
+        tops = [rect.top() + rect.height() * 0.36 - line / 2, rect.top() + rect.height() * 0.76 - line / 2]
+        for text, top in zip(heads, tops, strict=True):
+            ink.text(QRectF(rect.left(), top, head, line), text, "small", "secondary")
+        for priority, count in self._live.alarms.counts().items():
+            left, size = rect.left() + head + (priority - 1) * cell, style.px(17)
+            symbol = QRectF(left, tops[0] + (line - size) / 2, size, size)
             if count.standing:
-                symbols.alarm_symbol(ink, left + size * 0.75, middle, size, priority, False, True)
+                symbols.alarm_symbol(ink, symbol.center().x(), symbol.center().y(), size, priority, False, True)
             else:
-                side = QRectF(left + size * 0.25, middle - size / 2, size, size)
-                ink.text(side, str(priority), "small", "secondary", "center")
-            number = QRectF(left + size * 1.5, middle - size, cell - size * 1.5, size * 2)
-            ink.text(number, count_text(count.standing), "value_mid", "text" if count.standing else "secondary")
-            below = QRectF(left, rect.top() + rect.height() * 0.64, cell - 2, rect.height() * 0.3)
-            key = texts("banner.unacknowledged", n=count_text(count.unacknowledged))
-            ink.text(below, key, "small", "text" if count.unacknowledged else "secondary")
-        left = rect.left() + cell * 4 + style.px(6)
+                ink.text(symbol, str(priority), "small", "secondary", "center")
+            room = QRectF(left + size * 1.35, tops[0], cell - size * 1.35, line)
+            ink.text(room, count_text(count.standing), "label", "text" if count.standing else "secondary")
+            color = "text" if count.unacknowledged else "secondary"
+            ink.text(room.translated(0, tops[1] - tops[0]), count_text(count.unacknowledged), "label", color)
+        left = rect.left() + counts_width + style.px(8)
         self._draw_rate(ink, QRectF(left, rect.top(), rect.right() - left, rect.height()))
 
     def _draw_rate(self, ink: Ink, rect: QRectF) -> None:
@@ -184,6 +187,10 @@ class Banner(Panel):
                       rect.height() - title_height - style.px(12))  # fmt: skip
         highest = max(FLOOD_PER_BIN * 1.25, *rate)
         limit = plot.bottom() - FLOOD_PER_BIN / highest * plot.height()
+        mark = str(FLOOD_PER_BIN)
+        width, height = style.width_of(mark, "small") + 2, style.line_height("small")
+        ink.text(QRectF(plot.right() - width, limit - height / 2, width, height), mark, "small", "secondary", "right")
+        plot.setRight(plot.right() - width - style.px(4))
         ink.line(plot.left(), limit, plot.right(), limit, "hatch")
         ink.line(plot.left(), plot.bottom(), plot.right(), plot.bottom(), "line")
         step = plot.width() / RATE_BINS

@@ -67,7 +67,11 @@ class Diagram(Panel):
             for at in range(view.first, self._end_of(index, len(quantities)))
         }
         self._grid: Part | None = None
-        self._columns: list[Part] = []
+        self._simulated = [False] * len(self._elements)
+        self._columns: list[QRect] = []
+        self._symbols: list[Part] = []
+        self._numbers: list[Part] = []
+        self._arrows: list[Part] = []
         self._alarm_generation = -1
 
     def _end_of(self, index: int, n: int) -> int:
@@ -86,7 +90,7 @@ class Diagram(Panel):
         body = self.body
         top = QRect(int(body.left()), int(body.top()), int(body.width()), int(self._bus_y(0) - body.top() - 4))
         self._grid = Part(top, self._draw_grid)
-        self._columns = []
+        self._columns, self._symbols, self._numbers, self._arrows = [], [], [], []
         names = [name for name, _ in self._live.display.buses]
         for view in self._elements:
             bus = names.index(view.element.bus)
@@ -96,8 +100,31 @@ class Diagram(Panel):
             bottom = self._bus_y(1) - self.ui.style.px(24) if bus == 0 else body.bottom()
             y = self._bus_y(bus) + self.ui.style.px(4)
             rect = QRectF(left, y, width - 2, bottom - y).toRect()
-            self._columns.append(Part(rect, partial(self._draw_element, view, rect)))
-        self.parts = [self._grid, *self._columns]
+            self._add_element(view, rect)
+        self.parts = [self._grid, *self._symbols, *self._numbers, *self._arrows]
+
+    def _add_element(self, view: _ElementView, rect: QRect) -> None:
+        """Three parts: the arrow and the number move ten times a second, the symbol hardly ever."""
+        style, box = self.ui.style, self._box(rect)
+        lines = self._lines(rect)
+        arrow = style.px(13)
+        at = QRectF(rect.center().x() - arrow, (rect.top() + box.top()) / 2 - arrow, arrow * 2, arrow * 2)
+        around = QRectF(rect.left(), box.top() - 3, rect.width(), box.height() + 5)
+        numbers = lines[1].united(lines[2])
+        self._columns.append(rect)
+        self._symbols.append(Part(around.toRect(), partial(self._draw_symbol, view, box)))
+        self._numbers.append(Part(numbers.toRect(), partial(self._draw_numbers, view, lines[1], lines[2])))
+        self._arrows.append(Part(at.toRect(), partial(self._draw_arrow, view, at)))
+
+    def _lines(self, rect: QRect) -> list[QRectF]:
+        """Rooms of a feeder's label, number and remark."""
+        top = self._box(rect).bottom() + self.ui.style.px(3)
+        rooms = []
+        for font in ("label", "value_mid", "small"):
+            height = self.ui.style.line_height(font)
+            rooms.append(QRectF(rect.left(), top, rect.width(), height))
+            top += height
+        return rooms
 
     def draw_still(self, ink: Ink) -> None:
         """See :class:`Panel`."""
@@ -113,9 +140,10 @@ class Diagram(Panel):
                      label.of(texts.lang), "label")  # fmt: skip
         if len(self._live.display.buses) > 1:
             ink.line(body.left() + 1, self._bus_y(0), body.left() + 1, self._bus_y(1), "line", 3)
-        for part in self._columns:
-            middle = part.rect.center().x()
-            ink.line(middle, part.rect.top() - style.px(4), middle, self._box(part.rect).top(), "line", 2.4)
+        for view, rect in zip(self._elements, self._columns, strict=True):
+            middle = rect.center().x()
+            ink.line(middle, rect.top() - style.px(4), middle, self._box(rect).top(), "line", 2.4)
+            ink.text(self._lines(rect)[0], view.element.label.of(texts.lang), "label", align="center")
 
     def _feed_x(self) -> float:
         return round(self.body.left() + self.body.width() * 0.5)
@@ -131,15 +159,23 @@ class Diagram(Panel):
     def tick(self, now_mono_ns: int) -> None:
         """Look at the values."""
         lost = self._live.link.lost(now_mono_ns)
-        dirty: set[int] = set()
+        assert self._grid is not None
+        dirty: dict[int, Part] = {}
         for position in self.bindings.poll(self._live.snapshot, now_mono_ns, lost):
-            dirty.add(self._owner.get(position, -1))
+            index = self._owner.get(position, -1)
+            if index < 0:
+                dirty[id(self._grid)] = self._grid
+                continue
+            moving = position == self._elements[index].first
+            parts = (self._numbers[index], self._arrows[index] if moving else self._symbols[index])
+            dirty |= {id(part): part for part in parts}
+            if self._simulated[index] != self.bindings.shown[self._elements[index].first].simulated:
+                self._simulated[index] = not self._simulated[index]
+                dirty[id(self._symbols[index])] = self._symbols[index]
         if self._alarm_generation != self._live.alarms.generation:
             self._alarm_generation = self._live.alarms.generation
-            dirty |= {-1, *range(len(self._elements))}
-        for index in dirty:
-            part = self._grid if index < 0 else self._columns[index]
-            assert part is not None
+            dirty |= {id(part): part for part in (self._grid, *self._symbols)}
+        for part in dirty.values():
             self.repaint_part(part)
 
     def _draw_grid(self, ink: Ink) -> None:
@@ -151,11 +187,12 @@ class Diagram(Panel):
         width = rect.right() - right
         y = rect.top() + style.px(2)
         ink.text(QRectF(right, y, width, line), grid.label.of(texts.lang), "label")
-        readings = " · ".join(
-            f"{value_text(one, self.bindings.shown[2 + index], texts.lang)} {one.unit}".strip()
-            for index, one in enumerate(grid.values)
-        )
-        ink.text(QRectF(right, y + line, width, line), readings, "label", "live")
+        left = right
+        for index, one in enumerate(grid.values):
+            shown = self.bindings.shown[2 + index]
+            needed = style.width_of(f"{value_text(one, shown, texts.lang)} {one.unit}", "label") + 2
+            draw_value(ink, QRectF(left, y + line, needed, line), one, shown, texts.lang, "label", "left", unit=True)
+            left += needed + style.px(14)
         self._draw_breaker(ink, x, y + line * 2.8, QRectF(right, y + line * 2.3, width, line))
         transformer_y = y + line * 4.6
         radius = style.px(14)
@@ -183,7 +220,8 @@ class Diagram(Panel):
         middle = room.top() + line * 1.5
         exporting = shown.available and shown.value < -STILL_KW
         importing = shown.available and shown.value > STILL_KW
-        key = "diagram.export" if exporting else "diagram.import" if importing else "diagram.balanced"
+        known = "diagram.balanced" if shown.available else "diagram.tie"
+        key = "diagram.export" if exporting else "diagram.import" if importing else known
         ink.text(QRectF(room.left(), middle - line, room.width(), line), texts(key), "label", align="right")
         value = QRectF(room.left(), middle, room.width(), style.line_height("value") + style.px(4))
         if (exporting or importing) and not shown.doubtful:
@@ -218,33 +256,33 @@ class Diagram(Panel):
             None,
         )
 
-    def _draw_element(self, view: _ElementView, rect: QRect, ink: Ink) -> None:
-        style, texts, element = self.ui.style, self.ui.texts, view.element
-        box, value = self._box(rect), view.shown(self.bindings, "value")
-        assert value is not None
-        online, soc = view.shown(self.bindings, "online"), view.shown(self.bindings, "soc")
-        dead = online is not None and online.available and not online.value
+    def _draw_symbol(self, view: _ElementView, box: QRectF, ink: Ink) -> None:
+        style, value, soc = self.ui.style, view.shown(self.bindings, "value"), view.shown(self.bindings, "soc")
         fill = soc.value / 100 if soc is not None and soc.available else None
-        symbols.device(ink, box, element.symbol, fill, dead)
-        x = rect.center().x()
-        if value.available and not value.doubtful and abs(value.value) > STILL_KW:
-            into_bus = (value.value > 0) == element.into_bus
-            symbols.arrow(ink, x, (rect.top() + box.top()) / 2, style.px(13), into_bus)
-        if value.simulated:
+        symbols.device(ink, box, view.element.symbol, fill, self._dead(view))
+        if value is not None and value.simulated:
             self._draw_simulated(ink, box)
         alarm = self._alarm_of(view.prefix)
         if alarm is not None:
-            symbols.alarm_symbol(ink, box.right() + style.px(15), box.top() + style.px(9), style.px(16),
+            symbols.alarm_symbol(ink, box.right() + style.px(15), box.top() + style.px(12), style.px(16),
                                  alarm.priority, needs_acknowledgement(alarm), True)  # fmt: skip
-        top = box.bottom() + style.px(3)
-        rooms = []
-        for font in ("label", "value_mid", "small"):
-            height = style.line_height(font)
-            rooms.append(QRectF(rect.left(), top, rect.width(), height))
-            top += height
-        ink.text(rooms[0], element.label.of(texts.lang), "label", align="center")
-        draw_value(ink, rooms[1], element.value, value, texts.lang, "value_mid", "center", unit=True)
-        ink.text(rooms[2], self._remark(view, dead), "small", "text" if dead else "secondary", "center")
+
+    def _draw_arrow(self, view: _ElementView, at: QRectF, ink: Ink) -> None:
+        value = view.shown(self.bindings, "value")
+        if value is not None and value.available and not value.doubtful and abs(value.value) > STILL_KW:
+            into_bus = (value.value > 0) == view.element.into_bus
+            symbols.arrow(ink, at.center().x(), at.center().y(), self.ui.style.px(13), into_bus)
+
+    def _draw_numbers(self, view: _ElementView, number: QRectF, remark: QRectF, ink: Ink) -> None:
+        value, dead = view.shown(self.bindings, "value"), self._dead(view)
+        assert value is not None
+        draw_value(ink, number, view.element.value, value, self.ui.texts.lang, "value_mid", "center", unit=True)
+        ink.text(remark, self._remark(view, dead), "small", "text" if dead else "secondary", "center")
+
+    def _dead(self, view: _ElementView) -> bool:
+        """Whether the device is known not to answer."""
+        online = view.shown(self.bindings, "online")
+        return online is not None and online.available and not online.value
 
     def _draw_simulated(self, ink: Ink, box: QRectF) -> None:
         style, text = self.ui.style, self.ui.texts("diagram.simulated")

@@ -34,6 +34,9 @@ class Indicators(Panel):
         self._sparks = Sparks(n)
         self._main: list[Part] = []
         self._spark: list[Part] = []
+        self._bars: list[QRectF] = []
+        self._mains: list[QRectF] = []
+        self._sparks_at: list[QRectF] = []
         self._alarm_generation = -1
 
     def title_note(self) -> str:
@@ -43,6 +46,9 @@ class Indicators(Panel):
     def arrange(self) -> None:
         """See :class:`Panel`."""
         n = len(self._rows)
+        self._bars = [self._bar_rect(row) for row in range(n)]
+        self._mains = [self._main_rect(row) for row in range(n)]
+        self._sparks_at = [self._spark_rect(row) for row in range(n)]
         self._main = [
             Part(self._main_rect(row).toRect(), partial(self._draw, row)) for row in range(n)
         ]
@@ -61,10 +67,9 @@ class Indicators(Panel):
         return QRectF(body.left(), body.top() + row * height, body.width(), height)
 
     def _label_width(self) -> float:
-        style, texts = self.ui.style, self.ui.texts
-        first = max(style.width_of(one.label.of(texts.lang), "label") for one in self._rows)
-        second = max(style.width_of(one.label.of(texts.other_lang), "small") for one in self._rows)
-        return max(first, second) + 2
+        # Of both languages: the bars must not move when the language does.
+        style, labels = self.ui.style, [text for one in self._rows for text in (one.label.ko, one.label.en)]
+        return max(style.width_of(one, "label") for one in labels) + 2
 
     def _main_rect(self, row: int) -> QRectF:
         rect = self._row_rect(row)
@@ -117,7 +122,7 @@ class Indicators(Panel):
 
     def _draw(self, row: int, ink: Ink) -> None:
         style, indicator, shown = self.ui.style, self._rows[row], self.bindings.shown[row]
-        bar, main = self._bar_rect(row), self._main_rect(row)
+        bar, main = self._bars[row], self._mains[row]
         alarm = self._live.alarms.worst_for(self._sources[row]) if self._live.alarms.ordered() else None
         if alarm is not None:
             symbols.alarm_symbol(ink, main.left() + style.px(15), main.center().y(), style.px(17), alarm.priority,
@@ -134,7 +139,7 @@ class Indicators(Panel):
         draw_value(ink, room, indicator.value, shown, self.ui.texts.lang, "value")
 
     def _draw_spark(self, row: int, ink: Ink) -> None:
-        analog.draw_spark(ink, self._spark_rect(row), self._sparks.of(row), self._rows[row])
+        analog.draw_spark(ink, self._sparks_at[row], self._sparks.of(row), self._rows[row])
 
 
 def _sources(tags: tuple[str, ...]) -> frozenset[str]:

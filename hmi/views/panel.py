@@ -94,9 +94,12 @@ class Panel(QWidget):
         if self._still is None:
             self._still = self._paint_still()
         region = event.region()
+        ratio = self._still.devicePixelRatio()
         painter = QPainter(self)
         for rect in region:  # type: ignore[attr-defined]  # Qt's rectangles; the stubs do not know
-            ratio = self._still.devicePixelRatio()
+            if ratio == 1.0:
+                painter.drawPixmap(rect, self._still, rect)
+                continue
             source = QRectF(rect.x() * ratio, rect.y() * ratio, rect.width() * ratio, rect.height() * ratio)
             painter.drawPixmap(QRectF(rect), self._still, source)
         ink = Ink(painter, self.ui.style, self._notes())
