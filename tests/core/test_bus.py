@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
 from gwanje.core.clock import SystemClock
 from gwanje.core.messages import Blob, Event

@@ -3,10 +3,11 @@
 import msgpack
 import numpy as np
 import pytest
-from gwanje.core.messages import AlarmChange, Blob, Event
-from gwanje.core.scan import FrameError, Scan
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gwanje.core.messages import AlarmChange, Blob, Event
+from gwanje.core.scan import FrameError, Scan
 
 
 def scan(k: int = 5) -> Scan:

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from gwanje.core.store import Snapshot, StoreError, TagStore
 from gwanje.core.tags import BLOCK, Tag, TagTable
 from gwanje.ext.tagstore import BLOCK_BYTES, StoreView
