@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections import deque
 from dataclasses import dataclass, field
-from enum import IntEnum, IntFlag
 from fractions import Fraction
 from typing import Any
 
@@ -36,14 +34,25 @@ from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.quality import Quality
 from gwanje.core.tags import UnknownTagError
+from gwanje.io.field.microphone import (
+    FLOOR_DB,
+    QUALITY,
+    WORDS,
+    CaptureTime,
+    Flag,
+    HalfSecond,
+    Health,
+    Look,
+    RateWatch,
+    Samples,
+    health_of,
+    signal_flags,
+)
 
 SCAN_NS = NS_PER_S // 2
 OPEN_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 2.0
 """A stream silent on the wire for so long is closed and opened again."""
-FROZEN_AFTER_NS = 1_500_000_000
-"""With the scan period, a frozen stream is known after 2 s at the latest."""
-OFF_AFTER_NS = 3 * NS_PER_S
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 2.0
 """A camera that comes back is heard within 2.5 s; two hundred dead ones cost a hundred connection attempts a second."""
@@ -52,17 +61,6 @@ BACKOFF_GROWTH = 1.5
 BACKOFF_SPREAD = 0.2
 JUMP_TOLERANCE_S = 0.005
 """Timestamps may wobble by rounding; a missing packet is 20 ms or more."""
-RATE_WINDOW_NS = 8 * NS_PER_S
-RATE_WINDOW_LEAST_NS = 4 * NS_PER_S
-RATE_WRONG, RATE_RIGHT = 0.02, 0.01
-"""Crystals are within 0.0001; a device that resamples wrongly is off by percents. Two limits keep it from flapping."""
-DEAD_SPAN = 2
-"""A microphone that lives moves more than ±1 of 32 768 within a second, if only by its own noise."""
-CLIPPED_AT = 32_700
-CLIPPED_COUNT = 16
-"""Of the 16 000 samples of a second: 0.1 %."""
-DC_SHARE = 0.1
-FLOOR_DB = -120.0
 NO_SOUND = f"no sound for {READ_TIMEOUT_S:g} s"
 AGE_LIMIT_S = 86_400.0
 STOP_WAIT_S = 0.5
@@ -77,64 +75,9 @@ OPTIONS = {
     "reorder_queue_size": "0",
 }
 
-Samples = npt.NDArray[np.int16]
-
-
-class Health(IntEnum):
-    """State of a node, the value of its tag ``health``."""
-
-    OK = 0
-    CONNECTING = 1
-    FROZEN = 2
-    SILENT = 3
-    CLIPPED = 4
-    RATE = 5
-    OFF = 6
-
-
-class Flag(IntFlag):
-    """What is wrong with the signal of the last second, beside the ring's state."""
-
-    SILENT = 1
-    CLIPPED = 2
-    DC = 4
-    RATE = 8
-    LOSS = 16
-
-
-WORDS: dict[Health, tuple[str, str]] = {
-    Health.OK: ("정상으로 돌아왔습니다", "is back to normal"),
-    Health.CONNECTING: ("연결이 끊겨 다시 연결하는 중입니다", "lost its connection and is being reconnected"),
-    Health.FROZEN: ("연결되어 있으나 소리가 오지 않습니다", "is connected but sends no sound"),
-    Health.SILENT: ("신호가 완전히 무음입니다 (마이크 고장 의심)", "sends perfect silence (microphone dead?)"),
-    Health.CLIPPED: ("신호가 포화되었습니다", "is clipped"),
-    Health.RATE: ("표본율이 시계와 맞지 않습니다", "has a sample rate that does not agree with the clock"),
-    Health.OFF: ("연결할 수 없습니다", "cannot be reached"),
-}
-
 
 class StreamError(Exception):
     """The stream is not what a microphone gives; one line."""
-
-
-class CaptureTime:
-    """Capture time of samples from their arrivals: the earliest arrivals are right, all others were held up.
-
-    The estimate follows the earliest arrival at once and moves towards later ones by 1/256 of the distance per packet,
-    so that a crystal 100 ppm off is followed and one packet that came late is not.
-    """
-
-    def __init__(self) -> None:
-        self._offset_ns: int | None = None
-
-    def of(self, position: int, arrival_ns: int) -> int:
-        """Monotonic ns at which the sample before ``position`` was captured; never later than its arrival."""
-        offset = arrival_ns - position * SAMPLE_NS
-        if self._offset_ns is None or offset < self._offset_ns:
-            self._offset_ns = offset
-        else:
-            self._offset_ns += (offset - self._offset_ns) >> 8
-        return self._offset_ns + position * SAMPLE_NS
 
 
 class NodeStream(threading.Thread):
@@ -258,127 +201,6 @@ class _Sink:
             self._expected = frame.pts * frame.time_base + Fraction(frame.samples, frame.sample_rate)
 
 
-@dataclass(frozen=True, slots=True)
-class HalfSecond:
-    """What half a second of a node's signal looks like; int16 units."""
-
-    mean: float
-    rms: float
-    low: int
-    high: int
-    n_clipped: int
-    n_samples: int
-
-    @classmethod
-    def of(cls, samples: Samples) -> HalfSecond:
-        """Of (n,) samples, n ≥ 1; the mean is taken out of the RMS."""
-        real = samples.astype(np.float32)
-        mean = float(real.mean())
-        power = float(np.dot(real, real)) / len(real) - mean * mean
-        clipped = np.count_nonzero((samples >= CLIPPED_AT) | (samples <= -CLIPPED_AT))
-        return cls(mean, max(power, 0.0) ** 0.5, int(samples.min()), int(samples.max()), int(clipped), len(samples))
-
-    @property
-    def level_db(self) -> float:
-        """RMS in dB below full scale."""
-        return max(FLOOR_DB, 20.0 * float(np.log10(max(self.rms, 1e-6) / 32_768.0)))
-
-
-def signal_flags(halves: tuple[HalfSecond, ...]) -> Flag:
-    """What is wrong with a second of signal, given as its halves."""
-    flags = Flag(0)
-    if len(halves) < 2:
-        return flags
-    if max(one.high for one in halves) - min(one.low for one in halves) <= DEAD_SPAN:
-        flags |= Flag.SILENT
-    if sum(one.n_clipped for one in halves) >= CLIPPED_COUNT:
-        flags |= Flag.CLIPPED
-    if abs(sum(one.mean for one in halves) / len(halves)) > DC_SHARE * 32_768:
-        flags |= Flag.DC
-    return flags
-
-
-class RateWatch:
-    """Samples per second against the clock, over some seconds of one connection."""
-
-    def __init__(self) -> None:
-        self._points: deque[tuple[int, int]] = deque()
-        self._connection = 0
-        self.wrong = False
-        self.ratio = 1.0
-
-    def look(self, connection: int, position: int, arrival_ns: int) -> bool:
-        """Whether the rate is wrong.
-
-        Args:
-            connection: number of the connection; a new one begins anew.
-            position: samples up to now, with the missing ones.
-            arrival_ns: when the newest arrived.
-        """
-        if connection != self._connection:
-            self._connection = connection
-            self._points.clear()
-            self.wrong = False
-        if not self._points or arrival_ns > self._points[-1][0]:
-            self._points.append((arrival_ns, position))
-        while len(self._points) > 2 and self._points[1][0] <= arrival_ns - RATE_WINDOW_NS:
-            self._points.popleft()
-        began, first = self._points[0]
-        if arrival_ns - began >= RATE_WINDOW_LEAST_NS:
-            self.ratio = (position - first) * SAMPLE_NS / (arrival_ns - began)
-            self.wrong = abs(self.ratio - 1.0) > (RATE_RIGHT if self.wrong else RATE_WRONG)
-        return self.wrong
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What the main loop sees of a stream at one moment; all times monotonic ns."""
-
-    now_ns: int
-    playing: bool
-    attempt_ns: int
-    heard_ns: int
-    failed: bool
-    flags: Flag
-
-
-def health_of(look: Look, before: Health, lost_ns: int) -> Health:
-    """State of a node.
-
-    Args:
-        look: the moment.
-        before: state at the moment before.
-        lost_ns: since when there is no stream.
-    """
-    heard_now = look.heard_ns >= look.attempt_ns and look.heard_ns > 0
-    if look.playing and heard_now and look.now_ns - look.heard_ns <= FROZEN_AFTER_NS:
-        if look.flags & Flag.SILENT:
-            return Health.SILENT
-        if look.flags & Flag.RATE:
-            return Health.RATE
-        return Health.CLIPPED if look.flags & Flag.CLIPPED else Health.OK
-    if look.playing:
-        waited_ns = look.now_ns - max(look.attempt_ns, look.heard_ns)
-        if waited_ns > FROZEN_AFTER_NS:
-            return Health.FROZEN
-        return before if before in (Health.FROZEN, Health.OFF) else Health.CONNECTING
-    if before is Health.OFF or (before is Health.FROZEN and not look.failed):
-        return before  # it is being opened again: nothing shows yet that it is better or worse
-    return Health.OFF if look.now_ns - lost_ns > OFF_AFTER_NS else Health.CONNECTING
-
-
-QUALITY: dict[Health, Quality] = {
-    Health.OK: Quality.GOOD,
-    Health.CONNECTING: Quality.BAD | Quality.COMM,
-    Health.FROZEN: Quality.BAD | Quality.COMM,
-    Health.SILENT: Quality.BAD | Quality.DEVICE_FAILURE,
-    Health.CLIPPED: Quality.UNCERTAIN | Quality.CLAMPED,
-    Health.RATE: Quality.UNCERTAIN | Quality.DEVICE_FAILURE,
-    Health.OFF: Quality.BAD | Quality.COMM,
-}
-"""Of the loudness; health and age are the driver's own and always good."""
-
-
 @dataclass(slots=True)
 class NodeWatch:
     """The main loop's view of one node."""
@@ -448,7 +270,7 @@ def event_of(watch: NodeWatch, utc_ns: int, mono_ns: int) -> Event:
         class_name=f"microphone_{watch.health.name.lower()}",
         utc_ns=utc_ns,
         mono_ns=mono_ns,
-        text_ko=f"마이크 {watch.node.name}({label_ko}) {ko}",
+        text_ko=f"마이크 {watch.node.name}({label_ko}): {ko}",
         text_en=f"Microphone {watch.node.name} ({label_en}) {en}",
         data=data,
     )

@@ -24,7 +24,8 @@ from gwanje.core.quality import Quality
 from gwanje.core.scan import Scan
 from gwanje.core.store import TagStore
 from gwanje.core.tags import Tag, TagTable
-from gwanje.io.field.media import OPTIONS, Health
+from gwanje.io.field.media import OPTIONS
+from gwanje.io.field.microphone import Health
 from gwanje.io.sim import microphones, street
 
 PART = """
