@@ -9,11 +9,14 @@ then one line of the manifest takes over its range of sequences. Only then may t
 interrupted anywhere is done again from the same segment and writes the same names; readers go by the manifest alone.
 So nothing is lost and nothing is there twice.
 
-Files stand by themselves: names instead of ids, and ``value`` is ``m / 10^s`` or ``x`` (see :mod:`.mantissa`).
+Files stand by themselves: names instead of ids; the time is ``utc_ms * 1000000 + ns``, because whole milliseconds step
+evenly while the nanoseconds below them are noise that all tags of a scan share; ``value`` is ``m / 10^s``, or ``x``
+where ``m`` is null (see :mod:`.mantissa`).
 """
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,9 +42,16 @@ DAYS_MAX = 8
 folders."""
 DAY_NS = 86_400 * 1_000_000_000
 
+_ONE_PAGE: dict[str, Any] = (
+    {"max_rows_per_page": ROW_GROUP} if "max_rows_per_page" in inspect.signature(pq.write_table).parameters else {}
+)
+"""A row group is one page: newer writers would cut it every 20 000 rows, and what tags share is then packed again."""
+MS_NS = 1_000_000
+
 POINT_SCHEMA = pa.schema(
     [
-        ("utc_ns", pa.int64()),
+        ("utc_ms", pa.int64()),
+        ("ns", pa.int32()),
         ("tag", pa.dictionary(pa.int32(), pa.string())),
         ("m", pa.int64()),
         ("s", pa.int8()),
@@ -223,13 +233,15 @@ def write_points(
         compression_level=3,
         use_dictionary=["tag", "s", "quality"],
         column_encoding={
-            "utc_ns": "DELTA_BINARY_PACKED",
+            "utc_ms": "DELTA_BINARY_PACKED",
+            "ns": "BYTE_STREAM_SPLIT",
             "m": "DELTA_BINARY_PACKED",
             "x": "BYTE_STREAM_SPLIT",
         },
-        data_page_size=1 << 20,
+        data_page_size=8 * ROW_GROUP,
         write_batch_size=ROW_GROUP,
-        write_statistics=["utc_ns", "tag"],
+        write_statistics=["utc_ms", "tag"],
+        **_ONE_PAGE,
     )
 
 
@@ -245,9 +257,11 @@ def point_table(
     group[starts[1:]] = 1
     names = [ranked[rank] for rank in ranks[starts].tolist()]
     tag = pa.DictionaryArray.from_arrays(pa.array(np.cumsum(group, dtype=np.int32)), pa.array(names, pa.string()))
+    utc_ms, ns = split_ns(points.utc_ns[rows])
     return pa.Table.from_arrays(
         [
-            pa.array(points.utc_ns[rows]),
+            pa.array(utc_ms),
+            pa.array(ns),
             tag,
             pa.array(encoded.mantissa, mask=raw),
             pa.array(encoded.scale, mask=raw),
@@ -256,6 +270,13 @@ def point_table(
         ],
         schema=POINT_SCHEMA,
     )
+
+
+def split_ns(utc_ns: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    """Whole milliseconds towards zero, and what is left of the sign of the time: no product leaves 64 bits."""
+    utc_ms, ns = np.divmod(utc_ns, MS_NS)
+    before = (utc_ns < 0) & (ns != 0)
+    return utc_ms + before, (ns - before * MS_NS).astype(np.int32)
 
 
 def event_table(rows: Sequence[EventRow]) -> pa.Table:
@@ -278,7 +299,7 @@ def read_points(path: Path) -> Iterator[tuple[list[str], Points]]:
             yield (
                 tag.dictionary.to_pylist(),
                 Points(
-                    table.column("utc_ns").to_numpy(),
+                    table.column("utc_ms").to_numpy() * MS_NS + table.column("ns").to_numpy(),
                     tag.indices.to_numpy().astype(np.uint32),
                     mantissa.decode(whole, scale, raw),
                     table.column("quality").to_numpy(),

@@ -187,8 +187,8 @@ def _points_view(files: list[str]) -> str:
     parts = ["SELECT utc_ns, tag::VARCHAR AS tag, value, quality FROM spooled_points"]
     if files:
         parts.append(
-            "SELECT utc_ns, tag, coalesce(m::DOUBLE / pow(10::DOUBLE, s), x) AS value, quality "
-            f"FROM read_parquet({_list(files)})"
+            "SELECT utc_ms * 1000000 + ns AS utc_ns, tag, coalesce(m::DOUBLE / pow(10::DOUBLE, s), x) AS value, "
+            f"quality FROM read_parquet({_list(files)})"
         )
     return f"CREATE VIEW points AS SELECT {_TS}, utc_ns, tag, value, quality FROM ({' UNION ALL '.join(parts)})"
 

@@ -26,6 +26,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -249,7 +250,7 @@ class SpoolWriter:
         Raises:
             SpoolError: nothing was acknowledged; the same call may be made again.
         """
-        if self._segment is not None and self._size >= self._segment_bytes:
+        if self._size >= self._segment_bytes:
             self.roll()
         frames = []
         sequence = self._next
@@ -269,7 +270,8 @@ class SpoolWriter:
     def roll(self) -> None:
         """Close the current segment; the next append begins a new one."""
         if self._descriptor is not None:
-            self._disk.close(self._descriptor)
+            with suppress(OSError):  # what was acknowledged is synced; closing cannot take it back
+                self._disk.close(self._descriptor)
         self._descriptor = None
         self._segment = None
         self._size = 0
@@ -346,13 +348,11 @@ class SpoolWriter:
         assert self._descriptor is not None
         assert self._segment is not None
         path, acknowledged = self._segment.path, self._size
-        try:
+        with suppress(OSError):  # readers stop at the next segment's first sequence: what stays behind is never taken
             if acknowledged:
                 self._disk.ftruncate(self._descriptor, acknowledged)
             else:
                 self._disk.unlink(path)
-        except OSError:
-            pass  # readers stop at the next segment's first sequence, so what stays behind is never taken
         self.roll()
 
     def _recover(self, sealed: int) -> Recovery:

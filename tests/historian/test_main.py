@@ -198,7 +198,10 @@ def test_a_disk_without_room_is_told_and_nobody_waits(city: City, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("settings", "says"),
-    [({"commit_s": -1}, "historian.toml: commit_s"), ({"influx": {"enabled": True, "token_file": "/no/such"}}, "influx")],
+    [
+        ({"commit_s": -1}, "historian.toml: commit_s"),
+        ({"influx": {"enabled": True, "token_file": "/no/such"}}, "influx"),
+    ],
 )
 def test_wrong_settings_are_one_line(city: City, tmp_path: Path, settings: dict, says: str) -> None:
     ctx = bus_recorder.context(city.run_dir, tmp_path, settings, 0)
@@ -219,6 +222,7 @@ def test_a_history_in_use_is_one_line(city: City, tmp_path: Path) -> None:
 
 
 def test_the_recorder_starts_without_the_query_engine_and_parquet() -> None:
-    code = "import sys, gwanje.historian.main; print([m for m in ('duckdb', 'pyarrow', 'influxdb_client') if m in sys.modules])"
+    heavy = ("duckdb", "pyarrow", "influxdb_client")
+    code = f"import sys, gwanje.historian.main; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

@@ -20,7 +20,8 @@ def history(recorder, feed):
     """30 points archived, 6 in the spool, an event in each."""
     for first, n in ((0, 30), (30, 6)):
         feed(recorder, first, n)
-        recorder.add_event(event_row(Event("acoustic", "mic02", "baby_cry", first, 0, "아기 울음", "baby cry", 0.8, 0.5)))
+        cry = Event("acoustic", "mic02", "baby_cry", first, 0, "아기 울음", "baby cry", 0.8, 0.5)
+        recorder.add_event(event_row(cry))
         recorder.flush()
         recorder.commit()
         if first == 0:
