@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 
-from gwanje.core.clock import SystemClock
+from gwanje.core.clock import Clock, SystemClock
 from gwanje.core.config import Device, Point, Setpoint, Twin
 from gwanje.core.messages import Event
 from gwanje.core.quality import Quality
@@ -174,9 +174,17 @@ ESS_704 = 2 + 68 + 155 + 9
 """Where model 704 begins in ``ess_image``."""
 
 
-def make_driver(config: Device, link, ears: Ears) -> Driver:
+def make_driver(config: Device, link, ears: Ears, clock: Clock | None = None) -> Driver:
     return Driver(
-        config, link, TAGS, SCAN_S, Outlet(ears, ears), ears, SystemClock(), phase_ns=0, chance=random.Random(1)
+        config,
+        link,
+        TAGS,
+        SCAN_S,
+        Outlet(ears, ears),
+        ears,
+        clock or SystemClock(),
+        phase_ns=0,
+        chance=random.Random(1),
     )
 
 

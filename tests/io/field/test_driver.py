@@ -411,3 +411,29 @@ def test_a_map_that_changed_after_a_restart_is_followed():
             await ears.until(lambda: ears.latest[W][0] == 90_000.0 and ears.latest[SOC][0] == pytest.approx(0.41))
 
     run(scenario)
+
+
+class SteppingClock(SystemClock):
+    """The wall clock jumps; the monotonic one does not."""
+
+    step_ns = 0
+
+    def utc_ns(self) -> int:
+        return super().utc_ns() + self.step_ns
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_jump_of_the_wall_clock_moves_nothing_but_the_stamps(hours):
+    async def scenario():
+        ears, clock = Ears(), SteppingClock()
+        driver = make_driver(device(ESS_POINTS), MemoryLink(ess_image()), ears, clock)
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 5)
+            clock.step_ns = hours * 3600 * 10**9
+            before, reads = clock.utc_ns(), driver.health.reads
+            await ears.until(lambda: driver.health.reads > reads + 5)
+        assert before <= ears.latest[W][2] <= clock.utc_ns()
+        assert driver.health.errors == 0
+        assert driver.health.state is State.ONLINE
+
+    run(scenario)
