@@ -38,6 +38,7 @@ class Watch:
         self.events: list[dict[str, Any]] = []
         self.n_events = 0
         self.first_value_s = math.nan
+        self._stolen_ms = stolen_ms()
 
     def value(self, name: str, fresh: bool = True) -> float:
         """A tag's value; NaN when it is bad, or when the site has no such tag."""
@@ -80,6 +81,7 @@ class Watch:
             "ticks_lost": _count(self.value("control.loop.ticks_lost", fresh=False)),
             "late_p999_us": _rounded(self.value("control.loop.late_p999_us", fresh=False), 1),
             "fifo": None if math.isnan(fifo) else bool(fifo),
+            "host_steal_ms": None if math.isnan(self._stolen_ms) else round(stolen_ms() - self._stolen_ms),
             "points_recorded": _count(self.value("system.historian.points_recorded", fresh=False)),
             "points_acknowledged": _count(self.value("system.historian.points_acknowledged", fresh=False)),
             "restarts": _count(self.value("system.part_city.restarts", fresh=False)),
@@ -87,6 +89,18 @@ class Watch:
             "n_events": self.n_events,
             "events": self.events,
         }
+
+
+def stolen_ms() -> float:
+    """Time that the host of a virtual machine kept from us since boot, over all processors; NaN when nobody says.
+
+    No scheduling class of ours can help against it: a tick that is lost while this grows was lost by the host.
+    """
+    try:
+        words = Path("/proc/stat").read_text(encoding="ascii").split(None, 10)
+        return float(words[8]) * 1000 / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return math.nan
 
 
 def _rounded(value: float, digits: int) -> float | None:
@@ -219,7 +233,7 @@ def _say_sum(summary: dict[str, Any], data_dir: Path) -> None:
     print(f"  tie-line RMS error {summary['tie_line_rms_pct']} % of the connection's rating")
     print(
         f"  loop: {summary['ticks']} ticks, {summary['ticks_lost']} lost, p99.9 {summary['late_p999_us']} us late; "
-        f"FIFO scheduling {granted}"
+        f"FIFO scheduling {granted}; the host kept {summary['host_steal_ms']} ms of processor time"
     )
     print(f"  historian: {summary['points_recorded']} recorded, {summary['points_acknowledged']} acknowledged")
     print(f"  sounds: {summary['n_events']}; restarts: {summary['restarts']}; data: {os.path.relpath(data_dir)}")
