@@ -20,6 +20,7 @@ from gwanje.core.store import TagStore
 from gwanje.hmi.clock import FrameClock
 from gwanje.hmi.display.loader import load_display
 from gwanje.hmi.fonts import load_fonts
+from gwanje.hmi.history import HistoryLoader, bus_loader
 from gwanje.hmi.i18n import Texts
 from gwanje.hmi.link import TOPICS, Link, Memory
 from gwanje.hmi.live import Live, places_of
@@ -67,9 +68,26 @@ def application(offscreen: bool) -> QApplication:
 
 
 def build_screen(
-    app: QApplication, site: Site, bus: Bus, attach: Callable[[], TagStore], clock: Clock, display: str, lang: str
+    app: QApplication,
+    site: Site,
+    bus: Bus,
+    attach: Callable[[], TagStore],
+    clock: Clock,
+    display: str,
+    lang: str,
+    history_loader: HistoryLoader | None = None,
 ) -> Screen:
     """Everything of one screen, not started yet.
+
+    Args:
+        app: the Qt application.
+        site: the running city's configuration.
+        bus: door to its bus.
+        attach: maps its tag store.
+        clock: the machine's clocks.
+        display: name of the display.
+        lang: leading language.
+        history_loader: gives the day so far; the service ``history`` of the bus when none is given.
 
     Raises:
         DisplayErrors: the display file is wrong.
@@ -99,6 +117,9 @@ def build_screen(
     )
     frames = FrameClock(clock)
     view = Overview(Ui(Style(1920, 1080), Texts(lang)), live, frames)
+    loader = history_loader or bus_loader(bus)
+    view.balance.load_past(loader)
+    view.indicators.load_past(loader)
     return Screen(app, link, frames, view, live)
 
 

@@ -57,7 +57,7 @@ def draw_setpoint(ink: Ink, rect: QRectF, indicator: Indicator, value: float) ->
 
 
 def draw_spark(ink: Ink, rect: QRectF, values: npt.NDArray[np.float64], indicator: Indicator) -> None:
-    """The last two minutes: (n,) values, oldest first, NaN where there was none; with the band where it is in sight."""
+    """The last minute: (n,) values, oldest first, NaN where there was none; with the band where it is in sight."""
     ink.box(rect, "bar")
     known = values[np.isfinite(values)]
     if len(known) >= 2:
@@ -71,7 +71,7 @@ def draw_spark(ink: Ink, rect: QRectF, values: npt.NDArray[np.float64], indicato
         band_top = max(rect.top(), y_of(min(high, indicator.normal[1])))
         band_bottom = min(rect.bottom(), y_of(max(low, indicator.normal[0])))
         whole = band_top <= rect.top() and band_bottom >= rect.bottom()
-        if band_bottom > band_top and not whole:
+        if band_bottom > band_top and not whole and indicator.normal != (indicator.low, indicator.high):
             ink.box(QRectF(rect.left(), band_top, rect.width(), band_bottom - band_top), "bar_normal")
         step = rect.width() / (len(values) - 1)
         ink.smooth(True)

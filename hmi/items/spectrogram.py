@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from PySide6.QtCore import QRectF
 from PySide6.QtGui import QImage
 
@@ -9,31 +10,44 @@ from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.spectra import N_BANDS, N_COLUMNS, Ring
 from gwanje.hmi.style import Style
 
+LEAST_SPAN = 90.0
+"""Levels (of 255 over 100 dB) that the colours are spread over at least: a quiet street must look quiet."""
+DEFAULT_CONTRAST = (40.0, 200.0)
 HOLD_COLUMNS = 50
 """Columns that may be missing before the picture moves on in silence: blocks may come once a second."""
 
 
-def color_table(style: Style) -> list[int]:
-    """256 colours from the quiet to the loud token."""
+def color_table(style: Style, quiet: float, loud: float) -> list[int]:
+    """256 colours: the quiet token up to the level ``quiet``, the loud one from the level ``loud``."""
     low, high = style.color("spectrum_low"), style.color("spectrum_high")
+    ends = list(zip((low.red(), low.green(), low.blue()), (high.red(), high.green(), high.blue()), strict=True))
     table = []
     for level in range(256):
-        share = level / 255
-        red, green, blue = (
-            round(a + (b - a) * share)
-            for a, b in zip(
-                (low.red(), low.green(), low.blue()), (high.red(), high.green(), high.blue()), strict=True
-            )
-        )
+        share = min(1.0, max(0.0, (level - quiet) / max(1.0, loud - quiet)))
+        red, green, blue = (round(a + (b - a) * share) for a, b in ends)
         table.append(0xFF000000 | red << 16 | green << 8 | blue)
     return table
 
 
-def image_of(ring: Ring, table: list[int]) -> QImage:
+def contrast_of(ring: Ring) -> tuple[float, float] | None:
+    """Levels of the quietest tenth and of the loudest in the picture, at least :data:`LEAST_SPAN` apart."""
+    heard = ring.levels[ring.levels > 0]
+    if len(heard) < N_BANDS:
+        return None
+    quiet, loud = np.percentile(heard, (10, 99.9))
+    return float(quiet), float(max(loud, quiet + LEAST_SPAN))
+
+
+def image_of(ring: Ring, style: Style) -> QImage:
     """An image over the ring's own memory; the ring must outlive it."""
     image = QImage(ring.levels.data, N_COLUMNS, N_BANDS, N_COLUMNS, QImage.Format.Format_Indexed8)
-    image.setColorTable(table)
+    image.setColorTable(color_table(style, *DEFAULT_CONTRAST))
     return image
+
+
+def set_contrast(image: QImage, style: Style, quiet: float, loud: float) -> None:
+    """Spread the colours over what there is to hear."""
+    image.setColorTable(color_table(style, quiet, loud))
 
 
 def moved_columns(ring: Ring, now_mono_ns: int) -> int:

@@ -1,4 +1,4 @@
-"""The last two minutes of each indicator, for its small trend."""
+"""The last minute of each indicator, for its small trend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 N_SAMPLES = 120
-"""One a second for two minutes: about two samples per pixel of the small trend."""
+"""Two a second for one minute: about one and a half per pixel of the small trend."""
 
 
 class Sparks:
@@ -20,6 +20,15 @@ class Sparks:
         """Append one value of each, (n,), NaN where there is none."""
         self._values[:, self._next % N_SAMPLES] = values
         self._next += 1
+
+    def begin_with(self, past: npt.NDArray[np.float64]) -> None:
+        """Put (m, n) values of the time before, oldest first and two a second, ahead of what was added since."""
+        since = min(self._next, N_SAMPLES)
+        held = np.array([self.of(position)[N_SAMPLES - since :] for position in range(len(self._values))])
+        joined = np.concatenate([past.T, held.reshape(len(self._values), since)], axis=1)[:, -N_SAMPLES:]
+        self._values[:] = np.nan
+        self._values[:, : joined.shape[1]] = joined
+        self._next = joined.shape[1]
 
     def of(self, position: int) -> npt.NDArray[np.float64]:
         """(N_SAMPLES,) values of one, oldest first."""

@@ -23,6 +23,8 @@ from gwanje.hmi.spectra import N_COLUMNS
 from gwanje.hmi.style import Style
 from gwanje.hmi.views.panel import Panel, Part, Ui
 
+CONTRAST_SHARE = 0.4
+"""Of the way to the newest loudness that the colours go each second."""
 LEVEL_LOW_DB = -80.0
 LEVEL_HIGH_DB = 0.0
 """Ends of the small level bars, in dBFS."""
@@ -44,6 +46,7 @@ class Acoustic(Panel):
         self.bindings = Bindings(quantities, live.site.tags)
         self._owner = {at: index for index, node in enumerate(self._nodes) for at in self._at[node.name].values()}
         self._images: dict[str, QImage] = {}
+        self._contrast: dict[str, tuple[float, float]] = {}
         self._spectrum: Part | None = None
         self._heading: Part | None = None
         self._chips: list[Part] = []
@@ -123,6 +126,21 @@ class Acoustic(Panel):
             self._seen_column = seen
             self.repaint_part(self._spectrum)
 
+    def tick_contrast(self, _now_mono_ns: int) -> None:
+        """Follow the loudness of the chosen street slowly, once a second."""
+        name = self._nodes[self.node].name if self._nodes else ""
+        image = self._images.get(name)
+        found = spectrogram.contrast_of(self._live.spectra.rings[name]) if image is not None else None
+        if image is None or found is None:
+            return
+        before = self._contrast.get(name, found)
+        share = CONTRAST_SHARE
+        self._contrast[name] = (
+            before[0] + (found[0] - before[0]) * share, before[1] + (found[1] - before[1]) * share
+        )  # fmt: skip
+        spectrogram.set_contrast(image, self.ui.style, *self._contrast[name])
+        self._seen_column = (-1, -1, -1)
+
     def tick(self, now_mono_ns: int) -> None:
         """Look at levels, health and events."""
         lost = self._live.link.lost(now_mono_ns)
@@ -187,7 +205,9 @@ class Acoustic(Panel):
         name = self._nodes[self.node].name
         ring = self._live.spectra.rings[name]
         if name not in self._images:
-            self._images[name] = spectrogram.image_of(ring, spectrogram.color_table(self.ui.style))
+            self._images[name] = spectrogram.image_of(ring, self.ui.style)
+            if name in self._contrast:
+                spectrogram.set_contrast(self._images[name], self.ui.style, *self._contrast[name])
         spectrogram.draw(ink, rect, self._images[name], ring, self._now_mono_ns)
         if not ring.newest_mono_ns:
             ink.text(rect, self.ui.texts("acoustic.no_sound"), "body", "secondary", "center")

@@ -12,6 +12,7 @@ from PySide6.QtGui import QPen, QPolygonF
 
 from gwanje.hmi.binding import Bindings
 from gwanje.hmi.display.model import Curve
+from gwanje.hmi.history import DAY_NS, N_DAY, HistoryLoader, Past, PastLoader, load_past
 from gwanje.hmi.items import chart
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.value import draw_value
@@ -51,6 +52,7 @@ class Balance(Panel):
         self._plot_part: Part | None = None
         self._legend: Part | None = None
         self._seen = -1
+        self._past: PastLoader | None = None
 
     def title_note(self) -> str:
         """See :class:`Panel`."""
@@ -96,8 +98,34 @@ class Balance(Panel):
         wall = datetime.fromtimestamp(self._live.clock.utc_ns() / 1e9, self._live.zone)
         return wall.hour * 3600.0 + wall.minute * 60.0 + wall.second + wall.microsecond / 1e6
 
+    def load_past(self, loader: HistoryLoader) -> None:
+        """Have the day so far brought in by a thread; the chart grows live meanwhile."""
+        until = self._live.clock.utc_ns()
+        quantities = self.bindings.quantities
+        self._past = PastLoader(lambda: load_past(loader, quantities, until - DAY_NS, until, N_DAY))
+        self._past.start()
+
+    def _take_past(self, past: Past) -> None:
+        """Put what was recorded before what has been seen since."""
+        values = past.values[:, : len(self._rows)]
+        if self._local_at is not None:
+            times = past.values[:, self._local_at]
+        else:
+            midnight = datetime.fromtimestamp(self._live.clock.utc_ns() / 1e9, self._live.zone)
+            midnight = midnight.replace(hour=0, minute=0, second=0, microsecond=0)
+            times = (past.utc_ns - int(midnight.timestamp()) * 1_000_000_000) / 1e9
+        # Only this day: what ran before the last step back of the time axis was yesterday or another run.
+        known = np.flatnonzero(np.isfinite(times) & (times >= 0))
+        backwards = np.flatnonzero(np.diff(times[known]) < 0)
+        known = known[backwards[-1] + 1 :] if len(backwards) else known
+        self.curves.prepend(times[known], values[known])
+
     def tick_chart(self, _now_mono_ns: int) -> None:
         """Repaint the chart when there is something new."""
+        if self._past is not None and self._past.done:
+            past, self._past = self._past.take(), None
+            if past is not None:
+                self._take_past(past)
         if self._seen != self.curves.generation and self._plot_part is not None:
             self._seen = self.curves.generation
             self.repaint_part(self._plot_part)

@@ -8,14 +8,19 @@ from functools import partial
 import numpy as np
 from PySide6.QtCore import QRectF
 
+from gwanje.core.clock import NS_PER_S
 from gwanje.hmi.binding import Bindings
+from gwanje.hmi.history import HistoryLoader, PastLoader, load_past
 from gwanje.hmi.items import analog, symbols
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.value import draw_value
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.alarms import needs_acknowledgement
-from gwanje.hmi.model.spark import Sparks
+from gwanje.hmi.model.spark import N_SAMPLES, Sparks
 from gwanje.hmi.views.panel import Panel, Part, Ui
+
+SPARK_NS = N_SAMPLES * NS_PER_S // 2
+"""Time that a small trend shows: a minute."""
 
 
 class Indicators(Panel):
@@ -34,6 +39,7 @@ class Indicators(Panel):
         self._sparks = Sparks(n)
         self._main: list[Part] = []
         self._spark: list[Part] = []
+        self._past: PastLoader | None = None
         self._bars: list[QRectF] = []
         self._mains: list[QRectF] = []
         self._sparks_at: list[QRectF] = []
@@ -113,8 +119,19 @@ class Indicators(Panel):
             for part in self._main:
                 self.repaint_part(part)
 
+    def load_past(self, loader: HistoryLoader) -> None:
+        """Have the last minute brought in by a thread."""
+        until = self._live.clock.utc_ns()
+        values = [one.value for one in self._rows]
+        self._past = PastLoader(lambda: load_past(loader, values, until - SPARK_NS, until, N_SAMPLES, NS_PER_S // 2))
+        self._past.start()
+
     def tick_sparks(self, _now_mono_ns: int) -> None:
-        """Append to the small trends, once a second."""
+        """Append to the small trends, twice a second."""
+        if self._past is not None and self._past.done:
+            past, self._past = self._past.take(), None
+            if past is not None:
+                self._sparks.begin_with(past.values)
         shown = self.bindings.shown[: len(self._rows)]
         self._sparks.add(np.array([one.value if one.available and not one.doubtful else math.nan for one in shown]))
         for part in self._spark:

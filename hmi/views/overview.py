@@ -77,8 +77,9 @@ class Overview(QWidget):
             ("table", self.map, self.map.tick),
             ("table", self.health, self.health.tick),
             ("trend", self.balance, self.balance.tick_chart),
-            ("axes", self.indicators, self.indicators.tick_sparks),
+            ("trend", self.indicators, self.indicators.tick_sparks),
             ("axes", self.health, self.health.tick_own),
+            ("axes", self.acoustic, self.acoustic.tick_contrast),
         ):
             clock.add(rate, call, panel.isVisible)
         clock.add("axes", self._judge)
