@@ -146,6 +146,7 @@ cdef extern from *:
 
 cdef enum:
     PASSES_MAX = 400           # two per bisection of a bracket over all finite doubles is more than ever happens
+    FIT_CHECKED_AT = 8         # a demand beyond the box has met a flat piece long before
     NEWTON_FIRST = 12          # from here on every second step bisects: a bound on the worst case
 
 
@@ -176,7 +177,7 @@ cdef DispatchResult dispatch_solve(const double* x0, const double* g, const doub
             below = price
         elif gap < 0:
             above = price
-        if found.passes == 2 or at.slope == 0:             # not solved at once: does the demand fit at all?
+        if at.slope == 0 or found.passes == FIT_CHECKED_AT: # everything is at a bound: does the demand fit at all?
             if _outside(x0, g, lower, upper, x, n, demand, &found):
                 return found
         step = _next_price(x0, g, lower, upper, n, price, gap, at.slope, below, above, found.passes)

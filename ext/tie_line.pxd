@@ -86,6 +86,7 @@ cdef struct TieBattery:
 
 cdef struct TieState:
     int mode
+    bint seeded                # the integral fits the measured powers, so that control may begin
     double setpoint_w
     double integral_w
     double slow_w

@@ -81,6 +81,7 @@ cdef void tie_step(TieState* state, const TieInputs* inputs, const TieParams* pa
             _stand(&state.battery[k], state.battery[k].measured_w, params)
             state.battery[k].limited = False
         state.demand_w = measured_w
+        state.seeded = isfinite(state.error_w) and state.import_since_s <= params.import_hold_s
         if isfinite(state.error_w):
             bias_w = (params.kp * state.error_w + lead_w) / (1.0 - params.kp)
             state.integral_w = measured_w - bias_w - (state.net_load_w - state.setpoint_w)
@@ -177,7 +178,7 @@ cdef void _set_mode(TieState* state, const TieInputs* inputs, const TieParams* p
     if state.import_since_s > params.import_fail_s or (
             state.mode == TIE_WAIT and state.recovered_s < params.recover_s):
         state.mode = TIE_WAIT
-    elif not inputs.in_force or not isfinite(state.setpoint_w) or not some:
+    elif not (inputs.in_force and state.seeded and isfinite(state.setpoint_w) and some):
         state.mode = TIE_TRACK
     elif fresh:
         state.mode = TIE_RUN

@@ -1,7 +1,7 @@
 """``control.toml`` as frozen dataclasses; everything wrong with it is told at once.
 
-Every number states its range beside its default. Unknown keys, missing keys, wrong types and numbers out of range are
-collected as ``key: reason`` and raised together.
+Every number states its range beside its default. Unknown keys, missing keys, wrong types, numbers out of range and
+missing tags are collected and raised together.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
+from gwanje.core.config import Site
 from gwanje.core.tags import TagTable
+from gwanje.core.toml_reader import KeyPath
 from gwanje.ext.control_loop import FAST, SLOW
 from gwanje.ext.reference.tie_line import BatteryParams, TieLineParams
 
@@ -22,6 +24,23 @@ METERS_MAX = 64
 PATH_STEPS_MAX = 128
 """What the kernel has room for."""
 J_PER_WH = 3600.0
+
+
+Problem = tuple[KeyPath, str]
+"""Where in the file, and why."""
+
+
+class ControlConfigError(ValueError):
+    """``control.toml`` cannot be used; the text holds every problem as ``key: reason``, one a line."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(f"{_dotted(path)}: {reason}" for path, reason in problems))
+
+
+def _dotted(path: KeyPath) -> str:
+    words = [f"[{word}]" if isinstance(word, int) else f".{word}" for word in path]
+    return "".join(words).removeprefix(".")
 
 
 def _number(default: Any, low: float, high: float) -> Any:
@@ -175,14 +194,25 @@ class ControlConfig:
             meter_sign=tuple(one.sign for one in self.meter),
         )
 
-    def tags(self) -> dict[str, str]:
+    def tags(self) -> dict[KeyPath, str]:
         """Key in the file → tag that must exist, without the empty ones."""
-        named = {"tie_line.import_tag": self.tie_line.import_tag, "tie_line.breaker_tag": self.tie_line.breaker_tag}
+        tie = self.tie_line
+        named: dict[KeyPath, str] = {
+            ("tie_line", "import_tag"): tie.import_tag,
+            ("tie_line", "breaker_tag"): tie.breaker_tag,
+        }
         for number, meter in enumerate(self.meter):
-            named[f"meter[{number}].tag"] = meter.tag
+            named["meter", number, "tag"] = meter.tag
         for number, battery in enumerate(self.battery):
-            for key in ("setpoint", "discharge", "soc", "online", "charge_max", "discharge_max"):
-                named[f"battery[{number}].{key}_tag"] = str(getattr(battery, f"{key}_tag"))
+            for key in (
+                "setpoint_tag",
+                "discharge_tag",
+                "soc_tag",
+                "online_tag",
+                "charge_max_tag",
+                "discharge_max_tag",
+            ):
+                named["battery", number, key] = str(getattr(battery, key))
         return {key: tag for key, tag in named.items() if tag}
 
 
@@ -193,21 +223,20 @@ def parse(content: Mapping[str, Any]) -> ControlConfig:
         content: as the TOML parser gives it.
 
     Raises:
-        ValueError: with every problem as ``key: reason``, one a line.
+        ControlConfigError: with every problem.
     """
-    problems: list[str] = []
-    for key in content:
-        if key not in ("loop", "tie_line", "setpoint", "battery", "meter"):
-            problems.append(f"{key}: unknown key")
-    loop = _table(LoopParams, content.get("loop", {}), "loop", problems)
-    tie = _table(TieParams, content.get("tie_line", {}), "tie_line", problems)
-    setpoint = _table(SetpointParams, content.get("setpoint", {}), "setpoint", problems)
+    problems: list[Problem] = [
+        ((key,), "unknown key") for key in content if key not in ("loop", "tie_line", "setpoint", "battery", "meter")
+    ]
+    loop = _table(LoopParams, content.get("loop", {}), ("loop",), problems)
+    tie = _table(TieParams, content.get("tie_line", {}), ("tie_line",), problems)
+    setpoint = _table(SetpointParams, content.get("setpoint", {}), ("setpoint",), problems)
     batteries = _tables(Battery, content.get("battery"), "battery", 1, BATTERIES_MAX, problems)
     meters = _tables(Meter, content.get("meter", []), "meter", 0, METERS_MAX, problems)
     if loop and tie and setpoint:
-        _check_whole(loop, tie, setpoint, batteries, problems)
+        problems += _whole(loop, tie, setpoint, batteries)
     if problems:
-        raise ValueError("\n".join(problems))
+        raise ControlConfigError(problems)
     return ControlConfig(loop=loop, tie_line=tie, setpoint=setpoint, battery=tuple(batteries), meter=tuple(meters))
 
 
@@ -215,67 +244,96 @@ def check_tags(config: ControlConfig, tags: TagTable) -> None:
     """Whether the site has every tag that control reads and writes.
 
     Raises:
-        ValueError: with every problem as ``key: reason``, one a line.
+        ControlConfigError: with every problem.
     """
-    problems = [f"{key}: no tag {tag!r}" for key, tag in config.tags().items() if tag not in tags]
-    own = [*FAST, *SLOW]
-    problems += [f"tags: no tag {name!r} of owner control" for name in own if name not in tags]
-    own += [one.setpoint_tag for one in config.battery]
+    problems: list[Problem] = [(key, f"no tag {tag!r}") for key, tag in config.tags().items() if tag not in tags]
+    problems += [(("tie_line",), f"no tag {name!r} of owner control") for name in (*FAST, *SLOW) if name not in tags]
+    own: dict[KeyPath, str] = {("battery", k, "setpoint_tag"): one.setpoint_tag for k, one in enumerate(config.battery)}
     problems += [
-        f"tags: {name!r} belongs to {tags.get(name).owner!r}, not to control"
-        for name in own
+        (key, f"{name!r} belongs to {tags.get(name).owner!r}, not to control")
+        for key, name in own.items()
         if name in tags and tags.get(name).owner != "control"
     ]
     if problems:
-        raise ValueError("\n".join(problems))
+        raise ControlConfigError(problems)
 
 
-def _check_whole(
-    loop: LoopParams, tie: TieParams, setpoint: SetpointParams, batteries: list[Battery], problems: list[str]
-) -> None:
-    if tie.soc_min >= tie.soc_max:
-        problems.append(f"tie_line.soc_min: {tie.soc_min} is not below soc_max {tie.soc_max}")
-    if tie.import_hold_s >= tie.import_fail_s:
-        problems.append(f"tie_line.import_hold_s: {tie.import_hold_s} is not below import_fail_s {tie.import_fail_s}")
-    if tie.follow_release >= tie.follow_window:
-        problems.append("tie_line.follow_release: must be below follow_window, or a dead battery would be released")
-    if tie.path_delay_s > PATH_STEPS_MAX * loop.period_ms * 1e-3:
-        problems.append(f"tie_line.path_delay_s: more than {PATH_STEPS_MAX} periods")
-    if setpoint.import_min_w >= setpoint.import_max_w:
-        problems.append("setpoint.import_min_w: not below import_max_w")
-    if not tie.soc_min <= setpoint.soc_target <= tie.soc_max:
-        problems.append(f"setpoint.soc_target: {setpoint.soc_target} is outside soc_min…soc_max")
+def problems(site: Site) -> list[tuple[str, KeyPath, str]]:
+    """What is wrong with a site's control: file, key path, reason."""
+    try:
+        check_tags(parse(site.control), site.tags)
+    except ControlConfigError as error:
+        return [("control.toml", path, reason) for path, reason in error.problems]
+    return []
+
+
+def _whole(loop: LoopParams, tie: TieParams, setpoint: SetpointParams, batteries: list[Battery]) -> list[Problem]:
+    """What only several numbers together can have wrong."""
+    checks: list[tuple[bool, KeyPath, str]] = [
+        (tie.soc_min < tie.soc_max, ("tie_line", "soc_min"), f"not below soc_max {tie.soc_max}"),
+        (
+            tie.import_hold_s < tie.import_fail_s,
+            ("tie_line", "import_hold_s"),
+            f"not below import_fail_s {tie.import_fail_s}",
+        ),
+        (
+            tie.follow_release < tie.follow_window,
+            ("tie_line", "follow_release"),
+            "not below follow_window: a dead battery would be released",
+        ),
+        (
+            tie.path_delay_s <= PATH_STEPS_MAX * loop.period_ms * 1e-3,
+            ("tie_line", "path_delay_s"),
+            f"more than {PATH_STEPS_MAX} periods of the loop",
+        ),
+        (
+            setpoint.import_min_w < setpoint.import_max_w,
+            ("setpoint", "import_min_w"),
+            f"not below import_max_w {setpoint.import_max_w:g}",
+        ),
+        (
+            tie.soc_min <= setpoint.soc_target <= tie.soc_max,
+            ("setpoint", "soc_target"),
+            "outside soc_min…soc_max of tie_line",
+        ),
+    ]
+    found: list[Problem] = [(path, reason) for holds, path, reason in checks if not holds]
     for key in ("name", "setpoint_tag", "discharge_tag"):
-        seen = [getattr(one, key) for one in batteries]
-        problems += [f"battery.{key}: {one!r} twice" for one in sorted({one for one in seen if seen.count(one) > 1})]
+        seen: set[str] = set()
+        for number, one in enumerate(batteries):
+            value = getattr(one, key)
+            if value in seen:
+                found.append((("battery", number, key), f"{value!r} stands in another battery already"))
+            seen.add(value)
+    return found
 
 
-def _tables(cls: Any, content: Any, where: str, least: int, most: int, problems: list[str]) -> list[Any]:
+def _tables(cls: Any, content: Any, where: str, least: int, most: int, problems: list[Problem]) -> list[Any]:
     if not isinstance(content, list):
-        problems.append(f"{where}: [[{where}]] tables are missing")
+        problems.append(((where,), f"[[{where}]] tables are missing"))
         return []
     if not least <= len(content) <= most:
-        problems.append(f"{where}: {len(content)} tables, {least}…{most} are taken")
-    read = [_table(cls, one, f"{where}[{number}]", problems) for number, one in enumerate(content)]
+        problems.append(((where,), f"{len(content)} tables, {least}…{most} are taken"))
+    read = [_table(cls, one, (where, number), problems) for number, one in enumerate(content)]
     return [one for one in read if one is not None]
 
 
-def _table(cls: Any, content: Any, where: str, problems: list[str]) -> Any:
+def _table(cls: Any, content: Any, where: KeyPath, problems: list[Problem]) -> Any:
     """One table as a dataclass; None when something in it is wrong."""
     if not isinstance(content, Mapping):
-        problems.append(f"{where}: not a table")
+        problems.append((where, "not a table"))
         return None
     before = len(problems)
     known = {one.name: one for one in fields(cls)}
-    problems += [f"{where}.{key}: unknown key" for key in content if key not in known]
+    problems += [((*where, key), "unknown key") for key in content if key not in known]
     values: dict[str, Any] = {}
     for name, one in known.items():
         if name in content:
             reason, values[name] = _value(one, content[name])
             if reason:
-                problems.append(f"{where}.{name}: {reason}")
+                problems.append(((*where, name), reason))
         elif one.default is MISSING:
-            problems.append(f"{where}.{name}: is missing")
+            problems.append(((*where, name), "is missing"))
     return cls(**values) if len(problems) == before else None
 
 

@@ -18,7 +18,8 @@ The controller keeps the import of the connection at its set-point with several 
 
 Modes: without import for ``import_hold_s`` the set-points and the integral are frozen (HOLD); after ``import_fail_s``
 nothing may be in force any more (WAIT). When the import is back for ``recover_s``, or without a lease (TRACK), the
-set-points follow the measured powers and the integral is kept such that taking over is bumpless.
+set-points follow the measured powers and the integral is kept such that taking over is bumpless; control never begins
+before that was done once (``seeded``).
 
 Sign: ``import_w`` positive from the utility, ``discharge_w`` positive out of the battery.
 """
@@ -200,6 +201,7 @@ class TieLineState:
     """Everything the controller remembers."""
 
     mode: int = WAIT
+    seeded: bool = False
     setpoint_w: float = math.nan
     integral_w: float = 0.0
     slow_w: float = 0.0
@@ -282,12 +284,13 @@ def step(
     seen = _read_import(state, inputs, params, dt_s, tick)
     mode, recovered_s = _mode(state, seen.since_s, inputs, params, dt_s, battery, setpoint_w)
     error_w = seen.value - setpoint_w
-    demand_w, unserved_w = 0.0, 0.0
+    demand_w, unserved_w, seeded = 0.0, 0.0, True
     if mode in (WAIT, TRACK):
         battery = [
             replace(_at(one, power, params), limited=False) for one, power in zip(battery, measured, strict=True)
         ]
         demand_w = tick.measured_w
+        seeded = math.isfinite(error_w) and seen.since_s <= params.import_hold_s
         if math.isfinite(error_w):
             bias_w = (params.kp * error_w + tick.lead_w) / (1.0 - params.kp)
             integral_w = tick.measured_w - bias_w - (tick.net_w - setpoint_w)
@@ -312,6 +315,7 @@ def step(
     square_sum, square_count = _rate(state, inputs, params, setpoint_w)
     after = TieLineState(
         mode=mode,
+        seeded=seeded,
         setpoint_w=setpoint_w,
         integral_w=integral_w,
         slow_w=tick.slow_w,
@@ -422,7 +426,8 @@ def _mode(
     recovered_s = state.recovered_s + dt_s if fresh else 0.0
     if import_since_s > params.import_fail_s or (state.mode == WAIT and recovered_s < params.recover_s):
         return WAIT, recovered_s
-    if not inputs.in_force or not math.isfinite(setpoint_w) or not any(one.usable for one in battery):
+    ready = state.seeded and math.isfinite(setpoint_w) and any(one.usable for one in battery)
+    if not inputs.in_force or not ready:
         return TRACK, recovered_s
     if fresh:
         return RUN, recovered_s

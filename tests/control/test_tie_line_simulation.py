@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from gwanje.ext.reference.tie_line import HOLD, RUN, WAIT, BatteryParams, TieLineParams
 from gwanje.ext.tie_line import TieLine
 

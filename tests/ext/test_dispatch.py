@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from gwanje.ext.dispatch import BatteryDispatcher, Dispatcher
-from gwanje.ext.reference import dispatch as twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from gwanje.ext.dispatch import BatteryDispatcher, Dispatcher
+from gwanje.ext.reference import dispatch as twin
 
 _FINITE = st.floats(-1e6, 1e6)
 
@@ -52,10 +53,10 @@ def solve(x0, g, lower, upper, demand, warm=0.0):
 @settings(max_examples=1500, deadline=None)
 @given(problems())
 def test_optimality_conditions_hold_to_1e_9(problem):
-    x0, g, lower, upper, demand, warm = problem
+    x0, g, lower, upper, demand, _ = problem
     kernel, x = solve(*problem)
     scale = max(1.0, abs(demand), np.abs(x).sum())
-    assert np.all(x >= lower) and np.all(x <= upper)
+    assert np.all((x >= lower) & (x <= upper))
     assert abs(kernel.achieved - x.sum()) <= 1e-9 * scale
     assert abs(demand - kernel.achieved - kernel.residual) <= 1e-9 * scale
     active = g > 0
@@ -179,7 +180,7 @@ def test_battery_fleet_agrees_with_twin(n, seed, demand, dt_s):
     residual = kernel.solve(demand, dt_s)
     assert np.abs(x - expected.x).max() <= 1e-6
     assert residual == pytest.approx(expected.residual, abs=1e-5)
-    assert np.all(x <= box.power_max) and np.all(x >= box.power_min)
+    assert np.all((x <= box.power_max) & (x >= box.power_min))
 
 
 def test_empty_battery_stops_discharging_and_full_one_stops_charging():

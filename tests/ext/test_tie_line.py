@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from gwanje.ext.reference import tie_line as twin
 from gwanje.ext.reference.tie_line import BatteryInputs, BatteryParams, Measured, TieLineInputs, TieLineParams
 from gwanje.ext.tie_line import TieLine

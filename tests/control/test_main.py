@@ -1,0 +1,186 @@
+"""The control part's shell: publishes, tells, supervises; with a real store and bus, and time moved by the test."""
+
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gwanje.control.lease import LeaseKeeper
+from gwanje.control.loop import allowed_processors, build_loop, input_ids, processor
+from gwanje.control.main import Shell, main, read_config
+from gwanje.control.microgrid.params import parse
+from gwanje.core.bus import Bus
+from gwanje.core.clock import VirtualClock
+from gwanje.core.commands import Granted, Released
+from gwanje.core.config import load_site
+from gwanje.core.messages import Event
+from gwanje.core.part import Heartbeat, PartContext, PartError, RunOptions
+from gwanje.core.quality import Quality
+from gwanje.core.scan import Scan
+from gwanje.core.store import TagStore
+from gwanje.ext.reference.tie_line import RUN, WAIT
+
+CHUNGBUK = Path(__file__).parents[2] / "configs" / "chungbuk"
+S = 1_000_000_000
+WORLD = {
+    "grid.tie.import_w": -100e3, "jincheon.homes.load_w": 150e3, "jincheon.factory.load_w": 500e3,
+    "jincheon.ev_site.load_w": 100e3, "eumseong.heat_pump.load_w": 100e3, "city.lamps.load_w": 50e3,
+    "jincheon.pv_roof.generation_w": 500e3, "eumseong.pv_float.generation_w": 400e3,
+    "eumseong.wind1.generation_w": 100e3, "jincheon.ess1.discharge_w": 0.0, "eumseong.ess2.discharge_w": 0.0,
+    "jincheon.ess1.soc": 0.5, "eumseong.ess2.soc": 0.5, "jincheon.ess1.online": 1.0, "eumseong.ess2.online": 1.0,
+    "grid.breaker.closed": 1.0,
+}  # fmt: skip
+
+
+class Client:
+    """A command path that grants."""
+
+    def lease(self, name, points, ttl_s, reason):
+        return Granted(name, "id", tuple(points), 1)
+
+    def renew(self, name):
+        return Granted(name, "id", (), 1)
+
+    def release(self, name):
+        return Released(name)
+
+
+class RunningLoop:
+    """The compiled loop stepped by the test in place of its thread."""
+
+    def __init__(self, loop):
+        self._loop = loop
+        self.running = True
+
+    def __getattr__(self, name):
+        return getattr(self._loop, name)
+
+
+class Part:
+    def __init__(self, folder):
+        self.site = load_site(CHUNGBUK)
+        tags = self.site.tags
+        self.clock = VirtualClock()
+        self.store = TagStore.create(folder / "tags", tags)
+        self.writers = {owner: self.store.writer(owner) for owner in ("field", "core", "control")}
+        self.bus = Bus(folder, "control", self.clock, tags.n)
+        self.stop_fd, self.stop_write = os.pipe()
+        self.ctx = PartContext(
+            "control", self.site, tags, self.store, self.clock, self.bus, folder, RunOptions(), self.stop_fd,
+            logging.getLogger("test"), Heartbeat(folder, "control"),
+        )  # fmt: skip
+        self.config = parse(self.site.control)
+        self.loop = RunningLoop(build_loop(self.config, self.site.rating_w, tags, self.store.view))
+        points = [one.setpoint_tag for one in self.config.battery]
+        self.keeper = LeaseKeeper(Client(), "tie_line", points, "test")
+        self.hear = Bus(folder, "hmi", self.clock, tags.n).subscriber(["scan", "event"], ["control"])
+        self.shell = Shell(self.ctx, self.config, self.loop, self.keeper)
+        self.world = dict(WORLD)
+        self.scans: list[Scan] = []
+        self.events: list[Event] = []
+
+    def write(self, owner, name, value):
+        now = self.clock.mono_ns()
+        self.writers[owner].write_one(self.site.tags.index(name), value, int(Quality.GOOD), self.clock.utc_ns(), now)
+
+    def go(self, seconds):
+        for turn in range(round(seconds * 10)):
+            for _ in range(10):
+                self.clock.advance_ns(S // 100)
+                for name, value in self.world.items():
+                    self.write("field", name, value)
+                self.write("core", "system.lease.tie_line_until_s", self.clock.mono_ns() / S + 5.0)
+                self.loop.tick(self.clock.mono_ns(), 0.01)
+            self.shell.turn()
+            self.collect(10_000 if turn == 0 and not self.scans else 0)
+
+    def collect(self, first_ms=0):
+        self.hear.poll(first_ms)
+        while (message := self.hear.receive()) is not None:
+            (self.scans if isinstance(message, Scan) else self.events).append(message)
+
+
+@pytest.fixture
+def part(tmp_path):
+    part = Part(tmp_path)
+    yield part
+    part.hear.close()
+    part.bus.close()
+
+
+def test_takes_the_import_as_it_is_and_then_controls(part):
+    part.go(2)
+    assert part.loop.mode == RUN
+    assert part.store.read(part.site.tags.index("control.tie.import_setpoint_w")).value == pytest.approx(-100e3, abs=50)
+    assert part.ctx.beat.last_mono_ns() == part.clock.mono_ns()
+
+
+def test_publishes_fast_tags_at_ten_hertz_and_all_once_a_second(part):
+    part.go(4)
+    names = [part.site.tags.by_id(int(one)).name for one in part.scans[-1].ids]
+    sizes = [len(scan.ids) for scan in part.scans[-20:]]
+    assert set(sizes) == {10, 19}
+    assert sizes.count(19) == 2
+    assert "control.ess1.discharge_setpoint_w" in names
+    assert np.isfinite(part.scans[-1].values[:8]).all()
+
+
+def test_tells_a_dead_battery_link_once_in_both_languages(part):
+    part.go(3)
+    part.world["jincheon.ess1.online"] = 0.0
+    part.go(4)
+    told = [event for event in part.events if event.class_name == "battery_excluded"]
+    assert len(told) == 1
+    assert (told[0].kind, told[0].source) == ("control", "ess1")
+    assert told[0].text_ko.startswith("진천 ESS")
+    assert told[0].text_en.startswith("Jincheon ESS")
+    part.world["jincheon.ess1.online"] = 1.0
+    part.go(5)
+    assert [event.class_name for event in part.events if "battery" in event.class_name][-1] == "battery_excluded_ended"
+
+
+def test_tells_a_missing_import(part):
+    part.go(3)
+    del part.world["grid.tie.import_w"]
+    part.go(4)
+    assert part.loop.mode == WAIT
+    assert "import_missing" in [event.class_name for event in part.events]
+
+
+def test_an_ended_loop_ends_the_part(part):
+    part.loop.running = False
+    with pytest.raises(PartError, match="thread has ended"):
+        part.shell.turn()
+
+
+def test_every_input_of_the_default_site_has_a_tag(part):
+    assert (input_ids(part.config, part.site.tags) >= 0).all()
+
+
+def test_wrong_configuration_is_one_line(part):
+    part.site.control["loop"]["period_ms"] = 0
+    with pytest.raises(PartError, match=r"^control.toml: loop.period_ms: 0 is not within 1…100$"):
+        read_config(part.ctx)
+
+
+def test_second_control_part_is_refused(part):
+    with pytest.raises(PartError, match="another process writes"):
+        main(part.ctx)
+
+
+def test_whole_part_starts_and_leaves_when_asked(part):
+    part.writers["control"].close()
+    os.write(part.stop_write, b"x")
+    main(part.ctx)
+    assert part.store.writer("control").owner == "control"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "allowed", "got"),
+    [(-1, {0, 1}, 1), (-2, {0, 1}, -1), (0, {0, 1}, 0), (7, {0, 1}, -1), (-1, set(), -1)],
+)
+def test_processor(wanted, allowed, got):
+    assert processor(wanted, frozenset(allowed)) == got
+    assert allowed_processors()

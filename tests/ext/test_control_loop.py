@@ -1,0 +1,325 @@
+"""The 10 ms loop: its process image and tags tick by tick; its thread by what it counts, never by how long it took."""
+
+import ctypes
+import math
+import select
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gwanje.control.bench import standalone_loop
+from gwanje.core.clock import SystemClock
+from gwanje.core.quality import Quality
+from gwanje.core.store import TagStore
+from gwanje.core.tags import Tag, TagTable
+from gwanje.ext.control_loop import FAST, SLOW, ControlLoop
+from gwanje.ext.reference.tie_line import HOLD, RUN, TRACK, WAIT
+from gwanje.ext.tagstore import StoreView
+
+INPUTS = [
+    "tie.import_w", "load.load_w", "pv.generation_w",
+    "ess.discharge_w", "ess.soc", "ess.online", "ess.charge_w_max", "ess.discharge_w_max",
+    "system.lease.tie_line_until_s", "breaker.closed",
+]  # fmt: skip
+SETPOINT = "control.ess.discharge_setpoint_w"
+SCALARS = [
+    2.5e6, 2.0, 0.0, 0.0, 0.15, 4e4, 0.08, 0.3, 1.0, 0.0, 5e4, 1.0, 0.5, 1.0, 10.0, 0.05, 0.95, 60.0, 0.02, 0.15,
+    0.06, 0.03, 0.5, 2.0, 0.0,
+]  # fmt: skip
+S = 1_000_000_000
+
+
+def table():
+    tags = [Tag(name, "", "field", stale_after_s=0.5) for name in INPUTS if not name.startswith("system")]
+    tags += [Tag(name, "", "control") for name in (*FAST, SETPOINT, *SLOW)]
+    tags.append(Tag("system.lease.tie_line_until_s", "s", "core"))
+    return TagTable.build(tags)
+
+
+class Bench:
+    """A tag store in a folder, the loop on it, and hands to write what drivers would."""
+
+    def __init__(self, folder):
+        self.tags = table()
+        self.store = TagStore.create(folder / "tags", self.tags)
+        self.writers = {owner: self.store.writer(owner) for owner in ("field", "core", "control")}
+        self.now = 100 * S
+        self.loop = self.make()
+
+    def make(self, **changes):
+        arguments = {
+            "store": self.store.view,
+            "scalars": np.array(SCALARS),
+            "delay_steps": 5,
+            "battery": np.array([[5e5, 5e5, 1e6, 3.6e9]]),
+            "meter_sign": np.array([1.0, -1.0]),
+            "inputs": self.tags.indices(INPUTS),
+            "fast": self.tags.indices([*FAST, SETPOINT]),
+            "slow": self.tags.indices(SLOW),
+        }
+        return ControlLoop(**(arguments | changes))
+
+    def write(self, name, value, quality=Quality.GOOD, age_s=0.0):
+        owner = self.tags.get(name).owner
+        self.writers[owner].write_one(self.tags.index(name), value, int(quality), 1, self.now - round(age_s * S))
+
+    def city(self, import_w=3e5, load_w=8e5, pv_w=5e5, discharge_w=0.0, lease_s=5.0):
+        values = [import_w, load_w, pv_w, discharge_w, 0.5, 1.0, 5e5, 5e5, 0.0, 1.0]
+        for name, value in zip(INPUTS, values, strict=True):
+            if name.startswith("system"):
+                self.write(name, self.now / S + lease_s if lease_s else 0.0)
+            else:
+                self.write(name, value, Quality.SIMULATED)
+
+    def tick(self, n=1):
+        for _ in range(n):
+            self.now += S // 100
+            self.loop.tick(self.now, 0.01)
+
+    def read(self, name):
+        return self.store.read(self.tags.index(name))
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path)
+
+
+def test_controls_under_a_lease_and_writes_good_set_points(bench):
+    bench.loop.set_setpoint(2e5)
+    bench.city()
+    bench.tick(3)
+    assert bench.loop.mode == RUN
+    setpoint = bench.read(SETPOINT)
+    assert 0.0 < setpoint.value <= 2e5
+    assert setpoint.quality == Quality.GOOD
+    assert setpoint.received_mono_ns == bench.now
+    assert bench.read("control.tie.net_load_w").value == 3e5
+    assert bench.read("control.tie.error_w").value == 1e5
+    assert bench.read("control.tie.error_w").quality == Quality.SIMULATED
+    assert bench.read("control.loop.ticks").value == 3
+    assert bench.read("control.tie.import_setpoint_w").value == 2e5
+
+
+def test_without_lease_it_computes_and_marks_set_points_as_not_in_force(bench):
+    bench.loop.set_setpoint(2e5)
+    bench.city(lease_s=0.0, discharge_w=5e4)
+    bench.tick(3)
+    assert bench.loop.mode == TRACK
+    assert bench.read(SETPOINT).value == 5e4
+    assert bench.read(SETPOINT).quality == Quality.UNCERTAIN | Quality.BLOCKED
+
+
+def test_lease_runs_out_by_the_monotonic_clock(bench):
+    bench.loop.set_setpoint(2e5)
+    bench.city(lease_s=0.05)
+    bench.tick(3)
+    assert bench.loop.in_force
+    bench.tick(4)
+    assert not bench.loop.in_force
+    assert bench.loop.mode == TRACK
+
+
+def test_open_breaker_ends_control(bench):
+    bench.loop.set_setpoint(2e5)
+    bench.city()
+    bench.write("breaker.closed", 0.0)
+    bench.tick(2)
+    assert bench.loop.mode == TRACK
+
+
+@pytest.mark.parametrize("quality", [Quality.BAD, Quality.BAD | Quality.COMM])
+def test_bad_import_is_held_then_given_up(bench, quality):
+    bench.loop.set_setpoint(2e5)
+    bench.city()
+    bench.tick(2)
+    bench.write("tie.import_w", 9e9, quality)
+    bench.tick(40)
+    assert bench.loop.mode == HOLD
+    assert bench.loop.import_w == 3e5
+    bench.city()
+    bench.write("tie.import_w", 9e9, quality)
+    bench.tick(80)
+    assert bench.loop.mode == WAIT
+    assert bench.read("control.tie.error_w").quality & Quality.BAD
+
+
+def test_stale_tags_are_bad_by_their_age(bench):
+    bench.loop.set_setpoint(2e5)
+    bench.city()
+    bench.write("load.load_w", 8e5, age_s=0.6)
+    bench.tick(2)
+    assert bench.loop.meters_live == (False, True)
+    assert bench.read("control.tie.net_load_w").quality & Quality.UNCERTAIN
+    bench.write("load.load_w", math.nan)
+    bench.tick(2)
+    assert bench.loop.meters_live == (False, True)
+
+
+def test_battery_outside_the_lease_is_left_alone(bench):
+    bench.loop.set_setpoint(2e5)
+    bench.loop.set_leased_batteries(0)
+    bench.city()
+    bench.tick(3)
+    assert bench.loop.batteries_usable == (False,)
+    assert bench.read(SETPOINT).quality & Quality.UNCERTAIN
+
+
+def test_offline_battery_is_excluded(bench):
+    bench.loop.set_setpoint(2e5)
+    bench.city()
+    bench.write("ess.online", 0.0)
+    bench.tick(2)
+    assert bench.loop.batteries_usable == (False,)
+
+
+def test_restart_takes_up_the_measured_discharge(bench):
+    bench.loop.set_setpoint(1e5)
+    bench.city(import_w=1e5, discharge_w=2e5)
+    bench.tick(3)
+    assert bench.read(SETPOINT).value == pytest.approx(2e5, abs=1.0)
+
+
+def test_slow_tags_come_once_a_second(bench):
+    bench.city()
+    bench.loop.set_setpoint(2e5)
+    bench.loop.set_strategy(1.0)
+    bench.tick(1)
+    first = bench.read("control.tie.strategy")
+    assert (first.value, first.received_mono_ns) == (1.0, bench.now)
+    bench.tick(99)
+    assert bench.read("control.tie.strategy").received_mono_ns == first.received_mono_ns
+    bench.tick(1)
+    assert bench.read("control.tie.strategy").received_mono_ns == bench.now
+    assert bench.read("control.loop.fifo").value == 0.0
+
+
+def test_tie_error_is_rated_once_per_sample(bench):
+    bench.loop.set_setpoint(2e5)
+    for _ in range(20):
+        bench.city(import_w=2.5e5)
+        bench.tick(5)
+    assert bench.loop.rms_pct == pytest.approx(2.0)
+
+
+def test_sites_without_lease_tag_take_the_lease_from_their_shell(bench):
+    ids = bench.tags.indices(INPUTS)
+    ids[-2:] = -1
+    bench.loop = bench.make(inputs=ids)
+    bench.loop.set_setpoint(2e5)
+    bench.city(lease_s=0.0)
+    bench.tick(1)
+    assert bench.loop.mode == TRACK
+    bench.loop.set_lease(bench.now + S)
+    bench.tick(1)
+    assert bench.loop.mode == RUN
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inputs": np.zeros(3, np.int32)},
+        {"inputs": np.full(10, 5000, np.int32)},
+        {"fast": np.zeros(2, np.int32)},
+        {"slow": np.full(len(SLOW), -1, np.int32)},
+        {"period_ns": 10},
+        {"scalars": np.zeros(len(SCALARS))},
+    ],
+)
+def test_what_does_not_fit_is_refused(bench, changes):
+    with pytest.raises(ValueError, match=r"."):
+        bench.make(**changes)
+
+
+def until(condition, seconds=30.0):
+    """Let real time pass until a count says so; a broken loop ends in the assertion, not in a hang."""
+    clock = SystemClock()
+    end = clock.mono_ns() + round(seconds * S)
+    while not condition() and clock.mono_ns() < end:
+        select.select([], [], [], 0.005)
+    assert condition()
+
+
+def test_thread_counts_ticks_and_every_period_is_accounted_for():
+    loop = standalone_loop()
+    clock = SystemClock()
+    before = clock.mono_ns()
+    loop.start(fifo_priority=0, lock_memory=False)
+    until(lambda: loop.ticks >= 20)
+    loop.stop()
+    periods = (clock.mono_ns() - before) // 10_000_000
+    assert 20 <= loop.ticks + loop.lost <= periods + 1
+    assert not loop.running
+    assert loop.refused == (-1, -1, -1)
+    assert 0.0 <= loop.late_us(0.5) <= loop.late_us(0.999) <= loop.late_max_us + 1e-9
+
+
+def test_a_held_gil_does_not_hold_the_loop():
+    """The test's own thread keeps the GIL inside a C call of 300 ms; the loop goes on counting."""
+    loop = standalone_loop()
+    loop.start(lock_memory=False)
+    until(lambda: loop.ticks >= 5)
+    wait_with_gil = ctypes.PyDLL(None).poll  # PyDLL keeps the GIL during the call
+    before = loop.ticks
+    wait_with_gil(None, 0, 300)
+    after = loop.ticks
+    loop.stop()
+    assert after > before
+
+
+def test_a_thread_that_computes_in_python_does_not_hold_the_loop():
+    stop = threading.Event()
+
+    def hog():
+        number = 0
+        while not stop.is_set():
+            number = (number * 31 + 7) % 1_000_003
+
+    thread = threading.Thread(target=hog)
+    loop = standalone_loop()
+    thread.start()
+    try:
+        loop.start(lock_memory=False)
+        until(lambda: loop.ticks >= 30)
+    finally:
+        stop.set()
+        thread.join()
+        loop.stop()
+
+
+def test_start_and_stop_can_be_repeated_and_statistics_begin_anew():
+    loop = standalone_loop()
+    loop.start(fifo_priority=0, lock_memory=False)
+    with pytest.raises(RuntimeError, match="runs already"):
+        loop.start()
+    with pytest.raises(RuntimeError, match="runs"):
+        loop.tick(1, 0.01)
+    until(lambda: loop.ticks >= 2)
+    loop.stop()
+    loop.stop()
+    loop.reset_statistics()
+    assert loop.ticks == 0
+    assert math.isnan(loop.late_us(0.5))
+    loop.start(fifo_priority=0, lock_memory=False)
+    until(lambda: loop.ticks >= 2)
+    loop.stop()
+
+
+def test_loop_is_stopped_with_its_object():
+    loop = standalone_loop()
+    loop.start(fifo_priority=0, lock_memory=False)
+    del loop
+    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    assert "gwanje-loop" not in names
+
+
+def test_store_is_kept_alive_by_the_loop(tmp_path):
+    bench = Bench(tmp_path)
+    loop = bench.make()
+    view = bench.store.view
+    assert isinstance(view, StoreView)
+    del bench, view
+    loop.tick(200 * S, 0.01)
+    assert loop.ticks == 1
