@@ -69,7 +69,11 @@ class City:
         times = np.full(k, self.clock.utc_ns(), np.int64)
         self.publisher.scan(self.ids, values, np.zeros(k, np.uint16), times)
         self.number += k
-        self.heard.poll(5)
+        self.hear(5)
+
+    def hear(self, timeout_ms: int) -> bool:
+        """Note what the historian said; whether it said anything within the time."""
+        anything = self.heard.poll(timeout_ms)
         while (message := self.heard.receive()) is not None:
             if isinstance(message, Event):
                 self.events.append(message)
@@ -77,6 +81,7 @@ class City:
                 self.reports += 1
                 at = np.searchsorted(message.ids, self.acknowledged_id)
                 self.acknowledged = int(message.values[at])
+        return anything
 
     def pump_until_acknowledged(self, more: int) -> None:
         """Until that many more points are acknowledged by a report that came after this call."""
@@ -93,6 +98,8 @@ class City:
         self.process.kill()
         self.process.wait()
         self._close_pipe()
+        while self.hear(100):  # what it had said before it died
+            pass
 
     def stop(self) -> str:
         """Ask it to stop as the supervisor does; returns what it complained of."""
@@ -161,8 +168,8 @@ def test_ten_kills_lose_nothing_that_was_acknowledged(city: City, tmp_path: Path
         city.pump_until_acknowledged(dice.randrange(200, 3_000))
         for _ in range(dice.randrange(0, 60)):
             city.pump()
-        promised.append(city.acknowledged)
         city.kill()
+        promised.append(city.acknowledged)
     assert promised == sorted(promised)
     city.start()
     city.pump_until_acknowledged(100)
