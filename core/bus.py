@@ -26,7 +26,7 @@ from gwanje.core.clock import Clock
 from gwanje.core.messages import AlarmChange, Blob, Event, Scalar
 from gwanje.core.scan import MAX_TAGS_PER_FRAME, FrameError, Scan, unpack_map
 
-PARTS = ("core", "sim", "simsound", "field", "media", "control", "acoustic", "historian", "hmi", "supervisor")
+PARTS = ("core", "sim", "simsound", "field", "media", "control", "acoustic", "historian", "query", "hmi", "supervisor")
 """Everybody who may publish; a subscriber connects to all of them unless told otherwise."""
 
 HIGH_WATER = 2_000

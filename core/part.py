@@ -29,6 +29,7 @@ ENTRIES = {
     "control": "gwanje.control.main",
     "acoustic": "gwanje.control.acoustic.main",
     "historian": "gwanje.historian.main",
+    "query": "gwanje.historian.service",
     "hmi": "gwanje.hmi.main",
 }
 """Part → module whose ``main(ctx)`` it runs. By name, so that core imports none of them."""

@@ -23,7 +23,7 @@ from gwanje.core.run_dir import RunDir, default_data_base, default_run_dir, new_
 from gwanje.core.store import TagStore
 from gwanje.core.supervisor import Supervisor
 
-FIRST_PARTS = ("sim", "core", "field", "control", "historian", "simsound", "media", "acoustic", "hmi")
+FIRST_PARTS = ("sim", "core", "field", "control", "historian", "simsound", "media", "acoustic", "query", "hmi")
 """Starting order: what the first live value needs comes first, the heavy imports last."""
 MAX_EVENTS_KEPT = 1_000
 """Of the final line; a run with more says how many there were."""

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SOUNDS = ROOT / "io" / "sim" / "sounds"
-PARTS = ("core", "sim", "simsound", "field", "media", "control", "acoustic", "historian")
+PARTS = ("core", "sim", "simsound", "field", "media", "control", "acoustic", "historian", "query")
 
 pytestmark = pytest.mark.timeout(240)
 
