@@ -46,13 +46,14 @@ def step(
 ) -> SetpointState:
     """Next set-point, ``dt_s`` of the world's time after the last.
 
-    The first step with a measured import starts from it: taking over moves nothing.
+    The first step with a measured import starts from it, and the mean such that the charge bias is part of it already:
+    taking over moves nothing, also when a restarted part takes over from itself.
     """
     if not math.isfinite(state.setpoint_w):
         if not math.isfinite(inputs.import_w):
             return state
         start_w = min(max(inputs.import_w, params.import_min_w), params.import_max_w)
-        return SetpointState(start_w, start_w)
+        return SetpointState(start_w, start_w - charge_bias_w(inputs, params, batteries))
     mean_w = state.mean_w
     if math.isfinite(inputs.net_load_w):
         mean_w += (inputs.net_load_w - mean_w) * -math.expm1(-dt_s / params.tau_s)

@@ -43,6 +43,13 @@ def test_starts_at_the_measured_import_and_waits_for_it():
     assert state == SetpointState(-4e5, -4e5)
 
 
+def test_taking_over_moves_nothing_though_the_batteries_are_not_at_their_target():
+    known = inputs(import_w=-4e5, net_load_w=-4e5, socs=(0.6, 0.8))
+    state = step(SetpointState(), known, PARAMS, BATTERIES, 1.0)
+    after = step(state, known, PARAMS, BATTERIES, 1.0)
+    assert abs(after.setpoint_w - state.setpoint_w) <= 100.0
+
+
 def test_follows_the_net_load_with_its_time_constant():
     state = run(SetpointState(0.0, 0.0), inputs(net_load_w=1e5), PARAMS, 900)
     assert state.setpoint_w == pytest.approx(1e5 * (1.0 - math.exp(-1.0)), rel=1e-3)
