@@ -99,14 +99,18 @@ def bus_loader(bus: Bus) -> HistoryLoader:
 
     def load(tags: Sequence[str], from_utc_ns: int, until_utc_ns: int, n: int) -> Mapping[str, Series] | None:
         message = {"op": "series", "tags": list(tags), "from_utc_ns": from_utc_ns, "until_utc_ns": until_utc_ns, "n": n}
+        # A door of its own: this thread may still wait when the screen is closed, and must not hold that up.
+        door = Bus(bus.run_dir, bus.part, bus.clock, bus.n_tags)
         try:
-            answer = bus.request("history", message, REQUEST_TIMEOUT_MS)
+            answer = door.request("history", message, REQUEST_TIMEOUT_MS)
             return {tag: _series(one["utc_ns"], one["value"]) for tag, one in answer["series"].items()}
         except RequestTimeoutError:
             return None
         except (RequestRefusedError, KeyError, TypeError, AttributeError, ValueError) as error:
             logging.getLogger("hmi").warning("no history: %s", error)
             return None
+        finally:
+            door.close()
 
     return load
 

@@ -200,7 +200,7 @@ class Link:
         self._thread = threading.Thread(target=self._run, name="gwanje-hmi-link", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_s: float = 1.0) -> None:
+    def stop(self, timeout_s: float = 2.0) -> None:
         """End the thread."""
         self._stop.set()
         if self._thread is not None:

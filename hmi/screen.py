@@ -30,8 +30,8 @@ from gwanje.hmi.style import Style
 from gwanje.hmi.views.overview import Overview
 from gwanje.hmi.views.panel import Ui
 
-REQUEST_TIMEOUT_MS = 1_000
-"""The receiver thread waits this long for the core; values stand still meanwhile, so it is short."""
+REQUEST_TIMEOUT_MS = 400
+"""The receiver thread waits this long for the core; values stand still meanwhile, and a part must leave in a second."""
 
 
 @dataclass(slots=True)
@@ -154,7 +154,7 @@ def _acknowledge(bus: Bus, link: Link, clock: Clock, alarm_ids: list[str]) -> No
         try:
             answer = bus.request("alarms", message, REQUEST_TIMEOUT_MS)
         except (RequestTimeoutError, RequestRefusedError) as error:
-            answer = {"outcome": "refused", "reason_ko": "관제 핵심이 응답하지 않습니다", "reason_en": str(error)}
+            answer = {"reason_ko": "관제 핵심이 응답하지 않습니다", "reason_en": str(error), "gone": True}
         if answer.get("outcome") == "acknowledged":
             continue
         link.inbox.put_event(
@@ -168,3 +168,5 @@ def _acknowledge(bus: Bus, link: Link, clock: Clock, alarm_ids: list[str]) -> No
                 text_en=f"Acknowledgement refused: {answer.get('reason_en', '')}",
             )
         )
+        if answer.get("gone"):
+            return  # the others would only wait as long

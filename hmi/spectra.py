@@ -60,10 +60,8 @@ class Ring:
         self._fill(np.zeros((n, N_BANDS), np.uint8))
 
     def silent_columns(self, now_mono_ns: int) -> int:
-        """How many columns the newest one has moved from the right edge, 0…N_COLUMNS."""
-        if not self.newest_mono_ns:
-            return N_COLUMNS
-        return int(min(max(0, (now_mono_ns - self.newest_mono_ns) // self.hop_ns), N_COLUMNS))
+        """How many columns of time have passed since the newest one."""
+        return int(max(0, (now_mono_ns - self.newest_mono_ns) // self.hop_ns))
 
 
 class Spectra:

@@ -1,9 +1,16 @@
-"""Axes: round numbers for values, round times for the time axis."""
+"""Charts: round numbers for axes, and lines whose cost does not grow with their noise."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+MOST_TRAVEL = 4.0
+"""Heights of the plot that a stroked line may go up and down: stroking costs 50 us per height, filling 1."""
 SPANS_S = (300, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400)
 """Widths that the time axis may have, from five minutes to the day."""
 _TICKS_S = (10, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600)
@@ -46,3 +53,37 @@ def clock_text(seconds: float, with_seconds: bool) -> str:
     whole = int(seconds)
     hours, minutes = whole // 3_600, whole // 60 % 60
     return f"{hours:02d}:{minutes:02d}:{whole % 60:02d}" if with_seconds else f"{hours:02d}:{minutes:02d}"
+
+
+def zigzag(x: Floats, y_low: Floats, y_high: Floats) -> list[tuple[float, float]]:
+    """Points of a line through the least and greatest value of each of n columns."""
+    points: list[tuple[float, float]] = []
+    for at, lower, upper in zip(x.tolist(), y_low.tolist(), y_high.tolist(), strict=True):
+        points.append((at, lower))
+        if lower - upper > 1.0:
+            points.append((at, upper))
+    return points
+
+
+def middle_line(x: Floats, y: Floats, height: float) -> list[tuple[float, float]]:
+    """Points of a line through n columns, averaged over neighbours until it is calm enough for dashes.
+
+    Dashes along a line that goes up and down in every column would look like noise and cost as much.
+    """
+    while len(y) > 2 and float(np.abs(np.diff(y)).sum()) > MOST_TRAVEL * height:
+        even = len(y) // 2 * 2
+        x, y = x[:even].reshape(-1, 2).mean(axis=1), y[:even].reshape(-1, 2).mean(axis=1)
+    return list(zip(x.tolist(), y.tolist(), strict=True))
+
+
+def touching_columns(
+    x: Floats, y_high: Floats, y_low: Floats, width: float
+) -> list[tuple[float, float, float, float]]:
+    """Rectangles (left, top, width, height) of n noisy columns, each reaching to the one before, as a line would."""
+    top, bottom = y_high.copy(), y_low.copy()
+    top[1:] = np.minimum(top[1:], y_low[:-1])
+    bottom[1:] = np.maximum(bottom[1:], y_high[:-1])
+    wide = max(width, float(np.diff(x).max())) if len(x) > 1 else width
+    heights = np.maximum(bottom - top, width)
+    return [(at - wide / 2, upper, wide, tall) for at, upper, tall in
+            zip(x.tolist(), top.tolist(), heights.tolist(), strict=True)]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PySide6.QtCore import QPointF, QRectF, Qt
-from PySide6.QtGui import QPainter, QPolygonF
+from PySide6.QtGui import QPainter, QPen, QPolygonF
 
 from gwanje.hmi.style import Style
 
@@ -18,6 +18,10 @@ _FLAGS = {
     "right": int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter) | int(Qt.TextFlag.TextSingleLine),
     "center": int(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignVCenter) | int(Qt.TextFlag.TextSingleLine),
 }
+
+
+SUBSTITUTES = {0x2212: "-", 0x2011: "-", 0x00B5: "\N{GREEK SMALL LETTER MU}", 0x25B8: ">"}
+"""Letters that the bundled font lacks, in texts that come from elsewhere: minus, hard hyphen, micro, small triangle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +78,8 @@ class Ink:
         if not text:
             return
         style = self.style
-        shown = text
+        shown = text if text.isascii() else text.translate(SUBSTITUTES)
+        text = shown
         if elide and style.width_of(text, font) > room.width():
             shown = style.metrics(font).elidedText(text, Qt.TextElideMode.ElideRight, room.width())
         self.painter.setFont(style.font(font))
@@ -122,6 +127,20 @@ class Ink:
         self.painter.setPen(self.style.pen(color, width))
         self.painter.setBrush(Qt.BrushStyle.NoBrush)
         self.painter.drawPolyline(QPolygonF([QPointF(x, y) for x, y in points]))
+
+    def curve(self, points: list[tuple[float, float]], pen: QPen) -> None:
+        """An open, smooth line through points with a pen of one's own."""
+        self.painter.setPen(pen)
+        self.painter.setBrush(Qt.BrushStyle.NoBrush)
+        self.smooth(True)
+        self.painter.drawPolyline(QPolygonF([QPointF(x, y) for x, y in points]))
+        self.smooth(False)
+
+    def columns(self, rects: list[tuple[float, float, float, float]], color: str) -> None:
+        """Filled rectangles (left, top, width, height)."""
+        self.painter.setPen(Qt.PenStyle.NoPen)
+        self.painter.setBrush(self.style.brush(color))
+        self.painter.drawRects([QRectF(*rect) for rect in rects])
 
     def circle(self, x: float, y: float, radius: float, fill: str | None, edge: str, width: float = 1.0) -> None:
         """A circle around a point."""

@@ -51,8 +51,10 @@ def set_contrast(image: QImage, style: Style, quiet: float, loud: float) -> None
 
 
 def moved_columns(ring: Ring, now_mono_ns: int) -> int:
-    """Columns by which the picture has moved on since the newest sound."""
-    return max(0, ring.silent_columns(now_mono_ns) - HOLD_COLUMNS)
+    """Columns by which the picture has moved on since the newest sound, 0…N_COLUMNS."""
+    if not ring.newest_mono_ns:
+        return N_COLUMNS
+    return min(max(0, ring.silent_columns(now_mono_ns) - HOLD_COLUMNS), N_COLUMNS)
 
 
 def draw(ink: Ink, rect: QRectF, image: QImage, ring: Ring, now_mono_ns: int) -> None:
@@ -60,8 +62,6 @@ def draw(ink: Ink, rect: QRectF, image: QImage, ring: Ring, now_mono_ns: int) ->
     ink.box(rect, "spectrum_low")
     blank = moved_columns(ring, now_mono_ns)
     n = N_COLUMNS - blank
-    if n <= 0 or not ring.newest_mono_ns:
-        return
     column = rect.width() / N_COLUMNS
     newest = ring.next_column % N_COLUMNS
     first = (newest + blank) % N_COLUMNS

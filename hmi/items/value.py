@@ -8,16 +8,20 @@ from gwanje.hmi.binding import Shown
 from gwanje.hmi.display.model import Quantity
 from gwanje.hmi.items.ink import Ink
 
+SHORT_FROM = 1e7
+"""Counters that run for months would not fit, and nobody reads their last digits."""
 NOTHING = "—"
 """Stands where there is no number."""
 
 
 def number_text(value: float, decimals: int) -> str:
-    """Digits with thousands separated; never a negative zero.
+    """Digits with thousands separated, millions shortened from ten of them on; never a negative zero.
 
-    >>> number_text(-0.04, 1), number_text(1234.5, 0), number_text(60.0131, 3)
-    ('0.0', '1,234', '60.013')
+    >>> number_text(-0.04, 1), number_text(1234.5, 0), number_text(60.0131, 3), number_text(864_000_000, 0)
+    ('0.0', '1,234', '60.013', '864.0M')
     """
+    if abs(value) >= SHORT_FROM:
+        return f"{value / 1e6:,.1f}M"
     text = f"{value:,.{decimals}f}"
     return text[1:] if text[0] == "-" and not any(digit in text for digit in "123456789") else text
 

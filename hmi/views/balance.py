@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 import numpy.typing as npt
 from PySide6.QtCore import QPointF, QRect, QRectF, Qt
-from PySide6.QtGui import QPen, QPolygonF
+from PySide6.QtGui import QPen
 
 from gwanje.hmi.binding import Bindings
 from gwanje.hmi.display.model import Curve
@@ -188,37 +188,25 @@ class Balance(Panel):
             ink.text(room, text, "small", "secondary", "center")
 
     @staticmethod
-    def _draw_curve(
-        ink: Ink,
-        curve: Curve,
-        plot: QRectF,
-        x_share: Floats,
-        low: Floats,
-        high: Floats,
-    ) -> None:
+    def _draw_curve(ink: Ink, curve: Curve, plot: QRectF, x_share: Floats, low: Floats, high: Floats) -> None:
         """One line through the least and greatest value of each column, broken where there was none."""
         color, width, dashes = _LOOK[curve.role]
-        pen = QPen(ink.style.pen(color, width))
-        pen.setStyle(dashes)
-        ink.painter.setPen(pen)
-        ink.painter.setBrush(Qt.BrushStyle.NoBrush)
-        ink.smooth(True)
         x = plot.left() + x_share * plot.width()
         y_high, y_low = plot.bottom() - high * plot.height(), plot.bottom() - low * plot.height()
-        if dashes != Qt.PenStyle.SolidLine:
-            # Dashes along an up and down of one column would look like noise: these two run through the middle.
-            y_low = y_high = (y_low + y_high) / 2
         known = np.isfinite(low)
         edges = np.flatnonzero(np.diff(np.concatenate(([False], known, [False])).astype(np.int8)))
+        pen = QPen(ink.style.pen(color, width))
+        pen.setStyle(dashes)
         for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
-            points: list[QPointF] = []
-            rows = zip(x[begin:end].tolist(), y_low[begin:end].tolist(), y_high[begin:end].tolist(), strict=True)
-            for at, lower, upper in rows:
-                points.append(QPointF(at, lower))
-                if lower - upper > 1.0:
-                    points.append(QPointF(at, upper))
-            ink.painter.drawPolyline(QPolygonF(points))
-        ink.smooth(False)
+            piece = slice(begin, end)
+            if dashes != Qt.PenStyle.SolidLine:
+                points = chart.middle_line(x[piece], (y_low[piece] + y_high[piece]) / 2, plot.height())
+            elif float((y_low - y_high)[piece].sum()) > chart.MOST_TRAVEL * plot.height():
+                ink.columns(chart.touching_columns(x[piece], y_high[piece], y_low[piece], pen.widthF()), color)
+                continue
+            else:
+                points = chart.zigzag(x[piece], y_low[piece], y_high[piece])
+            ink.curve(points, pen)
 
     def _draw_legend(self, ink: Ink) -> None:
         """Each curve's line, name and present value, so that nobody must compare colours."""

@@ -182,7 +182,7 @@ class Banner(Panel):
         rate = self._live.alarms.rate(self._live.clock.utc_ns())
         title_height = style.line_height("small") + style.px(6)
         ink.text(QRectF(rect.left(), rect.top() + style.px(2), rect.width(), title_height),
-                 self.ui.texts("banner.rate", n=rate[-1]), "small", "text")  # fmt: skip
+                 self.ui.texts("banner.rate", n=count_text(rate[-1])), "small", "text")  # fmt: skip
         plot = QRectF(rect.left(), rect.top() + title_height + style.px(4), rect.width() - style.px(6),
                       rect.height() - title_height - style.px(12))  # fmt: skip
         highest = max(FLOOD_PER_BIN * 1.25, *rate)

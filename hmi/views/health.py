@@ -10,7 +10,7 @@ from PySide6.QtCore import QRectF
 
 from gwanje.hmi.binding import Bindings
 from gwanje.hmi.items.ink import Ink
-from gwanje.hmi.items.value import draw_value, number_text
+from gwanje.hmi.items.value import draw_value, number_text, value_text
 from gwanje.hmi.live import Live
 from gwanje.hmi.views.panel import Panel, Part, Ui
 
@@ -39,13 +39,9 @@ class Health(Panel):
         self.bindings = Bindings([row.value for row in self._rows], live.site.tags)
         self._parts: list[Part] = []
         self._own_part: Part | None = None
-        self._label_width = 0.0
 
     def arrange(self) -> None:
         """See :class:`Panel`."""
-        texts = self.ui.texts
-        labels = [*(row.label.of(texts.lang) for row in self._rows), texts("health.late"), texts("health.gaps")]
-        self._label_width = max(self.ui.style.width_of(one, "body") for one in labels) + 2
         self._parts = [
             Part(self._row_rect(row).toRect(), partial(self._draw_row, row))
             for row in range(len(self._rows))
@@ -80,7 +76,8 @@ class Health(Panel):
             self._draw_heading(ink, y, group.label.of(texts.lang))
             for row, one in enumerate(group.rows):
                 rect = self._row_rect(first + row)
-                ink.text(self._label_room(rect), one.label.of(texts.lang), "body")
+                label = one.label.of(texts.lang)
+                ink.text(self._label_room(rect, label), label, "body")
                 ink.text(self._unit_room(rect), one.value.unit, "small", "secondary")
             first += len(group.rows)
         self._draw_heading(ink, self.body.bottom() - line * 3, texts("health.screen"))
@@ -90,15 +87,16 @@ class Health(Panel):
         ink.text(QRectF(self.body.left(), y, self.body.width(), line), text, "label")
         ink.line(self.body.left(), y + line - 1, self.body.right(), y + line - 1, "row_rule")
 
-    def _label_room(self, rect: QRectF) -> QRectF:
-        return QRectF(rect.left() + self.ui.style.px(8), rect.top(), self._label_width, rect.height())
+    def _label_room(self, rect: QRectF, label: str) -> QRectF:
+        width = self.ui.style.width_of(label, "body") + 2
+        return QRectF(rect.left() + self.ui.style.px(8), rect.top(), width, rect.height())
 
     def _unit_room(self, rect: QRectF) -> QRectF:
         width = self.ui.style.width_of("ms", "small") + 1
         return QRectF(rect.right() - width, rect.top(), width, rect.height())
 
-    def _value_room(self, rect: QRectF, unit: bool = True) -> QRectF:
-        left = self._label_room(rect).right() + self.ui.style.px(4)
+    def _value_room(self, rect: QRectF, label: str, unit: bool = True) -> QRectF:
+        left = self._label_room(rect, label).right() + self.ui.style.px(8)
         right = self._unit_room(rect).left() - self.ui.style.px(4) if unit else rect.right()
         return QRectF(left, rect.top(), right - left, rect.height())
 
@@ -115,11 +113,14 @@ class Health(Panel):
 
     def _draw_row(self, row: int, ink: Ink) -> None:
         one, shown, rect = self._rows[row], self.bindings.shown[row], self._row_rect(row)
-        room = self._value_room(rect, not one.value.states)
+        room = self._value_room(rect, one.label.of(self.ui.texts.lang), not one.value.states)
         abnormal = shown.available and not shown.doubtful and not one.normal[0] <= shown.value <= one.normal[1]
         if abnormal:
             # No colour: colour belongs to alarms, and whether this is one the core decides.
-            ink.box(room.adjusted(0, 2, self.ui.style.px(4), -2), "selected", "text", 1.4)
+            width = self.ui.style.width_of(value_text(one.value, shown, self.ui.texts.lang), "label")
+            frame = QRectF(room.right() - width - self.ui.style.px(6), room.top() + 1, 0, room.height() - 2)
+            frame.setRight(room.right() + self.ui.style.px(3))
+            ink.box(frame, "selected", "text", 1.4)
         font = "label" if not one.value.states else "body"
         draw_value(ink, room, one.value, shown, self.ui.texts.lang, font)
 
@@ -129,8 +130,9 @@ class Health(Panel):
         rect = QRectF(self.body.left(), self.body.bottom() - line * 2, self.body.width(), line)
         rows = (("health.late", number_text(figures.late_p99_ms, 1), "ms"), ("health.gaps", f"{figures.gaps:,}", ""))
         for key, number, unit in rows:
-            ink.text(self._label_room(rect), texts(key), "body")
-            ink.text(self._value_room(rect), number, "label", "live", "right")
+            label = texts(key)
+            ink.text(self._label_room(rect, label), label, "body")
+            ink.text(self._value_room(rect, label), number, "label", "live", "right")
             ink.text(self._unit_room(rect), unit, "small", "secondary")
             rect = rect.translated(0, line)
 
