@@ -10,8 +10,6 @@ from PySide6.QtCore import QObject, Qt, QTimer
 from gwanje.core.clock import Clock
 from gwanje.hmi.schedule import EVERY, Schedule
 
-TIMER_MS = 33
-
 
 def _always() -> bool:
     return True
@@ -36,10 +34,11 @@ class FrameClock(QObject):
         self._clock = clock
         self._clients: list[_Client] = []
         self.schedule = Schedule()
+        self._running = False
         self._timer = QTimer(self)
         self._timer.setTimerType(Qt.TimerType.PreciseTimer)
-        self._timer.setInterval(TIMER_MS)
-        self._timer.timeout.connect(self.tick)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self._fire)
 
     def add(self, rate: str, call: Callable[[int], None], visible: Callable[[], bool] = _always) -> None:
         """Call ``call(now_mono_ns)`` at the rate of a class of :data:`gwanje.hmi.schedule.EVERY`."""
@@ -48,13 +47,21 @@ class FrameClock(QObject):
         self._clients.append(_Client(rate, call, visible))
 
     def start(self) -> None:
-        """Begin with the next turn of the event loop."""
-        self._timer.start()
-        self.tick()
+        """Begin at once."""
+        self._running = True
+        self._fire()
 
     def stop(self) -> None:
         """No further frames."""
+        self._running = False
         self._timer.stop()
+
+    def _fire(self) -> None:
+        """Serve a frame, then wait for the next one: on absolute deadlines, so that lateness does not add up."""
+        self.tick()
+        if self._running:
+            left_ns = self.schedule.due_mono_ns() - self._clock.mono_ns()
+            self._timer.start(max(1, -(-left_ns // 1_000_000)))
 
     def tick(self) -> None:
         """Serve the frame of this moment."""

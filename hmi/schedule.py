@@ -53,8 +53,7 @@ class Schedule:
         missed = frame - self.frame - 1
         self.skipped += missed
         # What a late frame is late by counts from the first frame that nobody served.
-        due_ns = self._start_mono_ns + (self.frame + 1) * FRAME_NS
-        self._note(max(0, now_mono_ns - due_ns))
+        self._note(max(0, now_mono_ns - self.due_mono_ns()))
         self.frame = frame
         # Classes are counted in served frames: a machine that holds only 20 of 30 still serves every class in turn.
         self._turn += 1
@@ -62,6 +61,10 @@ class Schedule:
         return tuple(
             name for name, every in EVERY.items() if self._turn % (every * stretch) == PHASE[name] % (every * stretch)
         )
+
+    def due_mono_ns(self) -> int:
+        """When the next frame is due."""
+        return self._start_mono_ns + (self.frame + 1) * FRAME_NS
 
     def _note(self, late_ns: int) -> None:
         self._late_ns.append(late_ns)

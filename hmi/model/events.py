@@ -61,6 +61,13 @@ class EventModel:
             )
             self.generation += 1
 
+    def begin_with(self, events: Iterable[Event], standing: Iterable[AlarmChange]) -> None:
+        """Take what the core remembers, oldest first, and put all lines in the order of their time."""
+        self.add_events(events)
+        self.add_changes(standing)
+        self.lines = deque(sorted(self.lines, key=lambda line: -line.utc_ns), maxlen=KEPT)
+        self.acoustic = deque(sorted(self.acoustic, key=lambda event: -event.utc_ns), maxlen=KEPT)
+
     def newest_at(self, node: str) -> Event | None:
         """The last acoustic event heard at a node."""
         return next((event for event in self.acoustic if event.source == node), None)

@@ -34,7 +34,7 @@ class Acoustic(Panel):
     """Spectrogram, node chooser and event table.
 
     Attributes:
-        node: index of the chosen node.
+        node: index of the node that is shown: where something was heard last, until the operator chooses one.
     """
 
     def __init__(self, ui: Ui, live: Live) -> None:
@@ -42,6 +42,7 @@ class Acoustic(Panel):
         self._live = live
         self._nodes = live.site.nodes
         self.node = 0
+        self._following = True
         quantities, self._at = _node_quantities(live)
         self.bindings = Bindings(quantities, live.site.tags)
         self._owner = {at: index for index, node in enumerate(self._nodes) for at in self._at[node.name].values()}
@@ -102,11 +103,24 @@ class Acoustic(Panel):
                  "right")  # fmt: skip
 
     def choose(self, index: int) -> None:
-        """Show another node; indices run around."""
+        """Show the node that the operator wants; indices run around."""
+        self._following = False
+        self._show(index)
+
+    def _show(self, index: int) -> None:
         if self._nodes:
             self.node = index % len(self._nodes)
             self._seen_column = (-1, -1, -1)
             self.update()
+
+    def _follow(self) -> None:
+        """Until the operator chooses, show where something was heard last."""
+        if not self._following or not self._live.events.acoustic:
+            return
+        heard = self._live.events.acoustic[0].source
+        index = next((index for index, node in enumerate(self._nodes) if node.name == heard), self.node)
+        if index != self.node:
+            self._show(index)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Qt: choose a node by its chip, or the node of an event by its row."""
@@ -153,6 +167,7 @@ class Acoustic(Panel):
             self.repaint_part(self._heading)
         if self._seen_events != self._live.events.generation and self._table is not None:
             self._seen_events = self._live.events.generation
+            self._follow()
             self.repaint_part(self._table)
 
     def _number(self, node: Node, what: str) -> tuple[float, bool]:

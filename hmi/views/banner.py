@@ -146,7 +146,7 @@ class Banner(Panel):
         if change.source in site.tags and (states := site.tags.get(change.source).states):
             at = int(change.value) if math.isfinite(change.value) else -1
             return texts.pick(*states[at]) if 0 <= at < len(states) else ""
-        if math.isnan(change.limit) and any(node.name == change.source for node in site.nodes):
+        if any(node.name == change.source for node in site.nodes):
             return "" if math.isnan(change.value) else texts("banner.confidence", value=number_text(change.value, 2))
         return value_and_limit(change)
 

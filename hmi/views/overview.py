@@ -99,7 +99,7 @@ class Overview(QWidget):
         batch, live = self._live.inbox.take(), self._live
         if batch.standing is not None:
             live.alarms.replace(batch.standing)
-            live.events.add_events(batch.past)
+            live.events.begin_with(batch.past, batch.standing)
         if batch.events:
             live.events.add_events(batch.events)
         if batch.changes:

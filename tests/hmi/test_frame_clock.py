@@ -73,6 +73,18 @@ def test_hidden_views_are_passed_over(application):
     assert len(calls) == 2
 
 
+def test_the_timer_aims_at_absolute_deadlines(application):
+    """However long a frame takes, the next one is asked for at its own time."""
+    clock, frames_taken = VirtualClock(), []
+    frames = FrameClock(clock)
+    frames.add("fast", lambda now: (frames_taken.append(now), clock.advance_ns(7_000_000)))
+    frames.start()
+    assert frames._timer.remainingTime() <= 27
+    assert frames._timer.interval() == 27
+    frames.stop()
+    assert not frames._timer.isActive()
+
+
 def test_an_unknown_rate_is_refused(application):
     with pytest.raises(ValueError, match="none of fast"):
         FrameClock(VirtualClock()).add("often", print)

@@ -150,6 +150,17 @@ def test_microphones_are_chosen_by_key_and_click(screen):
     assert screen.view.acoustic.node == 2
 
 
+def test_the_spectrogram_follows_what_is_heard_until_the_operator_chooses(screen):
+    screen.turn(3)
+    screen.city.send_sound("mic06", "scream", 0.9, 0.5)
+    screen.turn(4)
+    assert screen.view.acoustic.node == 5
+    press(screen.view, Qt.Key.Key_2)
+    screen.city.send_sound("mic04", "scream", 0.9, 0.5)
+    screen.turn(4)
+    assert screen.view.acoustic.node == 1
+
+
 def click(widget, at):
     left = Qt.MouseButton.LeftButton
     widget.mousePressEvent(
@@ -237,7 +248,7 @@ def test_events_and_alarms_of_a_core_that_came_back_are_taken_over(screen, fake)
     screen.city.advance(FRAME_NS)
     screen.frames.tick()
     assert screen.live.alarms.ordered() == [change]
-    assert [line.text_en for line in screen.live.events.lines] == ["text"]
+    assert [(line.utc_ns, line.priority) for line in screen.live.events.lines] == [(5, 2), (1, 0)]
 
 
 @pytest.mark.timeout(300)
