@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.control.loop import allowed_processors, processor, refusals
+from gwanje.control.loop import allowed_processors, processors, refusals
 from gwanje.control.microgrid.params import J_PER_WH
 from gwanje.core.bench import BenchOptions, Result, interleaved, median, result
 from gwanje.core.clock import NS_PER_S, SystemClock
@@ -33,6 +33,8 @@ ARM_S = 3.0
 """Length of one round of one arm in the comparison: 300 ticks."""
 PERIOD_NS = 10_000_000
 FIFO_PRIORITY = 80
+THREADS = 2
+"""What control.toml asks for by default."""
 DEMANDS = 64
 """Demands that the dispatch arms cycle through: a swing of ±1 % of the upper sum, as a moving balance asks for."""
 
@@ -111,9 +113,9 @@ def _wait(seconds: float) -> None:
     clock.wait_until_mono_ns(clock.mono_ns() + round(seconds * NS_PER_S))
 
 
-def _compiled(seconds: float) -> _Lateness:
+def _compiled(seconds: float, threads: int = THREADS) -> _Lateness:
     loop = standalone_loop()
-    loop.start(FIFO_PRIORITY, processor(-1, allowed_processors()))
+    loop.start(FIFO_PRIORITY, processors(threads, allowed_processors()))
     try:
         _wait(seconds)
     finally:
@@ -195,9 +197,12 @@ def _loop_peers(options: BenchOptions) -> list[Result]:
         with _Hog():
             return run(seconds)
 
-    runs: dict[str, list[_Lateness]] = {"compiled": [], "python": [], "compiled_hog": [], "python_hog": []}
+    runs: dict[str, list[_Lateness]] = {
+        "compiled": [], "one_thread": [], "python": [], "compiled_hog": [], "python_hog": [],
+    }  # fmt: skip
     arms: dict[str, Callable[[], object]] = {
         "compiled": lambda: runs["compiled"].append(_compiled(seconds)),
+        "one_thread": lambda: runs["one_thread"].append(_compiled(seconds, 1)),
         "python": lambda: runs["python"].append(_python(seconds)),
         "compiled_hog": lambda: runs["compiled_hog"].append(beside_a_hog(_compiled)),
         "python_hog": lambda: runs["python_hog"].append(beside_a_hog(_python)),
@@ -205,8 +210,15 @@ def _loop_peers(options: BenchOptions) -> list[Result]:
     interleaved(arms, options.rounds)
     p50 = {name: median([one.p50_us for one in seen[1:]]) for name, seen in runs.items()}
     p99 = {name: median([one.p99_us for one in seen[1:]]) for name, seen in runs.items()}
+    lost = {name: float(sum(one.lost for one in seen[1:])) for name, seen in runs.items()}
     peer = f"Python {platform.python_version()} loop"
+    single = "our loop with one thread"
     return [
+        result("loop.race_p99", p99["compiled"], "us", rounds=options.rounds, peer=single,
+               peer_value=p99["one_thread"]),
+        result("loop.race_lost", lost["compiled"], "periods", rounds=options.rounds, peer=single,
+               peer_value=lost["one_thread"],
+               note=f"in {options.rounds} x {seconds:g} s; Python lost {lost['python']:g}"),
         result("loop.quiet_p50", p50["compiled"], "us", rounds=options.rounds, peer=peer, peer_value=p50["python"]),
         result("loop.quiet_p99", p99["compiled"], "us", rounds=options.rounds, peer=peer, peer_value=p99["python"]),
         result(

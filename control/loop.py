@@ -57,13 +57,9 @@ def build_loop(config: ControlConfig, rating_w: float, tags: TagTable, store: St
     )
 
 
-def processor(wanted: int, allowed: frozenset[int]) -> int:
-    """Processor to stay on: the wanted one if this process may use it, -1 the last allowed, -2 any (-1 then)."""
-    if wanted == -2 or not allowed:
-        return -1
-    if wanted == -1:
-        return max(allowed)
-    return wanted if wanted in allowed else -1
+def processors(threads: int, allowed: frozenset[int]) -> tuple[int, ...]:
+    """Processors for the loop's threads: one each, the last ones this process may use; (-1,) where none is known."""
+    return tuple(sorted(allowed)[-threads:]) or (-1,)
 
 
 def allowed_processors() -> frozenset[int]:

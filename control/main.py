@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gwanje.control.lease import LeaseKeeper, LeaseThread
-from gwanje.control.loop import allowed_processors, build_loop, processor, refusals
+from gwanje.control.loop import allowed_processors, build_loop, processors, refusals
 from gwanje.control.microgrid import degradations, tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
 from gwanje.core.bus import Bus, Publisher
@@ -47,7 +47,9 @@ def main(ctx: PartContext) -> None:
     except StoreError as error:
         raise PartError(str(error)) from error
     loop = build_loop(config, ctx.site.rating_w, ctx.tags, ctx.store.view)
-    loop.start(config.loop.fifo_priority, processor(config.loop.cpu, allowed_processors()), config.loop.lock_memory)
+    loop.start(
+        config.loop.fifo_priority, processors(config.loop.threads, allowed_processors()), config.loop.lock_memory
+    )
     lease_bus = Bus(ctx.run_dir, "control", ctx.clock, ctx.tags.n)
     keeper = LeaseKeeper(
         CommandClient(lease_bus, "control", Role.PROGRAM),

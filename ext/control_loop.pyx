@@ -6,6 +6,11 @@ and a step of the wall clock moves nothing), copies its inputs from the shared t
 controller, and writes the tags of the owner ``control``. It takes no lock, allocates nothing and never meets Python, so
 neither a busy interpreter nor a slow part can hold it up. Values reach it through single aligned words.
 
+Several threads, each on a processor of its own, wake for every deadline, and the first to come claims the tick with one
+compare-and-swap; the others sleep on. Of a virtual machine's processors the host may take one away for tens of
+milliseconds, and a kernel that cannot be preempted may keep one as long: the tick then happens on another one. Only when
+all are gone at once, or the claimer is taken away within its microsecond of work, a tick is late.
+
 A tick that wakes a whole period or more after its deadline counts the periods it slept through as lost and goes on with
 the next deadline in the future: ticks are skipped, never queued. Lateness goes into a histogram with 16 buckets per
 doubling (1 µs up to 32 µs, then 6 %); quantiles are the upper edges, so they never flatter.
@@ -66,6 +71,15 @@ cdef extern from *:
     }
     static inline int64_t gw_get(const int64_t* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
     static inline void gw_put(int64_t* p, int64_t v) { __atomic_store_n(p, v, __ATOMIC_RELEASE); }
+    static inline int gw_claim(int64_t* p, int64_t seen, int64_t mark) {
+        return __atomic_compare_exchange_n(p, &seen, mark, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    }
+    static inline void gw_add(int64_t* p, int64_t v) { __atomic_fetch_add(p, v, __ATOMIC_ACQ_REL); }
+    /* Keep the first refusal: one thread without its wish makes the loop's answer "refused". */
+    static inline void gw_note(int64_t* p, int64_t error) {
+        int64_t seen = __atomic_load_n(p, __ATOMIC_ACQUIRE);
+        if (seen <= 0) __atomic_compare_exchange_n(p, &seen, error, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    }
     static inline double gw_get_real(const double* p) {
         int64_t bits = __atomic_load_n((const int64_t*)p, __ATOMIC_ACQUIRE);
         double v; memcpy(&v, &bits, sizeof v); return v;
@@ -124,6 +138,9 @@ cdef extern from *:
     void gw_sleep_until(int64_t at) noexcept nogil
     int64_t gw_get(const int64_t* p) noexcept nogil
     void gw_put(int64_t* p, int64_t v) noexcept nogil
+    int gw_claim(int64_t* p, int64_t seen, int64_t mark) noexcept nogil
+    void gw_add(int64_t* p, int64_t v) noexcept nogil
+    void gw_note(int64_t* p, int64_t error) noexcept nogil
     double gw_get_real(const double* p) noexcept nogil
     void gw_put_real(double* p, double v) noexcept nogil
     int gw_bucket(int64_t ns) noexcept nogil
@@ -144,6 +161,7 @@ cdef enum:
     OUTPUTS_MAX = 64
     SLOW_EVERY_S = 1
     NOT_TRIED = -1
+    THREADS_MAX = 8
 
 cdef uint16_t BAD = 0x8000
 cdef uint16_t UNCERTAIN = 0x4000
@@ -180,6 +198,7 @@ SLOW = (
 """Tags that are written once a second, in this order."""
 
 cdef struct Lane:
+    int64_t next_ns            # deadline of the next tick, even; odd while a thread is at work on the tick before it
     TieParams params
     TieState state
     TieInputs inputs
@@ -189,7 +208,6 @@ cdef struct Lane:
     int64_t lease_until_ns
     int64_t batteries_leased   # bit k: the set-point of battery k is covered
     int64_t fifo_priority
-    int64_t cpu
     double setpoint_w
     double strategy
     # reports, written by the thread
@@ -354,33 +372,49 @@ cdef void _tick(StoreView store, Lane* lane, int64_t now, double dt_s) noexcept 
 ctypedef void (*Tick)(void* store, Lane* lane, int64_t now, double dt_s) noexcept nogil
 
 
+cdef struct Racer:
+    Lane* lane
+    int64_t cpu                # to stay on; -1 for any
+    pthread_t thread
+
+
 cdef void* _run(void* argument) noexcept nogil:
-    cdef Lane* lane = <Lane*>argument
-    cdef int64_t deadline, now, late, skipped, spent
+    cdef Racer* racer = <Racer*>argument
+    cdef Lane* lane = racer.lane
+    cdef int64_t deadline
     gw_name()
     gw_touch_stack()
-    lane.pin_errno = gw_pin(<int>lane.cpu) if lane.cpu >= 0 else NOT_TRIED
-    lane.fifo_errno = gw_fifo(<int>lane.fifo_priority) if lane.fifo_priority > 0 else NOT_TRIED
-    deadline = gw_mono() + lane.period_ns
+    gw_note(&lane.pin_errno, gw_pin(<int>racer.cpu) if racer.cpu >= 0 else NOT_TRIED)
+    gw_note(&lane.fifo_errno, gw_fifo(<int>lane.fifo_priority) if lane.fifo_priority > 0 else NOT_TRIED)
     while not gw_get(&lane.stop):
+        deadline = gw_get(&lane.next_ns)
+        if deadline & 1:                                   # somebody is at work: the next one may be ours
+            gw_sleep_until(deadline - 1 + lane.period_ns)
+            continue
         gw_sleep_until(deadline)
-        now = gw_mono()
-        late = now - deadline
-        if late < 0:
-            late = 0
-        skipped = late // lane.period_ns
-        lane.ticks += 1
-        lane.lost += skipped
-        lane.late[gw_bucket(late)] += 1
-        if late > lane.late_max_ns:
-            lane.late_max_ns = late
-        (<Tick>lane.tick)(lane.store, lane, now, 1e-9 * <double>((1 + skipped) * lane.period_ns))
-        spent = gw_mono() - now
-        if spent > lane.step_max_ns:
-            lane.step_max_ns = spent
-        deadline += (1 + skipped) * lane.period_ns
-    gw_put(&lane.running, 0)
+        if gw_claim(&lane.next_ns, deadline, deadline | 1):
+            _claimed(lane, deadline)
+    gw_add(&lane.running, -1)
     return NULL
+
+
+cdef void _claimed(Lane* lane, int64_t deadline) noexcept nogil:
+    """The tick of a deadline, by the thread that claimed it; then the next deadline is up for all."""
+    cdef int64_t now = gw_mono(), late, skipped, spent
+    late = now - deadline
+    if late < 0:
+        late = 0
+    skipped = late // lane.period_ns
+    lane.ticks += 1
+    lane.lost += skipped
+    lane.late[gw_bucket(late)] += 1
+    if late > lane.late_max_ns:
+        lane.late_max_ns = late
+    (<Tick>lane.tick)(lane.store, lane, now, 1e-9 * <double>((1 + skipped) * lane.period_ns))
+    spent = gw_mono() - now
+    if spent > lane.step_max_ns:
+        lane.step_max_ns = spent
+    gw_put(&lane.next_ns, deadline + (1 + skipped) * lane.period_ns)
 
 
 cdef class ControlLoop:
@@ -401,7 +435,8 @@ cdef class ControlLoop:
 
     cdef Lane* lane
     cdef StoreView store
-    cdef pthread_t thread
+    cdef Racer racers[8]
+    cdef int n_racers
     cdef bint started
 
     def __cinit__(self):
@@ -416,8 +451,8 @@ cdef class ControlLoop:
         cdef int k
         if self.started:
             raise ValueError("the loop runs")
-        if not 100_000 <= period_ns <= 1_000_000_000:
-            raise ValueError(f"a period of {period_ns} ns is not within 0.1 ms … 1 s")
+        if not 100_000 <= period_ns <= 1_000_000_000 or period_ns % 2:
+            raise ValueError(f"a period of {period_ns} ns is not even and within 0.1 ms … 1 s")
         tie_params(&self.lane.params, scalars, delay_steps, battery, meter_sign)
         if inputs.shape[0] != 3 + meter_sign.shape[0] + 5 * battery.shape[0]:
             raise ValueError(f"{inputs.shape[0]} input tags do not fit the meters and batteries")
@@ -447,18 +482,15 @@ cdef class ControlLoop:
 
     def __dealloc__(self):
         if self.lane != NULL:
-            if self.started:
-                gw_put(&self.lane.stop, 1)
-                with nogil:
-                    pthread_join(self.thread, NULL)
+            self._join()
             free(self.lane)
 
-    def start(self, int fifo_priority=80, int cpu=-1, bint lock_memory=True):
-        """Start the thread.
+    def start(self, int fifo_priority=80, cpus=(-1,), bint lock_memory=True):
+        """Start the threads.
 
         Args:
             fifo_priority: of SCHED_FIFO, 1…99; 0 does not ask for it.
-            cpu: processor to stay on; -1 for any.
+            cpus: one thread for each, which stays on that processor; -1 for any.
             lock_memory: keep this process's pages in memory.
 
         Raises:
@@ -466,27 +498,43 @@ cdef class ControlLoop:
         """
         if self.started:
             raise RuntimeError("the control loop runs already")
-        if not 0 <= fifo_priority <= 99 or not -1 <= cpu < 1024:
+        if not 0 <= fifo_priority <= 99 or not all(-1 <= cpu < 1024 for cpu in cpus):
             raise ValueError("priority or processor out of range")
+        if not 1 <= len(cpus) <= THREADS_MAX:
+            raise ValueError(f"the loop takes 1 … {THREADS_MAX} threads")
         if lock_memory:
             self.lane.lock_errno = gw_lock_memory()
         self.lane.fifo_priority = fifo_priority
-        self.lane.cpu = cpu
+        self.lane.fifo_errno = self.lane.pin_errno = NOT_TRIED
         gw_put(&self.lane.stop, 0)
-        gw_put(&self.lane.running, 1)
-        cdef int error = gw_start(&self.thread, _run, <void*>self.lane)
-        if error != 0:
-            raise RuntimeError(f"the control loop's thread cannot be made: errno {error}")
+        gw_put(&self.lane.running, 0)
+        # An odd deadline means "claimed", so periods and deadlines are even.
+        gw_put(&self.lane.next_ns, (gw_mono() + self.lane.period_ns) & ~<int64_t>1)
         self.started = True
+        cdef int error
+        for cpu in cpus:
+            self.racers[self.n_racers].lane = self.lane
+            self.racers[self.n_racers].cpu = cpu
+            gw_add(&self.lane.running, 1)
+            error = gw_start(&self.racers[self.n_racers].thread, _run, <void*>&self.racers[self.n_racers])
+            if error != 0:
+                gw_add(&self.lane.running, -1)
+                self._join()
+                raise RuntimeError(f"the control loop's thread cannot be made: errno {error}")
+            self.n_racers += 1
+
+    cdef void _join(self) noexcept:
+        cdef int k
+        gw_put(&self.lane.stop, 1)
+        for k in range(self.n_racers):
+            with nogil:
+                pthread_join(self.racers[k].thread, NULL)
+        self.n_racers = 0
+        self.started = False
 
     def stop(self):
-        """Stop the thread and wait for it: one period at most."""
-        if not self.started:
-            return
-        gw_put(&self.lane.stop, 1)
-        with nogil:
-            pthread_join(self.thread, NULL)
-        self.started = False
+        """Stop the threads and wait for them: one period at most."""
+        self._join()
 
     def tick(self, int64_t now_mono_ns, double dt_s):
         """One tick in the caller's thread, for tests and replay.
@@ -518,8 +566,8 @@ cdef class ControlLoop:
 
     @property
     def running(self):
-        """The thread is there and was not told to stop."""
-        return bool(self.started and gw_get(&self.lane.running))
+        """The threads are there and were not told to stop."""
+        return bool(self.started and gw_get(&self.lane.running) > 0)
 
     @property
     def ticks(self):

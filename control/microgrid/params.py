@@ -53,11 +53,11 @@ def _choice(default: str, *choices: str) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopParams:
-    """The loop: its period (ms), SCHED_FIFO priority (0 none), processor (-1 last allowed, -2 any), memory locking."""
+    """The loop: its period (ms), SCHED_FIFO priority (0 none), threads that race for each tick, memory locking."""
 
     period_ms: float = _number(10.0, 1.0, 100.0)
     fifo_priority: int = _number(80, 0, 99)
-    cpu: int = _number(-1, -2, 1023)
+    threads: int = _number(2, 1, 8)
     lock_memory: bool = True
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gwanje.control.lease import LeaseKeeper
-from gwanje.control.loop import allowed_processors, build_loop, input_ids, processor
+from gwanje.control.loop import allowed_processors, build_loop, input_ids, processors
 from gwanje.control.main import Shell, main, read_config
 from gwanje.control.microgrid.params import parse
 from gwanje.core.bus import Bus
@@ -178,9 +178,9 @@ def test_whole_part_starts_and_leaves_when_asked(part):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "allowed", "got"),
-    [(-1, {0, 1}, 1), (-2, {0, 1}, -1), (0, {0, 1}, 0), (7, {0, 1}, -1), (-1, set(), -1)],
+    ("threads", "allowed", "got"),
+    [(1, {0, 1}, (1,)), (2, {0, 1}, (0, 1)), (2, {0, 1, 5}, (1, 5)), (4, {0, 1}, (0, 1)), (2, set(), (-1,))],
 )
-def test_processor(wanted, allowed, got):
-    assert processor(wanted, frozenset(allowed)) == got
+def test_processors(threads, allowed, got):
+    assert processors(threads, frozenset(allowed)) == got
     assert allowed_processors()

@@ -2,7 +2,10 @@
 
 import ctypes
 import math
+import os
 import select
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -254,6 +257,51 @@ def test_thread_counts_ticks_and_every_period_is_accounted_for():
     assert not loop.running
     assert loop.refused == (-1, -1, -1)
     assert 0.0 <= loop.late_us(0.5) <= loop.late_us(0.999) <= loop.late_max_us + 1e-9
+
+
+def test_racing_threads_take_each_deadline_once():
+    loop = standalone_loop()
+    clock = SystemClock()
+    loop.start(fifo_priority=0, cpus=(-1,) * 8, lock_memory=False)
+    before = clock.mono_ns()
+    until(lambda: loop.ticks >= 50)
+    loop.stop()
+    periods = (clock.mono_ns() - before) // 10_000_000
+    assert 50 <= loop.ticks + loop.lost <= periods + 2
+    with pytest.raises(ValueError, match="threads"):
+        loop.start(cpus=(-1,) * 9)
+
+
+KEEP_A_PROCESSOR = """
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(95))
+print("kept", flush=True)
+end = time.monotonic() + 0.4
+while time.monotonic() < end:
+    pass
+"""
+
+
+def test_the_loop_goes_on_when_one_processor_is_taken_away():
+    """As a host does to a virtual machine: a process of higher priority keeps one of the loop's two processors."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        pytest.skip("needs two processors")
+    loop = standalone_loop()
+    loop.start(cpus=allowed[-2:], lock_memory=False)
+    try:
+        until(lambda: loop.ticks >= 10)
+        if loop.refused[0] != 0:
+            pytest.skip(f"SCHED_FIFO refused: {os.strerror(loop.refused[0])}")
+        for cpu in allowed[-2:]:
+            with subprocess.Popen([sys.executable, "-c", KEEP_A_PROCESSOR, str(cpu)], stdout=subprocess.PIPE) as hog:
+                assert hog.stdout.readline() == b"kept\n"
+                before = loop.ticks
+                assert hog.wait(20) == 0
+                assert loop.ticks - before >= 20, f"{loop.ticks - before} ticks while processor {cpu} was kept"
+    finally:
+        loop.stop()
 
 
 def test_a_held_gil_does_not_hold_the_loop():
