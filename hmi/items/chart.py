@@ -11,6 +11,8 @@ Floats = npt.NDArray[np.float64]
 
 MOST_TRAVEL = 4.0
 """Heights of the plot that a stroked line may go up and down: stroking costs 50 us per height, filling 1."""
+FILLED_BELOW_PX = 3.0
+"""Columns further apart than this look like blocks when they are filled."""
 SPANS_S = (300, 900, 1_800, 3_600, 10_800, 21_600, 43_200, 86_400)
 """Widths that the time axis may have, from five minutes to the day."""
 _TICKS_S = (10, 20, 30, 60, 120, 300, 600, 900, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600)
@@ -55,6 +57,12 @@ def clock_text(seconds: float, with_seconds: bool) -> str:
     return f"{hours:02d}:{minutes:02d}:{whole % 60:02d}" if with_seconds else f"{hours:02d}:{minutes:02d}"
 
 
+def too_noisy(x: Floats, y_high: Floats, y_low: Floats, height: float) -> bool:
+    """Whether n columns lie so close and reach so far that they are filled instead of stroked."""
+    close = len(x) > 2 and float(np.median(np.diff(x))) < FILLED_BELOW_PX
+    return close and float((y_low - y_high).sum()) > MOST_TRAVEL * height
+
+
 def zigzag(x: Floats, y_low: Floats, y_high: Floats) -> list[tuple[float, float]]:
     """Points of a line through the least and greatest value of each of n columns."""
     points: list[tuple[float, float]] = []
@@ -83,7 +91,7 @@ def touching_columns(
     top, bottom = y_high.copy(), y_low.copy()
     top[1:] = np.minimum(top[1:], y_low[:-1])
     bottom[1:] = np.maximum(bottom[1:], y_high[:-1])
-    wide = max(width, float(np.diff(x).max())) if len(x) > 1 else width
+    wide = max(width, float(np.median(np.diff(x)))) if len(x) > 1 else width
     heights = np.maximum(bottom - top, width)
     return [(at - wide / 2, upper, wide, tall) for at, upper, tall in
             zip(x.tolist(), top.tolist(), heights.tolist(), strict=True)]  # fmt: skip

@@ -109,7 +109,7 @@ class Balance(Panel):
         """Put what was recorded before what has been seen since."""
         values = past.values[:, : len(self._rows)]
         if self._local_at is not None:
-            times = past.values[:, self._local_at]
+            times = _smooth_time(past.utc_ns, past.values[:, self._local_at])
         else:
             midnight = datetime.fromtimestamp(self._live.clock.utc_ns() / 1e9, self._live.zone)
             midnight = midnight.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -201,7 +201,7 @@ class Balance(Panel):
             piece = slice(begin, end)
             if dashes != Qt.PenStyle.SolidLine:
                 points = chart.middle_line(x[piece], (y_low[piece] + y_high[piece]) / 2, plot.height())
-            elif float((y_low - y_high)[piece].sum()) > chart.MOST_TRAVEL * plot.height():
+            elif chart.too_noisy(x[piece], y_high[piece], y_low[piece], plot.height()):
                 ink.columns(chart.touching_columns(x[piece], y_high[piece], y_low[piece], pen.widthF()), color)
                 continue
             else:
@@ -226,6 +226,15 @@ class Balance(Panel):
             ink.text(QRectF(left, top, rect.right() - left, label), curve.label.of(texts.lang), "label")
             value = QRectF(left, top + label, rect.right() - left, style.line_height("value_mid") + 2)
             draw_value(ink, value, curve.value, self.bindings.shown[index], texts.lang, "value_mid", "left", unit=True)
+
+
+def _smooth_time(utc_ns: npt.NDArray[np.int64], times: Floats) -> Floats:
+    """A clock that was recorded in steps, (m,), run on between them; NaN before the first."""
+    steps = np.flatnonzero(np.isfinite(times) & (np.diff(times, prepend=np.nan) != 0))
+    if len(steps) < 2 or (np.diff(times[steps]) < 0).any():
+        return times
+    smooth: Floats = np.where(np.isfinite(times), np.interp(utc_ns, utc_ns[steps], times[steps]), np.nan)
+    return smooth
 
 
 def _value_ticks(low: Floats, high: Floats, n_max: int) -> list[float]:

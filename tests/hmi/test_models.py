@@ -1,5 +1,6 @@
 """Alarms in order, events once, curves in bounded room, spectra without holes, places in words."""
 
+import itertools
 import math
 import random
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 
 from gwanje.core.messages import Blob, Event
 from gwanje.hmi.display.model import Label
+from gwanje.hmi.items import chart
 from gwanje.hmi.items.spectrogram import HOLD_COLUMNS, moved_columns
 from gwanje.hmi.model.alarms import MAX_STANDING, RATE_BIN_NS, AlarmModel
 from gwanje.hmi.model.curves import MAX_BUCKETS, DayCurves
@@ -16,6 +18,7 @@ from gwanje.hmi.model.events import KEPT, EventModel
 from gwanje.hmi.model.places import Places
 from gwanje.hmi.model.spark import N_SAMPLES, Sparks
 from gwanje.hmi.spectra import N_BANDS, N_COLUMNS, Ring, Spectra
+from gwanje.hmi.views.balance import _smooth_time
 from gwanje.hmi.views.banner import count_text, value_and_limit
 
 NAN = math.nan
@@ -182,6 +185,34 @@ def test_history_alone_and_no_history():
     assert math.isnan(curves.span_s[0])
     curves.prepend(np.array([10.0, 20.0]), np.array([[1.0], [2.0]]))
     assert curves.span_s == (10.0, 20.0)
+
+
+def test_noise_costs_no_more_than_calm(application):
+    x, rng = np.arange(500.0), np.random.default_rng(1)
+    y = rng.uniform(0, 300, (500, 2))
+    high, low = y.min(axis=1), y.max(axis=1)
+    assert chart.too_noisy(x, high, low, 300.0)
+    assert not chart.too_noisy(x, high, high + 1, 300.0)
+    assert not chart.too_noisy(x * 10, high, low, 300.0)
+    calm = np.array(chart.middle_line(x, y[:, 0], 300.0))
+    assert np.abs(np.diff(calm[:, 1])).sum() <= chart.MOST_TRAVEL * 300.0
+    rects = chart.touching_columns(x, high, low, 2.0)
+    for (_, top, _, height), (_, next_top, _, next_height) in itertools.pairwise(rects):
+        assert next_top <= top + height + 1e-6
+        assert top <= next_top + next_height + 1e-6
+    points = chart.zigzag(x, low, high)
+    assert min(y for _, y in points) == high.min()
+    assert max(y for _, y in points) == low.max()
+
+
+def test_a_clock_recorded_in_steps_runs_on_between_them():
+    utc = np.arange(0, 60, 5, dtype=np.int64)
+    held = np.array([NAN, 0, 0, 20, 20, 20, 20, 60, 60, 60, 60, 60], float)
+    smooth = _smooth_time(utc, held)
+    assert np.isnan(smooth[0])
+    assert smooth[1:8].tolist() == [0, 10, 20, 30, 40, 50, 60]
+    backwards = np.array([5, 5, 1, 1], float)
+    assert _smooth_time(utc[:4], backwards).tolist() == backwards.tolist()
 
 
 def test_a_chart_without_width_or_values_is_empty():
