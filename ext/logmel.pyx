@@ -2,8 +2,8 @@
 """Log-mel spectrograms of many channels at once, one channel per SIMD lane.
 
 Frames of a windowed magnitude spectrum through a mel filter bank, natural logarithm with an offset, as the sound
-classifier reads them. Two consecutive frames of a channel share one complex transform. The lanes are 8 wide with
-AVX2 and FMA, 4 wide otherwise, chosen when a ``LogMel`` is made. Twin: ``gwanje.ext.reference.logmel``.
+classifier reads them. The vectors are 16 lanes wide with AVX-512 (two frames of eight channels), 8 with AVX2 and FMA,
+4 otherwise, chosen when a ``LogMel`` is made. Twin: ``gwanje.ext.reference.logmel``.
 Sources: logmel_lanes.h (Stockham's autosort FFT, Van Loan 1992).
 """
 
@@ -24,10 +24,11 @@ cdef extern from "logmel_simd.h" nogil:
         float offset
         const float *window
         const float *twiddle
+        const float *turn
         const int *mel_first
         const int *mel_at
         const float *mel_weight
-    int LOGMEL_PITCH(int n_fft)
+    int LOGMEL_PITCH(int half)
     int logmel_widest()
     void logmel_fill(const int16_t *samples, ptrdiff_t step, int used, int row, int n, float *out)
     void logmel_frames(const logmel_plan *plan, int lanes, const float *samples, int count, float *scratch,
@@ -46,9 +47,9 @@ def widest_lanes():
 
 
 def _twiddles(int n_fft):
-    """Twiddle factors of every radix-4 pass of length n_fft, n_fft/4, … as float32, see logmel_plan."""
+    """Twiddle factors of every radix-4 pass of length n_fft/2, n_fft/8, … as float32, see logmel_plan."""
     passes = []
-    n = n_fft
+    n = n_fft // 2
     while n >= 4:
         angle = -2.0 * np.pi * np.arange(n // 4)[:, None] * np.array([1.0, 2.0, 3.0]) / n
         passes.append(np.stack([np.cos(angle), np.sin(angle)], axis=2).reshape(-1))
@@ -64,7 +65,7 @@ cdef class LogMel:
     cdef int n_groups, held, rows, row
     cdef float *samples
     cdef float *scratch
-    cdef object _window, _twiddle, _mel_first, _mel_at, _mel_weight
+    cdef object _window, _twiddle, _turn, _mel_first, _mel_at, _mel_weight
     cdef float[::1] spill
 
     def __cinit__(self, int n_channels, const float[:, ::1] weights, const float[::1] window, int hop, float offset,
@@ -105,6 +106,8 @@ cdef class LogMel:
         parts = [0.5 * weights[a:b, m] for m, (a, b) in enumerate(zip(first, last))]
         self._window = padded
         self._twiddle = _twiddles(n_fft)
+        angle = 2.0 * np.pi * np.arange(n_fft // 4 + 1) / n_fft
+        self._turn = np.stack([np.cos(angle), -np.sin(angle)], axis=1).astype(np.float32).reshape(-1)
         self._mel_first = np.ascontiguousarray(first, dtype=np.intc)
         self._mel_at = np.concatenate([[0], np.cumsum(last - first)]).astype(np.intc)
         self._mel_weight = np.concatenate([*parts, np.zeros(1)]).astype(np.float32)
@@ -115,6 +118,8 @@ cdef class LogMel:
         self.plan.window = &f[0]
         f = self._twiddle
         self.plan.twiddle = &f[0]
+        f = self._turn
+        self.plan.turn = &f[0]
         f = self._mel_weight
         self.plan.mel_weight = &f[0]
         i = self._mel_first
@@ -123,7 +128,7 @@ cdef class LogMel:
         self.plan.mel_at = &i[0]
 
     cdef int _allocate(self, int n_fft) except -1:
-        cdef size_t n_samples, n_scratch = <size_t>self.lanes * (8 * LOGMEL_PITCH(n_fft) + 2 * (n_fft // 2 + 1)) * 4
+        cdef size_t n_samples, n_scratch = <size_t>self.lanes * (8 * LOGMEL_PITCH(n_fft // 2) + n_fft // 2 + 1 + self.n_mels) * 4
         self.n_groups = (self.n_channels + self.row - 1) // self.row
         self.rows = self.n_window + self.hop * BLOCK_FRAMES
         n_samples = <size_t>self.n_groups * self.rows * self.row * 4
@@ -131,7 +136,7 @@ cdef class LogMel:
             raise MemoryError
         if posix_memalign(<void **>&self.scratch, 64, n_scratch):
             raise MemoryError
-        self.spill = np.zeros(self.row * 4 * self.n_mels, dtype=np.float32)
+        self.spill = np.zeros(self.row * 2 * self.n_mels, dtype=np.float32)
         memset(self.samples, 0, n_samples)
         self.held = 0
         return 0
@@ -194,15 +199,15 @@ cdef class LogMel:
         cdef float *to
         cdef float *spill = &self.spill[0]
         while frame < ready:
-            count = min(ready - frame, 2 * self.lanes // self.row)
+            count = min(ready - frame, self.lanes // self.row)
             to = out + first * step + <size_t>(done + frame) * self.n_mels
             if used == self.row:
                 logmel_frames(&self.plan, self.lanes, rows + <size_t>frame * self.hop * self.row, count,
                               self.scratch, to, step)
             else:
                 logmel_frames(&self.plan, self.lanes, rows + <size_t>frame * self.hop * self.row, count,
-                              self.scratch, spill, 4 * self.n_mels)
+                              self.scratch, spill, 2 * self.n_mels)
                 for channel in range(used):
                     for i in range(<size_t>count * self.n_mels):
-                        to[channel * step + i] = spill[channel * 4 * self.n_mels + i]
+                        to[channel * step + i] = spill[channel * 2 * self.n_mels + i]
             frame += count

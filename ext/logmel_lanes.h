@@ -2,16 +2,15 @@
  *
  * Included once per instruction set by logmel_simd.h, with
  *   VW            lanes per vector: 4, 8 or 16
- *   ROW           channels side by side: VW, or half of it when two pairs of frames share a vector
+ *   ROW           channels side by side: VW, or half of it when two frames share a vector
  *   JOIN(a, b)    the rows at a and b in one vector, where VW is twice ROW
  *   LANES(name)   name of this copy of a function
  *   TARGET        function attribute that turns the instruction set on
  * Data layout everywhere: [element][lane], so no shuffle is needed and every operation works on a full vector.
- * Two consecutive frames of a channel travel as real and imaginary part of one complex transform.
  *
- * FFT: one radix-4 decimation-in-frequency pass, then four independent Stockham autosort transforms of a quarter of
- * the length, which stay in the first-level cache (Stockham 1966; Van Loan, Computational Frameworks for the FFT,
- * 1992, section 1.7).
+ * A frame of n real samples is one complex transform of n/2 (even samples real, odd ones imaginary): one radix-4
+ * decimation-in-frequency pass, then four independent Stockham autosort transforms that stay in the first-level cache
+ * (Stockham 1966; Van Loan, Computational Frameworks for the FFT, 1992, sections 1.7 and 4.3).
  */
 
 typedef float LANES(vf) __attribute__((vector_size(VW * 4), aligned(VW * 4), may_alias));
@@ -20,7 +19,7 @@ typedef int LANES(vi) __attribute__((vector_size(VW * 4), aligned(VW * 4), may_a
 #define vi LANES(vi)
 
 /* Natural logarithm of positive normal numbers; absolute error below 1e-6 (polynomial: Cephes logf, by Moshier). */
-TARGET static inline void LANES(log)(vf *x) {
+TARGET static INLINE void LANES(log)(vf *x) {
     const vi bits = (vi)*x;
     const vi exponent = (bits - 0x3f3504f3) >> 23; /* mantissa in [sqrt(1/2), sqrt(2)) */
     const vf f = (vf)(bits - (exponent << 23)) - 1.0f;
@@ -66,37 +65,33 @@ TARGET static INLINE void LANES(sqrt)(vf *x) {
         (out)[at3 + 1] = gr * (w)[5] + gi * (w)[4];                                    \
     } while (0)
 
-/* Row of the sample buffer; with 16 lanes, rows `apart` from each other side by side. */
-TARGET static INLINE vf LANES(row)(const float *samples, int row, int apart) {
+/* Row of the sample buffer times the window; with 16 lanes, rows `apart` from each other side by side. */
+TARGET static INLINE vf LANES(row)(const float *samples, const float *window, int row, int apart) {
 #if VW > ROW
-    return (vf)JOIN(samples + row * ROW, samples + (row + apart) * ROW);
+    return (vf)JOIN(samples + row * ROW, samples + (row + apart) * ROW) * window[row];
 #else
     (void)apart;
-    return *(const vf *)(samples + row * ROW);
+    return *(const vf *)(samples + row * ROW) * window[row];
 #endif
 }
 
-/* Window the frames (the second of each pair one hop later), first radix-4 pass: four blocks of n/4 vectors.
- * A frame that is not wanted is a repetition of the first, so that nothing beyond the samples is read. */
-TARGET static INLINE void LANES(load)(const logmel_plan *plan, int n_fft, const float *samples, int count, vf *out,
+/* Window, pack even and odd samples, first radix-4 pass of the half-length transform: four blocks of half/4 vectors. */
+TARGET static INLINE void LANES(load)(const logmel_plan *plan, int half, const float *samples, int apart, vf *out,
                                       int pitch) {
-    const int quarter = n_fft / 4, n_window = plan->n_window;
+    const int quarter = half / 4, packed = (plan->n_window + 1) / 2;
+    const int full = packed > 3 * quarter ? packed - 3 * quarter : 0;
     const float *window = plan->window;
     const vf zero = {0};
-    const float *later = samples + (count > 1 ? plan->hop : 0) * ROW;
-    const int apart = count > 2 ? 2 * plan->hop : 0, late_apart = count > 3 ? 2 * plan->hop : 0;
-    const int full = n_window > 3 * quarter ? n_window - 3 * quarter : 0;
     for (int p = 0; p < quarter; p++) {
         const float *w = plan->twiddle + 6 * p;
-        const int i1 = p + quarter, i2 = p + 2 * quarter, i3 = p + 3 * quarter;
-        const float h0 = window[p], h1 = window[i1], h2 = window[i2], h3 = window[i3];
-        const vf ar = LANES(row)(samples, p, apart) * h0, ai = LANES(row)(later, p, late_apart) * h0;
-        const vf br = LANES(row)(samples, i1, apart) * h1, bi = LANES(row)(later, i1, late_apart) * h1;
-        const vf cr = LANES(row)(samples, i2, apart) * h2, ci = LANES(row)(later, i2, late_apart) * h2;
+        const int i0 = 2 * p, i1 = i0 + 2 * quarter, i2 = i0 + 4 * quarter, i3 = i0 + 6 * quarter;
+        const vf ar = LANES(row)(samples, window, i0, apart), ai = LANES(row)(samples, window, i0 + 1, apart);
+        const vf br = LANES(row)(samples, window, i1, apart), bi = LANES(row)(samples, window, i1 + 1, apart);
+        const vf cr = LANES(row)(samples, window, i2, apart), ci = LANES(row)(samples, window, i2 + 1, apart);
         vf dr = zero, di = zero;
         if (p < full) {
-            dr = LANES(row)(samples, i3, apart) * h3;
-            di = LANES(row)(later, i3, late_apart) * h3;
+            dr = LANES(row)(samples, window, i3, apart);
+            di = LANES(row)(samples, window, i3 + 1, apart);
         }
         vf *to = out + 2 * p;
         BUTTERFLY4(ar, ai, br, bi, cr, ci, dr, di, w, to, pitch, 2 * pitch, 3 * pitch);
@@ -106,7 +101,7 @@ TARGET static INLINE void LANES(load)(const logmel_plan *plan, int n_fft, const 
 /* Stockham autosort transform of n complex vectors; the result is in x after an even number of passes, else in y. */
 TARGET static INLINE void LANES(fft)(int n, const float *twiddle, vf *x, vf *y) {
     int stride = 1;
-    while (n >= 4) {
+    while (n > 4) {
         const int quarter = n / 4;
         for (int p = 0; p < quarter; p++) {
             const float *w = twiddle + 6 * p;
@@ -128,79 +123,111 @@ TARGET static INLINE void LANES(fft)(int n, const float *twiddle, vf *x, vf *y) 
         x = y;
         y = swap;
     }
-    if (n == 2) {
-        for (int q = 0; q < 2 * stride; q++) {
-            const vf a = x[q], b = x[q + 2 * stride];
+    const int step = 2 * stride;
+    if (n == 4) { /* the last pass turns nothing */
+        for (int q = 0; q < step; q += 2) {
+            const vf *f = x + q;
+            vf *t = y + q;
+            const vf ar = f[0], ai = f[1], br = f[step], bi = f[step + 1];
+            const vf cr = f[2 * step], ci = f[2 * step + 1], dr = f[3 * step], di = f[3 * step + 1];
+            const vf pr = ar + cr, pi = ai + ci, mr = ar - cr, mi = ai - ci;
+            const vf qr = br + dr, qi = bi + di, sr = br - dr, si = bi - di;
+            t[0] = pr + qr;
+            t[1] = pi + qi;
+            t[step] = mr + si;
+            t[step + 1] = mi - sr;
+            t[2 * step] = pr - qr;
+            t[2 * step + 1] = pi - qi;
+            t[3 * step] = mr - si;
+            t[3 * step + 1] = mi + sr;
+        }
+    } else if (n == 2) {
+        for (int q = 0; q < step; q++) {
+            const vf a = x[q], b = x[q + step];
             y[q] = a + b;
-            y[q + 2 * stride] = a - b;
+            y[q + step] = a - b;
         }
     }
 }
 
-/* Magnitudes of both frames from the transform of their complex sum: Z[k] and conj(Z[n-k]), added and subtracted. */
-TARGET static INLINE void LANES(magnitude)(const logmel_plan *plan, int n, const vf *z, int pitch, vf *magnitude) {
-    for (int k = plan->first_bin; k < plan->last_bin; k++) {
-        const int j = (n - k) & (n - 1);
-        const vf *a = z + (k & 3) * pitch + 2 * (k >> 2);
-        const vf *c = z + (j & 3) * pitch + 2 * (j >> 2);
-        const vf ar = a[0] + c[0], ai = a[1] - c[1], br = a[1] + c[1], bi = a[0] - c[0];
-        vf first = ar * ar + ai * ai, second = br * br + bi * bi;
-        LANES(sqrt)(&first);
-        LANES(sqrt)(&second);
-        magnitude[2 * k] = first;
-        magnitude[2 * k + 1] = second;
+/* Twice the magnitudes of the real transform: bins k and half - k together from Z[k] and Z[half - k]. */
+TARGET static INLINE void LANES(pair)(const vf *a, const vf *c, const float *turn, vf *low, vf *high) {
+    const vf er = a[0] + c[0], ei = a[1] - c[1], dr = a[0] - c[0], di = a[1] + c[1];
+    const float wr = turn[0], wi = turn[1];
+    const vf tr = dr * wr - di * wi, ti = dr * wi + di * wr;
+    const vf lr = er + ti, li = ei - tr, hr = er - ti, hi = ei + tr;
+    vf l = lr * lr + li * li, h = hr * hr + hi * hi;
+    LANES(sqrt)(&l);
+    LANES(sqrt)(&h);
+    *low = l;
+    *high = h;
+}
+
+/* All pairs; Z[4 m + r] is element m of block r, so its partner runs backwards through block -r. */
+TARGET static INLINE void LANES(magnitude)(const logmel_plan *plan, int half, const vf *z, int pitch, vf *out) {
+    LANES(pair)(z, z, plan->turn, out, out + half);
+    for (int r = 0; r < 4; r++) {
+        const int first = r ? r : 4;
+        const vf *a = z + r * pitch + 2 * (first >> 2);
+        const vf *c = z + ((4 - r) & 3) * pitch + 2 * ((half - first) >> 2);
+        for (int k = first; k <= half / 2; k += 4) {
+            LANES(pair)(a, c, plan->turn + 2 * k, out + k, out + half - k);
+            a += 2;
+            c -= 2;
+        }
     }
 }
 
-/* Sum the bands, take the logarithm, and hand each lane its rows: frames 0 and 1 of the pair, then the next pair. */
+/* Sum the bands, take the logarithm, and hand each lane its row of its frame. */
 TARGET static INLINE void LANES(bands)(const logmel_plan *plan, const vf *magnitude, vf *result, int count,
                                        float *out, ptrdiff_t channel_step) {
     const int n_mels = plan->n_mels;
     for (int m = 0; m < n_mels; m++) {
         const float *weight = plan->mel_weight + plan->mel_at[m];
-        const vf *from = magnitude + 2 * plan->mel_first[m];
+        const vf *from = magnitude + plan->mel_first[m];
         const int n_bins = plan->mel_at[m + 1] - plan->mel_at[m];
-        vf first = {0}, next = {0};
-        for (int i = 0; i < n_bins; i++) {
-            first += from[2 * i] * weight[i];
-            next += from[2 * i + 1] * weight[i];
+        vf even = {0}, odd = {0};
+        int i = 0;
+        for (; i + 1 < n_bins; i += 2) {
+            even += from[i] * weight[i];
+            odd += from[i + 1] * weight[i + 1];
         }
-        first += plan->offset;
-        next += plan->offset;
-        LANES(log)(&first);
-        LANES(log)(&next);
-        result[m] = first;
-        result[n_mels + m] = next;
+        if (i < n_bins) even += from[i] * weight[i];
+        even += odd + plan->offset;
+        LANES(log)(&even);
+        result[m] = even;
     }
     for (int lane = 0; lane < VW; lane++) {
-        const int frame = lane / ROW * 2, frames = count - frame < 2 ? count - frame : 2;
+        const int frame = lane / ROW;
         const float *from = (const float *)result + lane;
         float *to = out + lane % ROW * channel_step + frame * n_mels;
-        for (int m = 0; m < frames * n_mels; m++) to[m] = from[m * VW];
+        if (frame < count)
+            for (int m = 0; m < n_mels; m++) to[m] = from[m * VW];
     }
 }
 
-/* Spectrum of two frames; inlined with a constant length where it is known, which halves its time. */
-TARGET static INLINE void LANES(spectrum)(const logmel_plan *plan, int n_fft, const float *samples, int count,
-                                          float *scratch, vf *magnitude) {
-    const int quarter = n_fft / 4, pitch = LOGMEL_PITCH(n_fft);
+/* Spectrum of a vector of frames; inlined with a constant length where it is known, which nearly halves its time. */
+TARGET static INLINE void LANES(spectrum)(const logmel_plan *plan, int half, const float *samples, int apart,
+                                          vf *scratch, vf *magnitude) {
+    const int quarter = half / 4, pitch = LOGMEL_PITCH(half);
     /* An even number of passes ends where it began: then one spare block serves all four, and stays in the cache. */
-    const int spare = LOGMEL_PASSES(quarter) % 2 ? pitch : 0;
-    vf *x = (vf *)scratch, *y = x + 4 * pitch, *z = spare ? y : x;
-    LANES(load)(plan, n_fft, samples, count, x, pitch);
+    const int odd = LOGMEL_PASSES(quarter) % 2, spare = odd ? pitch : 0;
+    vf *x = scratch, *y = x + 4 * pitch;
+    LANES(load)(plan, half, samples, apart, x, pitch);
     for (int b = 0; b < 4; b++) LANES(fft)(quarter, plan->twiddle + 6 * quarter, x + pitch * b, y + spare * b);
-    LANES(magnitude)(plan, n_fft, z, pitch, magnitude);
+    LANES(magnitude)(plan, half, odd ? y : x, pitch, magnitude);
 }
 
-/* The next `count` frames (1 to 2 VW / ROW) of ROW channels, to out[channel * channel_step + frame * n_mels + band]. */
+/* The next `count` frames (1 to VW / ROW) of ROW channels, to out[channel * channel_step + frame * n_mels + band]. */
 TARGET static void LANES(frames)(const logmel_plan *plan, const float *samples, int count, float *scratch,
                                  float *out, ptrdiff_t channel_step) {
-    vf *magnitude = (vf *)scratch + 8 * LOGMEL_PITCH(plan->n_fft);
+    const int apart = count > 1 ? plan->hop : 0; /* a frame that is not wanted repeats the first */
+    vf *work = (vf *)scratch, *magnitude = work + 8 * LOGMEL_PITCH(plan->n_fft / 2);
     if (plan->n_fft == 512)
-        LANES(spectrum)(plan, 512, samples, count, scratch, magnitude);
+        LANES(spectrum)(plan, 256, samples, apart, work, magnitude);
     else
-        LANES(spectrum)(plan, plan->n_fft, samples, count, scratch, magnitude);
-    LANES(bands)(plan, magnitude, (vf *)scratch, count, out, channel_step);
+        LANES(spectrum)(plan, plan->n_fft / 2, samples, apart, work, magnitude);
+    LANES(bands)(plan, magnitude, work, count, out, channel_step);
 }
 
 #undef BUTTERFLY4

@@ -16,16 +16,17 @@ typedef struct {
     int n_fft, n_window, hop, n_mels, first_bin, last_bin; /* bins [first_bin, last_bin) carry weight */
     float offset;
     const float *window;     /* n_fft: the window, then zeros */
-    const float *twiddle;    /* per pass: (n/4, 6), w^p, w^2p, w^3p as re, im; n_fft, n_fft/4, ... */
+    const float *twiddle;    /* per pass: (n/4, 6), w^p, w^2p, w^3p as re, im; for n = n_fft/2, n_fft/8, ... */
+    const float *turn;       /* (n_fft/4 + 1, 2): exp(-2 pi i k / n_fft) as re, im */
     const int *mel_first;    /* n_mels: first bin of each band */
     const int *mel_at;       /* n_mels + 1: where each band's weights begin */
-    const float *mel_weight; /* weights, halved: the unpacking of two real frames leaves a factor of two */
+    const float *mel_weight; /* weights, halved: the unpacking of the half-length transform leaves a factor of two */
 } logmel_plan;
 
 #define INLINE inline __attribute__((always_inline))
 /* Vectors between the four quarter-length transforms: one cache line more than they need, so that equal indices of
  * the four do not fall into one cache set. */
-#define LOGMEL_PITCH(n_fft) ((n_fft) / 2 + 2)
+#define LOGMEL_PITCH(half) ((half) / 2 + 2)
 
 /* Radix-4 passes, and one of radix 2 where the length is not a power of four. */
 #define LOGMEL_PASSES(n) ((31 - __builtin_clz((unsigned)(n)) + 1) / 2)

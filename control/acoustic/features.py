@@ -62,3 +62,22 @@ def hann(n: int = WINDOW_SAMPLES) -> NDArray[np.float32]:
 def front_end(n_channels: int) -> LogMel:
     """The compiled front end for ``n_channels`` streams."""
     return LogMel(n_channels, mel_weights(), hann(), HOP_SAMPLES, LOG_OFFSET)
+
+
+LEVELLED_PEAK: Final = 20.0  # strongest band of a patch after levelling: that of a voice recorded near full scale
+GAIN_MAX: Final = 30.0
+
+
+def levelled(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The same sounds as if each patch had been recorded louder, up to 30 dB, never quieter.
+
+    A street microphone hears most events far below full scale, the network was trained on recordings near it.
+
+    Args:
+        patches: (n, 96, 64) log-mel.
+    """
+    bands = np.exp(patches) - np.float32(LOG_OFFSET)
+    peak = bands.max(axis=(1, 2), keepdims=True)
+    gain = np.clip(LEVELLED_PEAK / np.maximum(peak, 1e-6), 1.0, GAIN_MAX)
+    louder = np.maximum(bands, 0.0) * gain.astype(np.float32) + np.float32(LOG_OFFSET)
+    return np.asarray(np.log(louder), dtype=np.float32)

@@ -1,0 +1,254 @@
+"""The part ``acoustic``: the sound ring in, events, spectra and tags out. The sound itself never leaves memory.
+
+Without a usable model file the part says so once, loudly, and goes on with levels and spectra.
+"""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gwanje.control.acoustic.chain import BLOCK_SAMPLES, COLUMN_FRAMES, SAMPLE_NS, Block, Chain, Classifier, Heard
+from gwanje.control.acoustic.classes import CLASSES
+from gwanje.control.acoustic.features import HOP_S, SAMPLE_RATE_HZ, levelled
+from gwanje.control.acoustic.head import Head
+from gwanje.control.acoustic.model import ModelError, Yamnet
+from gwanje.control.acoustic.settings import NODE_QUANTITIES, AcousticSettings, read_settings, tag_names
+from gwanje.core.audio_ring import RING_NAME, AudioRingError, RingReader
+from gwanje.core.clock import NS_PER_S
+from gwanje.core.messages import Event, Scalar
+from gwanje.core.part import PartContext, PartError
+from gwanje.core.quality import Quality
+from gwanje.core.tags import UnknownTagError
+
+TICK_NS: Final = BLOCK_SAMPLES * SAMPLE_NS
+REPORT_NS: Final = NS_PER_S  # tags are written once a second, and at once when an event begins
+BACKLOG_SAMPLES: Final = SAMPLE_RATE_HZ  # of what the ring holds at the start: enough to hear what woke us
+DEAF_NS: Final = 2 * NS_PER_S  # without new samples for this long, a node's tags are bad
+
+
+@dataclass(slots=True)
+class _Ear:
+    """What the part knows of one node.
+
+    Attributes:
+        position: in the ring, of the next sample to read; -1 before the first reading.
+        fresh_mono_ns: when samples last came.
+        floor_db: noise floor.
+        shown_class: value of the tag ``event_class``.
+        confidence: of that event.
+        shown_until_ns: when the tag goes back to none.
+    """
+
+    position: int = -1
+    fresh_mono_ns: int = 0
+    floor_db: float = float("nan")
+    shown_class: int = 0
+    confidence: float = 0.0
+    shown_until_ns: int = 0
+
+
+def load_classifier(settings: AcousticSettings) -> tuple[Classifier, Head]:
+    """Network and head as one function, with the site's shifts in its margins.
+
+    Raises:
+        ModelError: a model file is absent or altered.
+    """
+    head, network = Head.load(), Yamnet()
+    shift = np.array(settings.threshold_shift, dtype=np.float32)
+    shift[~np.array(settings.enabled)] = np.inf
+
+    def classify(patches: NDArray[np.float32]) -> NDArray[np.float32]:
+        return head.margins(network(levelled(patches))) - shift
+
+    return classify, head
+
+
+class Listener:
+    """The part's work between two ticks of its clock."""
+
+    def __init__(self, ctx: PartContext) -> None:
+        settings, wrong = read_settings(ctx.site.acoustic)
+        if wrong:
+            path, reason = wrong[0]
+            raise PartError(f"acoustic.toml: {'.'.join(map(str, path))}: {reason}")
+        self._ctx = ctx
+        self._settings = settings
+        self._nodes = ctx.site.nodes
+        try:
+            self._ids = ctx.tags.indices(tag_names(tuple(node.prefix for node in self._nodes)))
+        except UnknownTagError as error:
+            raise PartError(f"tags/acoustic.toml: {error}, which nodes.toml needs") from None
+        self._order = np.argsort(self._ids)
+        self._writer = ctx.store.writer(ctx.name)
+        self._publisher = ctx.bus.publisher()
+        self._ring: RingReader | None = None
+        self._ears = [_Ear() for _ in self._nodes]
+        self._latency_ms = 0.0
+        self._n_events = 0
+        self._report_due_ns = 0
+        self._used: tuple[int, float] = (ctx.clock.mono_ns(), _cpu_s())
+        self._load_pct = 0.0
+        classifier, medians = self._classifier()
+        self.hearing = classifier is not None
+        self.chain = Chain(
+            len(self._nodes), classifier, settings.detector(medians), settings.quiet_above_floor_db
+        )
+
+    def _classifier(self) -> tuple[Classifier | None, tuple[int, ...]]:
+        """The classifier, or None with an event that says why there is none."""
+        try:
+            classify, head = load_classifier(self._settings)
+            return classify, head.median_patches
+        except ModelError as error:
+            self._ctx.log.warning("no sound events: %s", error)
+            clock = self._ctx.clock
+            self._publisher.event(Event(
+                kind="system", source="acoustic", class_name="acoustic_model_off",
+                utc_ns=clock.utc_ns(), mono_ns=clock.mono_ns(),
+                text_ko=f"소리 분류 모델을 쓸 수 없어 소리 사건을 감지하지 않습니다: {error}",
+                text_en=f"No sound events: the classifier cannot be used: {error}",
+            ))  # fmt: skip
+            return None, (1,) * len(CLASSES)
+
+    def tick(self) -> None:
+        """Read what came, work it off, tell of it."""
+        now_ns = self._ctx.clock.mono_ns()
+        self._read(now_ns)
+        blocks, heard = self.chain.advance()
+        for block in blocks:
+            self._ears[block.node_index].floor_db = block.floor_db
+            self._show_spectrum(block)
+        for one in heard:
+            self._tell(one)
+        for index, ear in enumerate(self._ears):
+            if self.chain.sounding(index) + 1 == ear.shown_class and ear.shown_class:
+                ear.shown_until_ns = now_ns + int(self._settings.class_shown_s * NS_PER_S)
+            elif ear.shown_class and now_ns >= ear.shown_until_ns:
+                ear.shown_class, ear.confidence = 0, 0.0
+        if heard or now_ns >= self._report_due_ns:
+            self._report(now_ns)
+
+    def _read(self, now_ns: int) -> None:
+        """Samples of every node since the last tick, from whatever ring the driver has now."""
+        if self._ring is None:
+            try:
+                self._ring = RingReader.attach(self._ctx.run_dir / RING_NAME)
+            except AudioRingError:
+                return  # the driver is not there yet: the tags say so
+            self._forget()
+        elif self._ring.wiped:
+            if not self._ring.refresh():
+                return
+            self._forget()
+        if self._ring.names != tuple(node.name for node in self._nodes):
+            raise PartError("the sound ring holds other nodes than nodes.toml: restart the city")
+        for index, ear in enumerate(self._ears):
+            head = self._ring.head(index)
+            if ear.position < 0 or ear.position > head.position:
+                ear.position = max(0, head.position - BACKLOG_SAMPLES)
+                self.chain.restart(index)
+            began = ear.position
+            samples, ear.position, lost = self._ring.read_from(index, began)
+            if len(samples) == 0:
+                continue
+            ear.fresh_mono_ns = now_ns
+            start = ear.position - len(samples)
+            if start != began:
+                self.chain.restart(index)  # overwritten before it was read: what follows does not join on
+            gaps = self._ring.gaps(index, start, ear.position) if lost else []
+            newest_ns = self._ring.time_of(index, ear.position - 1)
+            self.chain.push(index, samples, newest_ns, [(a - start, b - start) for a, b in gaps])
+
+    def _forget(self) -> None:
+        """Positions of an earlier ring mean nothing in this one."""
+        for ear in self._ears:
+            ear.position = -1
+
+    def _show_spectrum(self, block: Block) -> None:
+        name = self._nodes[block.node_index].name
+        header: dict[str, Scalar] = {
+            "node": name,
+            "mono_ns": block.end_mono_ns,
+            "hop_ms": COLUMN_FRAMES * HOP_S * 1000.0,
+            "floor_db": -60.0,
+            "span_db": 100.0,
+        }
+        self._publisher.blob(f"spectrum.{name}", header, block.columns)
+
+    def _tell(self, heard: Heard) -> None:
+        """Publish an event and show its class."""
+        clock, node = self._ctx.clock, self._nodes[heard.node_index]
+        found, sound = heard.detection, CLASSES[heard.detection.class_index]
+        now_ns = clock.mono_ns()
+        latency_s = (now_ns - heard.onset_mono_ns) / NS_PER_S
+        self._latency_ms = latency_s * 1000.0
+        self._n_events += 1
+        ear = self._ears[heard.node_index]
+        ear.shown_class, ear.confidence = found.class_index + 1, found.confidence
+        ear.shown_until_ns = now_ns + int(self._settings.class_shown_s * NS_PER_S)
+        self._publisher.event(Event(
+            kind="acoustic", source=node.name, class_name=sound.name,
+            utc_ns=clock.utc_ns() - (now_ns - heard.onset_mono_ns), mono_ns=heard.onset_mono_ns,
+            text_ko=f"{node.label_ko}: {sound.text_ko} 감지", text_en=f"{node.label_en}: {sound.text_en} heard",
+            confidence=found.confidence, latency_s=round(latency_s, 3),
+            data={
+                "level_db": round(heard.level_db, 1), "snr_db": round(heard.snr_db, 1),
+                "margin": round(found.margin, 2), "area": node.area,
+            },
+        ))  # fmt: skip
+
+    def _report(self, now_ns: int) -> None:
+        """Write and publish all tags."""
+        ctx = self._ctx
+        if now_ns >= self._report_due_ns:
+            self._report_due_ns = now_ns + REPORT_NS
+            since_ns, cpu_s = self._used
+            self._used = now_ns, _cpu_s()
+            self._load_pct = 100.0 * (self._used[1] - cpu_s) / max(1e-9, (now_ns - since_ns) / NS_PER_S)
+        values: list[float] = []
+        quality: list[int] = []
+        for node, ear in zip(self._nodes, self._ears, strict=True):
+            base = Quality.SIMULATED if node.simulated else Quality.GOOD
+            deaf = Quality.BAD | Quality.COMM if now_ns - ear.fresh_mono_ns > DEAF_NS else Quality.GOOD
+            off = Quality.GOOD if self.hearing else Quality.BAD | Quality.CONFIG
+            values += [float(ear.shown_class), ear.confidence, ear.floor_db]
+            quality += [base | deaf | off, base | deaf | off, base | deaf]
+        values += [float(self.hearing), self._latency_ms, self._load_pct, self._n_events, self.chain.n_patches]
+        quality += [Quality.GOOD] * (len(self._ids) - len(NODE_QUANTITIES) * len(self._nodes))
+        ids, value = self._ids[self._order], np.array(values)[self._order]
+        bits = np.array(quality, np.uint16)[self._order]
+        times = np.full(len(ids), ctx.clock.utc_ns(), np.int64)
+        self._writer.write(ids, value, bits, times, now_ns)
+        self._publisher.scan(ids, value, bits, times)
+
+
+def _cpu_s() -> float:
+    """CPU seconds this process has used."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main(ctx: PartContext) -> None:
+    """Listen until asked to stop.
+
+    Raises:
+        PartError: tags that nodes need are missing, or ``acoustic.toml`` is wrong.
+    """
+    ctx.heartbeat()
+    if not ctx.site.nodes:
+        while not ctx.stopping():
+            ctx.heartbeat()
+            ctx.clock.wait_until_mono_ns(ctx.clock.mono_ns() + NS_PER_S // 2, ctx.stop_fd)
+        return
+    listener = Listener(ctx)
+    due_ns = ctx.clock.mono_ns()
+    while not ctx.stopping():
+        ctx.heartbeat()
+        listener.tick()
+        due_ns = max(due_ns + TICK_NS, ctx.clock.mono_ns())
+        ctx.clock.wait_until_mono_ns(due_ns, ctx.stop_fd)

@@ -1,0 +1,111 @@
+"""The table ``acoustic.toml`` of a site: how its sounds become events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gwanje.control.acoustic.classes import CLASS_NAMES
+from gwanje.control.acoustic.detector import DetectorParams
+from gwanje.core.config import Site
+from gwanje.core.toml_reader import Document, KeyPath, Reader
+
+FILE: Final = "acoustic.toml"
+TAGS_FILE: Final = "tags/acoustic.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class AcousticSettings:
+    """How a site listens.
+
+    Attributes:
+        enabled: per class, whether it gives events.
+        threshold_shift: per class, added to the trained threshold, log odds: above 0 fewer events, below 0 more.
+        hold_off_s: per class, the shortest time between two events of the class at a node.
+        shadow_s: after an event, how long other classes at the node are taken for the same happening.
+        release_margin: log odds under the threshold at which an event ends; negative.
+        release_s: how long it stays there until the event is over.
+        quiet_above_floor_db: while nothing is this much louder than the noise floor, every second patch is left out.
+        class_shown_s: how long the tag ``event_class`` shows an event.
+    """
+
+    enabled: tuple[bool, ...]
+    threshold_shift: tuple[float, ...]
+    hold_off_s: tuple[float, ...]
+    shadow_s: float
+    release_margin: float
+    release_s: float
+    quiet_above_floor_db: float
+    class_shown_s: float
+
+    def detector(self, median_patches: tuple[int, ...]) -> DetectorParams:
+        """Parameters of the detector for a head trained with these medians."""
+        return DetectorParams(
+            median_patches, (self.release_margin,) * len(CLASS_NAMES), self.release_s, self.hold_off_s, self.shadow_s
+        )
+
+
+def _settings(reader: Reader) -> AcousticSettings:
+    detector = reader.reader("detector") or Reader(reader.document, ("detector",), {})
+    shared_hold_off_s = detector.number("hold_off_s", 5.0, 0.5, 600.0)
+    enabled, shift, hold_off = [], [], []
+    classes = reader.reader("class") or Reader(reader.document, ("class",), {})
+    for name in CLASS_NAMES:
+        one = classes.reader(name) or Reader(reader.document, ("class", name), {})
+        enabled.append(one.flag("enabled", True))
+        shift.append(one.number("threshold_shift", 0.0, -10.0, 10.0))
+        hold_off.append(one.number("hold_off_s", shared_hold_off_s, 0.5, 600.0))
+        one.finish()
+    classes.finish()
+    settings = AcousticSettings(
+        tuple(enabled),
+        tuple(shift),
+        tuple(hold_off),
+        detector.number("shadow_s", 1.5, 0.0, 60.0),
+        detector.number("release_margin", -1.5, -20.0, 0.0),
+        detector.number("release_s", 0.9, 0.0, 60.0),
+        detector.number("quiet_above_floor_db", 3.0, 0.0, 40.0),
+        detector.number("class_shown_s", 5.0, 1.0, 600.0),
+    )
+    detector.finish()
+    reader.finish()
+    return settings
+
+
+class _Noting(Document):
+    """A document that keeps the key paths of its problems."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        super().__init__(FILE, content, {(): 1})
+        self.noted: list[tuple[KeyPath, str]] = []
+
+    def problem(self, path: KeyPath, reason: str) -> None:
+        """Note what is wrong at a key."""
+        self.noted.append((path, reason))
+
+
+def read_settings(content: dict[str, Any]) -> tuple[AcousticSettings, list[tuple[KeyPath, str]]]:
+    """Settings from the parsed table, and what is wrong with it: (key path, reason)."""
+    document = _Noting(content)
+    return _settings(document.root()), document.noted
+
+
+NODE_QUANTITIES: Final = ("event_class", "event_confidence", "noise_floor_db")
+PART_QUANTITIES: Final = ("model", "latency_ms", "load_pct", "events", "patches")
+
+
+def tag_names(prefixes: tuple[str, ...]) -> list[str]:
+    """Tags the part writes: those of each node, then its own."""
+    of_nodes = [f"{prefix}.{quantity}" for prefix in prefixes for quantity in NODE_QUANTITIES]
+    return of_nodes + ([f"system.acoustic.{quantity}" for quantity in PART_QUANTITIES] if prefixes else [])
+
+
+def problems(site: Site) -> list[tuple[str, KeyPath, str]]:
+    """What is wrong with a site's ``acoustic.toml``, and with its tags for the nodes: (file, key path, reason)."""
+    found = [(FILE, path, reason) for path, reason in read_settings(site.acoustic)[1]]
+    for name in tag_names(tuple(node.prefix for node in site.nodes)):
+        if name not in site.tags:
+            found.append((TAGS_FILE, (), f"tag {name!r} is missing: the acoustic chain writes it"))
+        elif site.tags.get(name).owner != "acoustic":
+            found.append((TAGS_FILE, (), f"tag {name!r} must have the owner 'acoustic'"))
+    return found

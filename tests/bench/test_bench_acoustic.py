@@ -1,0 +1,26 @@
+"""The acoustic kernels under pytest-benchmark; the interleaved comparison is ``gwanje bench acoustic --peers``."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gwanje.control.acoustic.bench import log_mel_arms, street
+from gwanje.control.acoustic.features import PATCH_FRAMES, levelled
+from gwanje.control.acoustic.head import Head
+from gwanje.control.acoustic.model import Yamnet
+
+pytestmark = pytest.mark.bench
+
+
+def test_log_mel_of_eight_nodes(benchmark) -> None:
+    """Budget: 10 s of eight nodes in 5.3 ms, 15 000 times real time."""
+    arms, _ = log_mel_arms(street(8, 10.0), peers=False)
+    assert benchmark(arms["gwanje"]).shape == (8, 998, 64)
+
+
+def test_network_and_head_of_one_patch(benchmark) -> None:
+    """Budget: 2 ms a patch."""
+    network, head = Yamnet(), Head.load()
+    patch = levelled(np.random.default_rng(0).normal(-3.0, 1.0, (1, PATCH_FRAMES, 64)).astype(np.float32))
+    assert benchmark(lambda: head.margins(network(patch))).shape == (1, 8)
