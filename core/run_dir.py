@@ -49,10 +49,18 @@ class RunInfo:
         (run_dir / "run.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
 
 
+def _memory() -> Path:
+    return Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
+
+
 def default_run_dir(site_id: str) -> Path:
     """Where this user's city of this site runs."""
-    base = Path("/dev/shm") if os.access("/dev/shm", os.W_OK) else Path(os.environ.get("XDG_RUNTIME_DIR", "/tmp"))
-    return base / f"gwanje-{os.getuid()}" / site_id
+    return _memory() / f"gwanje-{os.getuid()}" / site_id
+
+
+def claims_dir() -> Path:
+    """Where all cities of this user on this machine claim the devices that they drive."""
+    return _memory() / f"gwanje-{os.getuid()}-devices"
 
 
 def _locked(run_dir: Path) -> bool:

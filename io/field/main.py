@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from gwanje.core.clock import Clock
 from gwanje.core.config import Device
 from gwanje.core.part import PartContext, PartError
+from gwanje.core.run_dir import claims_dir
 from gwanje.core.tags import TagTable
+from gwanje.io.field.claims import Claim, ClaimedLink
 from gwanje.io.field.driver import Driver
 from gwanje.io.field.modbus import ModbusLink
 from gwanje.io.field.outlet import Outlet
@@ -69,7 +72,12 @@ def make_drivers(ctx: PartContext, outlet: Outlet) -> list[Driver]:
         mates = places[device.scan]
         period_ns = round(site.scan_s[device.scan] * NS_PER_S)
         phase_ns = mates.index(device) % PHASES * period_ns // PHASES
-        link = ModbusLink(device.host, device.port, device.unit_id, device.timeout_s, read_only=site.read_only)
+        address = f"{device.host}:{device.port}/{device.unit_id}"
+        link = ClaimedLink(
+            ModbusLink(device.host, device.port, device.unit_id, device.timeout_s, read_only=site.read_only),
+            Claim(claims_dir(), address),
+            partial(ctx.log.warning, "%s (%s): %s", device.name, address),
+        )
         drivers.append(
             Driver(
                 device, link, ctx.tags, site.scan_s, outlet, ctx.store, ctx.clock, phase_ns,

@@ -1,0 +1,102 @@
+"""One city per device: a claim on an address, so that two cities on a machine never command the same device.
+
+Two controllers on one battery fight, and each believes that the battery does not follow. A claim is a locked file that
+the kernel lets go of when the process ends, in whatever way.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gwanje.io.field.driver import Link
+from gwanje.io.field.modbus import LinkError
+
+
+class ClaimedElsewhereError(LinkError):
+    """Another process drives the device."""
+
+
+class Claim:
+    """The claim on one address.
+
+    Args:
+        folder: shared by all cities of this user on this machine.
+        address: ``host:port/unit``.
+    """
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self._path = folder / address.replace("/", "_")
+        self._descriptor = -1
+
+    def take(self) -> None:
+        """Take it, or keep it.
+
+        Raises:
+            ClaimedElsewhereError: somebody else has it.
+        """
+        if self._descriptor >= 0:
+            return
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ClaimedElsewhereError(f"cannot be claimed: {self._path}: {error.strerror}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise ClaimedElsewhereError(f"another city on this machine drives it ({who}); it is left alone") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let go of it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class ClaimedLink:
+    """A link that is opened only with the claim on its device.
+
+    Args:
+        link: behind it.
+        claim: of its device; kept from the first opening to the end of the process.
+        refused: told once in a row why the claim could not be had.
+    """
+
+    def __init__(self, link: Link, claim: Claim, refused: Callable[[str], None]) -> None:
+        self._link = link
+        self._claim = claim
+        self._refused = refused
+        self._told = ""
+
+    async def open(self) -> None:
+        """Claim and connect."""
+        try:
+            self._claim.take()
+        except ClaimedElsewhereError as error:
+            if str(error) != self._told:
+                self._told = str(error)
+                self._refused(self._told)
+            raise
+        self._told = ""
+        await self._link.open()
+
+    def close(self) -> None:
+        """Drop the connection; the claim stays."""
+        self._link.close()
+
+    async def read(self, address: int, count: int) -> bytes:
+        """See :class:`Link`."""
+        return await self._link.read(address, count)
+
+    async def write(self, address: int, registers: Sequence[int]) -> None:
+        """See :class:`Link`."""
+        await self._link.write(address, registers)
