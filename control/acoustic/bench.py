@@ -97,7 +97,7 @@ def _log_mel(options: BenchOptions) -> list[Result]:
     found = [
         result("acoustic.logmel", speed["gwanje"], "x real time", rounds=options.rounds, goal=">= 15000", note=note)
     ]
-    for peer, ratio in (("librosa", ">= 10"), ("scipy", ">= 5")):
+    for peer, ratio in (("librosa", ">= 8"), ("scipy", ">= 5")):
         if peer in speed:
             found.append(result(
                 f"acoustic.logmel_vs_{peer}", speed["gwanje"], "x real time", peer=f"{peer} {metadata.version(peer)}",

@@ -8,7 +8,10 @@ nothing per patch (keeping all inner tensors would turn the fast kernels' buffer
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -71,6 +74,19 @@ def with_outputs(model: bytes, extra: tuple[int, ...]) -> bytes:
     return bytes(longer)
 
 
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without the library's own greeting on the terminal; what goes wrong is raised, not only printed."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 @dataclass(frozen=True, slots=True)
 class Activations:
     """What the network says about a batch of patches.
@@ -104,10 +120,10 @@ class Yamnet:
         except ImportError as error:
             raise ModelError(f"ai-edge-litert is not installed: {error}") from None
         try:
-            self._interpreter: Any = Interpreter(
-                model_content=with_outputs(content, (EMBEDDING_TENSOR,)), num_threads=1
-            )
-            self._interpreter.allocate_tensors()
+            extended = with_outputs(content, (EMBEDDING_TENSOR,))
+            with _hushed():
+                self._interpreter: Any = Interpreter(model_content=extended, num_threads=1)
+                self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"{path.name}: {error}") from None
         self._input = int(self._interpreter.get_input_details()[0]["index"])
