@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -103,6 +104,8 @@ class RunDir:
         """Take everything away."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
+        with contextlib.suppress(OSError):  # cities of other sites run there
+            self.path.parent.rmdir()
 
 
 def new_data_dir(base: Path, site_id: str, fresh: bool, utc_ns: int) -> Path:

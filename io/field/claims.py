@@ -6,6 +6,7 @@ the kernel lets go of when the process ends, in whatever way.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Callable, Sequence
@@ -37,8 +38,11 @@ class Claim:
         Raises:
             ClaimedElsewhereError: somebody else has it.
         """
-        if self._descriptor >= 0:
-            return
+        while self._descriptor < 0:
+            self._try()
+
+    def _try(self) -> None:
+        """Lock the file; leaves without the claim when its last holder removed it meanwhile."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -51,15 +55,28 @@ class Claim:
             os.close(descriptor)
             who = f"process {holder}" if holder.isdigit() else "another process"
             raise ClaimedElsewhereError(f"another city on this machine drives it ({who}); it is left alone") from None
+        if not self._is_file_of(descriptor):
+            os.close(descriptor)
+            return
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         self._descriptor = descriptor
 
+    def _is_file_of(self, descriptor: int) -> bool:
+        try:
+            return self._path.stat().st_ino == os.fstat(descriptor).st_ino
+        except FileNotFoundError:
+            return False
+
     def release(self) -> None:
-        """Let go of it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Let go of it and remove its file, and the folder with the last one."""
+        if self._descriptor < 0:
+            return
+        self._path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+        self._descriptor = -1
+        with contextlib.suppress(OSError):  # others hold claims there
+            self._path.parent.rmdir()
 
 
 class ClaimedLink:

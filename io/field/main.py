@@ -41,7 +41,8 @@ def main(ctx: PartContext) -> None:
 
 async def _run(ctx: PartContext) -> None:
     outlet = Outlet(ctx.store.writer("field"), ctx.bus.publisher())
-    drivers = make_drivers(ctx, outlet)
+    claims: list[Claim] = []
+    drivers = make_drivers(ctx, outlet, claims)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(ctx.stop_fd, stop.set)
@@ -59,10 +60,12 @@ async def _run(ctx: PartContext) -> None:
             task.cancel()
         await asyncio.gather(stopping, *tasks, return_exceptions=True)
         outlet.flush()
+        for claim in claims:
+            claim.release()
 
 
-def make_drivers(ctx: PartContext, outlet: Outlet) -> list[Driver]:
-    """A driver for each device, their phases spread over the period of their class."""
+def make_drivers(ctx: PartContext, outlet: Outlet, claims: list[Claim]) -> list[Driver]:
+    """A driver for each device, their phases spread over the period of their class; their claims go to ``claims``."""
     site = ctx.site
     places: dict[str, list[Device]] = {}
     for device in site.devices:
@@ -73,9 +76,10 @@ def make_drivers(ctx: PartContext, outlet: Outlet) -> list[Driver]:
         period_ns = round(site.scan_s[device.scan] * NS_PER_S)
         phase_ns = mates.index(device) % PHASES * period_ns // PHASES
         address = f"{device.host}:{device.port}/{device.unit_id}"
+        claims.append(Claim(claims_dir(), address))
         link = ClaimedLink(
             ModbusLink(device.host, device.port, device.unit_id, device.timeout_s, read_only=site.read_only),
-            Claim(claims_dir(), address),
+            claims[-1],
             partial(ctx.log.warning, "%s (%s): %s", device.name, address),
         )
         drivers.append(

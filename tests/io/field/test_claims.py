@@ -65,6 +65,10 @@ def test_other_addresses_are_free_and_a_released_claim_too(tmp_path):
         again.take()
     first.release()
     again.take()
+    again.release()
+    other.release()
+    other.release()
+    assert not (tmp_path / "a:1_1").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path):
