@@ -31,7 +31,8 @@ class LogMel:
 
         Args:
             n_channels: channels per call; multiples of 8 fill the lanes.
-            weights: (n_fft / 2 + 1, n_mels) filter bank, C order; n_fft a power of two, 16 or more.
+            weights: (n_fft / 2 + 1, n_mels) filter bank, C order; n_fft a power of two, 16 or more;
+                n_mels at most n_fft.
             window: (n_window,) with 3/4 n_fft ≤ n_window ≤ n_fft.
             hop: samples between frames, at most n_window.
             offset: added to each band before the logarithm, positive.

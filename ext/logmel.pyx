@@ -20,7 +20,7 @@ cdef extern from "<stdlib.h>" nogil:
 
 cdef extern from "logmel_simd.h" nogil:
     ctypedef struct logmel_plan:
-        int n_fft, n_window, hop, n_mels, first_bin, last_bin
+        int n_fft, n_window, hop, n_mels
         float offset
         const float *window
         const float *twiddle
@@ -79,6 +79,8 @@ cdef class LogMel:
             raise ValueError(f"FFT length {n_fft} (from {weights.shape[0]} bins) is not a power of two of 16 or more")
         if not n_fft // 4 * 3 <= window.shape[0] <= n_fft:
             raise ValueError(f"window of {window.shape[0]} samples does not fit an FFT of {n_fft}")
+        if not 0 < weights.shape[1] <= n_fft:
+            raise ValueError(f"{weights.shape[1]} bands, expected 1…{n_fft}")
         if not 0 < hop <= window.shape[0]:
             raise ValueError(f"hop {hop} outside 1…{window.shape[0]}")
         if not offset >= 1e-30:
@@ -103,17 +105,17 @@ cdef class LogMel:
         used = weights != 0.0
         first = np.where(used.any(axis=0), used.argmax(axis=0), 0)
         last = np.where(used.any(axis=0), n_fft // 2 + 1 - used[::-1].argmax(axis=0), 0)
-        parts = [0.5 * weights[a:b, m] for m, (a, b) in enumerate(zip(first, last))]
+        counts = -(-(last - first) // 4) * 4  # whole turns of the inner loop
+        parts = [np.pad(0.5 * weights[a:b, m], (0, n - (b - a))) for m, (a, b, n) in enumerate(zip(first, last, counts))]
         self._window = padded
         self._twiddle = _twiddles(n_fft)
         angle = 2.0 * np.pi * np.arange(n_fft // 4 + 1) / n_fft
         self._turn = np.stack([np.cos(angle), -np.sin(angle)], axis=1).astype(np.float32).reshape(-1)
         self._mel_first = np.ascontiguousarray(first, dtype=np.intc)
-        self._mel_at = np.concatenate([[0], np.cumsum(last - first)]).astype(np.intc)
+        self._mel_at = np.concatenate([[0], np.cumsum(counts)]).astype(np.intc)
         self._mel_weight = np.concatenate([*parts, np.zeros(1)]).astype(np.float32)
         self.plan.n_fft, self.plan.n_window, self.plan.hop = n_fft, self.n_window, self.hop
         self.plan.n_mels, self.plan.offset = self.n_mels, offset
-        self.plan.first_bin, self.plan.last_bin = int(first[last > 0].min(initial=n_fft)), int(last.max(initial=0))
         f = self._window
         self.plan.window = &f[0]
         f = self._twiddle
@@ -128,7 +130,7 @@ cdef class LogMel:
         self.plan.mel_at = &i[0]
 
     cdef int _allocate(self, int n_fft) except -1:
-        cdef size_t n_samples, n_scratch = <size_t>self.lanes * (8 * LOGMEL_PITCH(n_fft // 2) + n_fft // 2 + 1 + self.n_mels) * 4
+        cdef size_t n_samples, n_scratch = <size_t>self.lanes * (8 * LOGMEL_PITCH(n_fft // 2) + n_fft // 2 + 5) * 4
         self.n_groups = (self.n_channels + self.row - 1) // self.row
         self.rows = self.n_window + self.hop * BLOCK_FRAMES
         n_samples = <size_t>self.n_groups * self.rows * self.row * 4
@@ -138,6 +140,7 @@ cdef class LogMel:
             raise MemoryError
         self.spill = np.zeros(self.row * 2 * self.n_mels, dtype=np.float32)
         memset(self.samples, 0, n_samples)
+        memset(self.scratch, 0, n_scratch)  # the padding behind the last bin is read with the weight 0
         self.held = 0
         return 0
 

@@ -187,12 +187,12 @@ TARGET static INLINE void LANES(bands)(const logmel_plan *plan, const vf *magnit
         const vf *from = magnitude + plan->mel_first[m];
         const int n_bins = plan->mel_at[m + 1] - plan->mel_at[m];
         vf even = {0}, odd = {0};
-        int i = 0;
-        for (; i + 1 < n_bins; i += 2) {
+        for (int i = 0; i < n_bins; i += 4) {
             even += from[i] * weight[i];
             odd += from[i + 1] * weight[i + 1];
+            even += from[i + 2] * weight[i + 2];
+            odd += from[i + 3] * weight[i + 3];
         }
-        if (i < n_bins) even += from[i] * weight[i];
         even += odd + plan->offset;
         LANES(log)(&even);
         result[m] = even;

@@ -13,14 +13,14 @@
 #endif
 
 typedef struct {
-    int n_fft, n_window, hop, n_mels, first_bin, last_bin; /* bins [first_bin, last_bin) carry weight */
+    int n_fft, n_window, hop, n_mels;
     float offset;
     const float *window;     /* n_fft: the window, then zeros */
     const float *twiddle;    /* per pass: (n/4, 6), w^p, w^2p, w^3p as re, im; for n = n_fft/2, n_fft/8, ... */
     const float *turn;       /* (n_fft/4 + 1, 2): exp(-2 pi i k / n_fft) as re, im */
     const int *mel_first;    /* n_mels: first bin of each band */
-    const int *mel_at;       /* n_mels + 1: where each band's weights begin */
-    const float *mel_weight; /* weights, halved: the unpacking of the half-length transform leaves a factor of two */
+    const int *mel_at;       /* n_mels + 1: where each band's weights begin; every count is a multiple of 4 */
+    const float *mel_weight; /* weights, padded with zeros, halved: the unpacking of the half-length transform leaves a factor of two */
 } logmel_plan;
 
 #define INLINE inline __attribute__((always_inline))

@@ -130,6 +130,8 @@ def test_refuses_what_does_not_fit() -> None:
         LogMel(1, weights, hann(513), 160, 0.001)
     with pytest.raises(ValueError, match="does not fit"):
         LogMel(1, weights, hann(300), 160, 0.001)
+    with pytest.raises(ValueError, match="bands"):
+        LogMel(1, np.ones((9, 17), np.float32), hann(16), 8, 0.001)
     with pytest.raises(ValueError, match="hop"):
         LogMel(1, weights, window, 0, 0.001)
     with pytest.raises(ValueError, match="offset"):
