@@ -132,4 +132,5 @@ if __name__ == "__main__":
         package_dir=packages(),
         ext_modules=cython_modules(),
         cmdclass={"typetree": TypeTree},
+        options={"build_ext": {"parallel": os.cpu_count() or 1}},
     )

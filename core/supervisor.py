@@ -28,6 +28,7 @@ what makes the first value quick on two cores and a restart quicker than two sec
 
 STOPPED, STARTING, RUNNING, RESTARTING = range(4)
 
+FIRST_LOOK_NS = 20_000_000
 BACKOFF_FIRST_S = 0.05
 BACKOFF_MAX_S = 5.0
 HEALTHY_AFTER_S = 10.0
@@ -115,18 +116,29 @@ class Supervisor:
         )
         child.process.start()
 
-    def run_until(self, deadline_mono_ns: int | None, each_second: Callable[[], None]) -> None:
-        """Keep the parts alive until the deadline or a signal; call ``each_second`` once a second."""
+    def run_until(
+        self, deadline_mono_ns: int | None, each_second: Callable[[], None], at_first: Callable[[], bool]
+    ) -> None:
+        """Keep the parts alive until the deadline or a signal.
+
+        Args:
+            deadline_mono_ns: when to come back; None only at a signal.
+            each_second: called once a second.
+            at_first: called every 20 ms until it says that it has seen enough.
+        """
         next_second = self.started_mono_ns + NS_PER_S
+        watching = True
         while not self.stop_asked and (deadline_mono_ns is None or self.clock.mono_ns() < deadline_mono_ns):
             self._care()
+            watching = watching and not at_first()
             now = self.clock.mono_ns()
             if now >= next_second:
                 self._publish(now)
                 each_second()
                 next_second += -(-(now - next_second + 1) // NS_PER_S) * NS_PER_S
             wake = min([next_second, *([deadline_mono_ns] if deadline_mono_ns else []), *self._restart_times()])
-            self._wait_ns(wake - self.clock.mono_ns())
+            left_ns = wake - self.clock.mono_ns()
+            self._wait_ns(min(left_ns, FIRST_LOOK_NS) if watching else left_ns)
 
     def _restart_times(self) -> list[int]:
         return [child.restart_at_mono_ns for child in self.children.values() if child.process is None]
