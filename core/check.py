@@ -18,7 +18,6 @@ PART_CHECKS = (
 """Modules with a function ``problems(site) -> [(file, key path, reason)]``; by name, because core imports no part."""
 
 
-
 def check_site(root: Path) -> Site:
     """Load a site and have every part check what is its own.
 

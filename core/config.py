@@ -32,7 +32,6 @@ SUFFIX_UNITS = {
 PASSED_QUALIFIERS = {"max", "min", "setpoint", "capacity", "readback"}
 REGISTER_TYPES = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4}
 SCAN_CLASSES = ("fast", "normal", "slow")
-HEALTH_TAGS = ("online", "scan_ms", "errors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +248,11 @@ def _site_head(document: Document) -> dict[str, Any]:
         "fresh_history": site.flag("fresh_history", False),
     }
     parts = site.sequence("parts") or list(ENTRIES)
+    known = tuple(ENTRIES)  # unlike the mapping, it can be asked for anything that stands in an array
     for part in parts:
-        if part not in ENTRIES:
-            site.problem("parts", f"{part!r} is none of {', '.join(ENTRIES)}")
-    head["parts"] = tuple(part for part in parts if part in ENTRIES)
+        if part not in known:
+            site.problem("parts", f"{part!r} is none of {', '.join(known)}")
+    head["parts"] = tuple(part for part in parts if part in known)
     site.finish()
     scan = reader.reader("scan") or Reader(document, ("scan",), {})
     head["scan_s"] = {
@@ -371,8 +371,8 @@ NODE_KEYS = {"name", "area", "label_ko", "label_en", "url", "codec", "x_m", "y_m
 def _nodes(document: Document) -> tuple[tuple[Node, ...], tuple[dict[str, Any], ...]]:
     nodes: list[Node] = []
     seen: dict[str, str] = {}
-    for position, table in enumerate(document.content.get("node", [])):
-        reader = Reader(document, ("node", position), {key: table[key] for key in table if key in NODE_KEYS})
+    root = document.root()
+    for reader, table in _tables(root, "node"):
         node = Node(
             name=reader.text("name"),
             area=reader.text("area"),
@@ -395,7 +395,13 @@ def _nodes(document: Document) -> tuple[tuple[Node, ...], tuple[dict[str, Any], 
     for key in document.content:
         if key not in ("node", "script", "simulation"):
             document.problem((key,), "unknown key")
-    return tuple(nodes), tuple(document.content.get("script", []))
+    return tuple(nodes), tuple(table for _, table in _tables(root, "script"))
+
+
+def _tables(root: Reader, key: str) -> list[tuple[Reader, dict[str, Any]]]:
+    """Readers of an array of tables, each with its table as it stands."""
+    readers = root.readers(key)
+    return [(reader, root.document.content[key][reader.path[-1]]) for reader in readers]
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,9 +125,13 @@ class Reader:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.problem(key, f"must be a number, is {value!r}")
             return default or 0.0
-        if key in self._table and not low <= value <= high:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.nan  # a whole number of over three hundred digits is in no range
+        if key in self._table and not low <= number <= high:
             self.problem(key, f"{value} is out of range {low:g} … {high:g}")
-        return float(value)
+        return number
 
     def integer(self, key: str, default: int | None = None, low: int = 0, high: int = 2**31) -> int:
         """A whole number within low…high; required when there is no default."""

@@ -276,6 +276,9 @@ def parse_script(
         unknown = set(table) - {*_SCRIPT_NUMBERS, "node", "sounds", "fault"}
         if unknown:
             raise SoundError(f"{where}: unknown key {min(unknown)!r}")
+        for key in ("node", "sounds", "fault"):
+            if not isinstance(table.get(key, ""), str):
+                raise SoundError(f"{where}: {key} must be text")
         for key, (low, high) in _SCRIPT_NUMBERS.items():
             value = table.get(key, low)
             whole = key == "count"

@@ -11,7 +11,14 @@ from gwanje.core.toml_reader import ConfigErrors
 ROOT = Path(__file__).resolve().parents[2]
 CHUNGBUK = ROOT / "configs" / "chungbuk"
 
-SITE = '[site]\nid = "t"\nname_ko = "시험"\nname_en = "Test"\nconnection_rating_w = 1000\nparts = ["field", "control"]\n'
+SITE = """\
+[site]
+id = "t"
+name_ko = "시험"
+name_en = "Test"
+connection_rating_w = 1000
+parts = ["field", "control"]
+"""
 TAGS = """\
 [[tag]]
 name = "a.m.load_w"
@@ -126,6 +133,8 @@ def test_the_default_site_is_sound():
             "device.point.tag: device 'm' feeds tag 'a.m.load_w' already",
         ),
         ({"devices_d": ("[[device.setpoint]]", "[[device.command]]")}, "d.toml:15: device.command: unknown key"),
+        ({"site": ('"control"]', '["control"]]')}, "small/site.toml:6: site.parts: ['control'] is none of"),
+        ({"site": ("= 1000", "= 1" + 400 * "0")}, "small/site.toml:5: site.connection_rating_w: 1000"),
     ],
 )
 def test_mistakes_are_named(site, changes, expected):
@@ -142,6 +151,19 @@ def test_all_mistakes_at_once(site):
 def test_a_tag_that_nothing_feeds_is_named(site):
     extra = '[[tag]]\nname = "a.m.extra_w"\nunit = "W"\nowner = "field"\nko = "x"\nen = "x"\n'
     assert any("no device point feeds tag 'a.m.extra_w'" in one for one in site(tags_t=("", extra)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("node = 3\n", "small/nodes.toml:1: node: must be an array, is 3"),
+        ('node = ["mic"]\n', "small/nodes.toml:1: node: must be a table"),
+        ("script = [[1]]\n", "small/nodes.toml:1: script: must be a table"),
+    ],
+)
+def test_nodes_that_are_no_tables_are_named(site, tmp_path, text, expected):
+    (tmp_path / "small" / "nodes.toml").write_text(text, encoding="utf-8")
+    assert any(expected in one for one in site())
 
 
 def test_absent_and_unreadable_files_are_named(tmp_path):

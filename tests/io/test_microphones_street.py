@@ -153,6 +153,9 @@ SCRIPT = {"at_s": 1.0, "node": "mic01", "sounds": "glass_break/*"}
     [
         ({"sond": "x"}, "unknown key 'sond'"),
         ({"node": "mic99"}, "unknown node 'mic99'"),
+        ({"node": ["mic01"]}, "node must be text"),
+        ({"sounds": {"dog": 1}}, "sounds must be text"),
+        ({"sounds": "", "fault": True, "for_s": 3.0}, "fault must be text"),
         ({"at_s": -1.0}, "at_s must be a number 0 to 86400"),
         ({"at_s": "1"}, "at_s must be a number"),
         ({"count": 1.5}, "count must be a whole number"),
