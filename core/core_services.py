@@ -196,14 +196,19 @@ class KeptAlarms:
             return
         self._tried_mono_ns = now
         try:
-            self._store = AlarmStore(self._path)
-            stored = self._store.load()
+            store = AlarmStore(self._path)
+            if store.set_aside:
+                self._note([(EntryKind.ALARM_STORE_SET_ASIDE, {"reason": store.set_aside[:TEXT_MAX]})])
+            try:
+                stored = store.load()
+            except AlarmStoreError:
+                store.close()  # not ours before its alarms are: else nobody would ask for them again
+                raise
         except AlarmStoreError as error:
             self.trouble = str(error)
             return
+        self._store = store
         self.trouble = ""
-        if self._store.set_aside:
-            self._note([(EntryKind.ALARM_STORE_SET_ASIDE, {"reason": self._store.set_aside[:TEXT_MAX]})])
         standing = {one.alarm_id for one in self._table.current()}
         gone = self._table.restore((one for one in stored if one.alarm_id not in standing), now)
         self._unkept |= standing | {one.alarm_id for one in gone}
@@ -253,7 +258,7 @@ class KeptAlarms:
         except ValueError:
             role = Role.VIEWER
         if role in (Role.VIEWER, Role.PROGRAM) or not isinstance(alarm_id, str) or len(alarm_id) > 4 * NAME_MAX:
-            refused = Refused(Code.ROLE if isinstance(alarm_id, str) else Code.MALFORMED)
+            refused = Refused(Code.ROLE if role in (Role.VIEWER, Role.PROGRAM) else Code.MALFORMED)
             return {"outcome": "refused", "reason_ko": refused.text_ko, "reason_en": refused.text_en}
         result = self._table.acknowledge(alarm_id, author, self._clock.utc_ns())
         if isinstance(result, NotAcknowledged):

@@ -1,0 +1,77 @@
+"""What the core is put together from, where its disk fails: kept alarms are taken up as soon as they can be read."""
+
+import pytest
+
+from gwanje.core import core_services
+from gwanje.core.alarm_definitions import TEXT_KEYS, EventAlarmDefinition, Texts
+from gwanje.core.alarm_store import AlarmStore, AlarmStoreError
+from gwanje.core.alarms import AlarmTable
+from gwanje.core.clock import NS_PER_S, VirtualClock
+from gwanje.core.core_services import REOPEN_S, KeptAlarms
+from gwanje.core.messages import Event
+from gwanje.core.store import Snapshot
+from gwanje.core.tags import Tag, TagTable
+
+TAGS = TagTable.build([Tag("grid.tie.import_w", "W", "field")])
+GLASS = EventAlarmDefinition("glass", "acoustic", "glass_break", 0.5, 600.0, 2, 60.0, Texts(*TEXT_KEYS))
+
+
+def table() -> AlarmTable:
+    return AlarmTable([], [GLASS], TAGS)
+
+
+class Unreadable(AlarmStore):
+    """A file that opens but cannot be read, as long as ``broken``."""
+
+    broken = True
+
+    def load(self):
+        if Unreadable.broken:
+            raise AlarmStoreError("alarm states cannot be read: disk I/O error")
+        return super().load()
+
+
+@pytest.fixture
+def clock():
+    return VirtualClock()
+
+
+def kept(path, clock):
+    return KeptAlarms(table(), path / "alarms.sqlite", clock, lambda change: None, lambda entries: None)
+
+
+def test_alarms_that_could_not_be_read_at_first_are_taken_up_later(tmp_path, clock, monkeypatch):
+    before = kept(tmp_path, clock)
+    before.event(Event("acoustic", "mic03", "glass_break", clock.utc_ns(), clock.mono_ns(), "유리", "glass", 0.9))
+    before.close()
+    monkeypatch.setattr(core_services, "AlarmStore", Unreadable)
+    alarms = kept(tmp_path, clock)
+    assert not alarms.kept
+    assert "cannot be read" in alarms.trouble
+    assert alarms.counts().active == 0
+    Unreadable.broken = False
+    clock.advance_ns(round(REOPEN_S * NS_PER_S))
+    alarms.step(Snapshot.empty(0))
+    assert alarms.kept
+    assert alarms.trouble == ""
+    assert alarms.counts().active == 1
+    alarms.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ({"alarm_id": "x" * 1_000, "role": "operator"}, "malformed"),
+        ({"alarm_id": 5, "role": "operator"}, "malformed"),
+        ({"alarm_id": "glass:mic03", "role": "viewer"}, "this role may not command"),
+        ({"alarm_id": "glass:mic03", "role": "king"}, "this role may not command"),
+        ({"alarm_id": "glass:mic03", "role": "operator", "author": ""}, "names no author"),
+        ({"alarm_id": "glass:mic03", "role": "operator"}, "there is no alarm"),
+    ],
+)
+def test_acknowledgements_that_cannot_be_are_refused_with_the_reason(tmp_path, clock, message, reason):
+    alarms = kept(tmp_path, clock)
+    answer = alarms.handle({"op": "ack", "author": "kim", **message})
+    assert answer["outcome"] == "refused"
+    assert reason in answer["reason_en"]
+    alarms.close()
