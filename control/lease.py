@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gwanje.core.commands import Granted, Refused, Released, TimedOut
+from gwanje.core.commands import Code, Granted, Refused, Released, TimedOut
 
 TTL_S = 5.0
 """What a controller that died leaves behind ends after this at the latest."""
@@ -36,11 +36,19 @@ class LeaseClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LeaseView:
-    """What the shell may know of the lease: the points it covers (none: not held) and why not, in two languages."""
+    """What the shell may know of the lease.
+
+    Attributes:
+        points: it covers; none when it is not held.
+        reason_ko: why it is not held.
+        reason_en: the same in English.
+        elsewhere: somebody else holds it, or some of its points: what its tag says is not meant for us.
+    """
 
     points: tuple[str, ...] = ()
     reason_ko: str = ""
     reason_en: str = ""
+    elsewhere: bool = False
 
 
 class LeaseKeeper:
@@ -79,14 +87,20 @@ class LeaseKeeper:
                 self.view = LeaseView(points)
             case Refused():
                 self._held = False
-                self.view = LeaseView((), answer.text_ko, answer.text_en)
+                self.view = LeaseView((), answer.text_ko, answer.text_en, answer.code is Code.LEASED)
             case TimedOut():
                 # The lease may live on: keep asking for its renewal until the core says what became of it.
                 self.view = LeaseView(self.view.points, "명령 서비스 응답 없음", "the command service does not answer")
         return self.view
 
     def bits(self) -> int:
-        """Bit k: the lease covers point k. While none is held every bit is set: the lease's tag decides then."""
+        """Bit k: the lease covers point k.
+
+        While none is held every bit is set, because the lease's tag decides then (a restarted part finds its own lease
+        still valid); none is set while somebody else has it.
+        """
+        if self.view.elsewhere:
+            return 0
         covered = self.view.points or self._points
         return sum(1 << number for number, point in enumerate(self._points) if point in covered)
 

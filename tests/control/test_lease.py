@@ -67,6 +67,16 @@ def test_bits_name_the_batteries_that_are_covered():
     assert lease.bits() == 0b10
 
 
+def test_a_lease_that_somebody_else_holds_covers_nothing_of_ours():
+    core, lease = keeper()
+    core.answer = Refused(Code.LEASED, "tie_line of optimizer")
+    lease.step(True)
+    assert lease.bits() == 0, "the lease's tag is valid, but for the other holder"
+    core.answer = Granted("tie_line", "id", POINTS, 1)
+    lease.step(True)
+    assert lease.bits() == 0b11
+
+
 def test_thread_steps_and_ends():
     import threading
 
