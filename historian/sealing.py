@@ -52,8 +52,8 @@ class SealThread:
             try:
                 seal_closed(self._recorder, self._stop.is_set, self._keep_points_from())
                 self.error = ""
-            except (OSError, ValueError) as error:
-                self.error = f"cannot seal: {error}"
+            except Exception as error:  # noqa: BLE001 - told and tried again: a dead sealer would let the spool grow
+                self.error = f"cannot seal: {error or type(error).__name__}"
                 pause_s = RETRY_S
 
 

@@ -243,7 +243,6 @@ class InfluxForwarder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="forwarder", daemon=True)
         self.error = ""
-        self.delivered = 0
         self.quarantined = 0
 
     def reached(self) -> int | None:
@@ -275,8 +274,8 @@ class InfluxForwarder:
         while not self._stop.wait(pause_s):
             try:
                 pause_s = self.step()
-            except (OSError, HistoryError, ValueError) as error:
-                self.error = f"the history cannot be followed: {error}"
+            except Exception as error:  # noqa: BLE001 - told and tried again: a dead forwarder would only fall behind
+                self.error = f"the history cannot be followed: {error or type(error).__name__}"
                 pause_s = self._backed_off(0.0)
         self.close()
 
@@ -306,16 +305,15 @@ class InfluxForwarder:
         if self._lost_contact:
             self._replay()
             return 0.0
-        self._advance(stretch, end, len(lines))
+        self._advance(stretch, end)
         return 0.0
 
-    def _advance(self, stretch: Stretch, end: int, n: int) -> None:
+    def _advance(self, stretch: Stretch, end: int) -> None:
         self._position = stretch.position(end)
         self._unsaved = True
         self._taken = end
         if end == len(stretch.points):
             self._stretch = None
-        self.delivered += n
         now = self._clock.mono_ns()
         self._marks.note(now, self._position.sequence)
         if now - self._saved_mono_ns >= SAVE_EVERY_S * 1e9:

@@ -119,7 +119,7 @@ class NodeStream(threading.Thread):
             try:
                 self._read()
                 self.failure = "the stream ended"
-            except (av.FFmpegError, StreamError, OSError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever a device sends, its node is opened again and says why
                 self.failure = self._reason(error)
             self.playing = False
             pause_s = (

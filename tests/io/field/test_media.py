@@ -311,6 +311,21 @@ def test_a_watch_goes_through_a_node_s_bad_day(folder):
     assert one.health is Health.OK
 
 
+def test_a_stream_that_breaks_the_decoder_is_opened_again(folder, monkeypatch):
+    one, _line = watch(folder)
+    stop, tried = one.stream._stop_asked, []
+
+    def read():
+        tried.append(one.stream.failure)
+        if len(tried) == 2:
+            stop.set()
+        raise ZeroDivisionError("Fraction(640, 0)")
+
+    monkeypatch.setattr(one.stream, "_read", read)
+    one.stream.run()
+    assert tried == ["", "Fraction(640, 0)"]
+
+
 def test_a_clock_step_on_the_wall_changes_nothing(folder):
     one, line = watch(folder)
     one.stream.playing, one.stream.connections = True, 1
