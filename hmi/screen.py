@@ -146,9 +146,17 @@ def _maps(value: Any) -> Sequence[dict[str, Any]]:
     return value
 
 
+def _user() -> str:
+    """Who sits here; the number of a user that the machine has no name for, as in a container."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"
+
+
 def _acknowledge(bus: Bus, link: Link, clock: Clock, alarm_ids: list[str]) -> None:
     """Tell the core; what it refuses stands in the event list, so that nobody believes it was done."""
-    author = pwd.getpwuid(os.getuid()).pw_name
+    author = _user()
     for alarm_id in alarm_ids:
         message = {"op": "ack", "alarm_id": alarm_id, "author": author, "role": "operator"}
         try:
