@@ -99,7 +99,6 @@ class Heartbeat:
         """When it last beat; 0 for never."""
         return int(self._CELL.unpack_from(self._cell, 0)[0])
 
-
     def pid(self) -> int:
         """Process that beat last; 0 for none."""
         return int(self._CELL.unpack_from(self._cell, 0)[1])

@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from enum import IntFlag
 
-import numpy as np
-import numpy.typing as npt
-
 SEVERITY_MASK = 0xC000
 
 
@@ -43,18 +40,6 @@ def is_good(quality: int) -> bool:
 def is_bad(quality: int) -> bool:
     """Must not be used by any controller."""
     return bool(quality & Quality.BAD)
-
-
-def good_mask(quality: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
-    """Element-wise :func:`is_good`."""
-    good: npt.NDArray[np.bool_] = quality & np.uint16(SEVERITY_MASK) == 0
-    return good
-
-
-def bad_mask(quality: npt.NDArray[np.uint16]) -> npt.NDArray[np.bool_]:
-    """Element-wise :func:`is_bad`."""
-    bad: npt.NDArray[np.bool_] = quality & np.uint16(Quality.BAD) != 0
-    return bad
 
 
 def describe(quality: int) -> str:

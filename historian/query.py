@@ -36,7 +36,6 @@ from gwanje.historian.manifest import Layout, Sealed, end_of, read_manifest
 from gwanje.historian.spool import list_segments, read_segments
 
 Format = Literal["table", "csv", "parquet"]
-FORMATS: tuple[Format, ...] = ("table", "csv", "parquet")
 ATTEMPTS = 20
 """Each retry means that a segment was sealed in the same milliseconds; twenty in a row do not happen."""
 CELL_WIDTH_MAX = 60

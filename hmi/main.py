@@ -21,7 +21,6 @@ ARRIVE_WITHIN_NS = 10 * NS_PER_S
 """How long a picture waits for values that do not come; then it shows what there is."""
 SETTLE_NS = 8 * NS_PER_S
 """How long a picture lets trends and spectrogram fill after the last value has arrived."""
-LOOK_MS = 50
 EXIT_NO_CITY = 2
 
 

@@ -120,23 +120,6 @@ class ModelLayout:
             words = self._point_words(point, value, self._exponent(point, registers), saturate)
             registers[point.offset : point.offset + point.n_registers] = words
 
-    def encode_point(self, name: str, value: object, scale: int | None = None) -> Registers:
-        """The registers of one engineering value, for a write.
-
-        Args:
-            name: point path.
-            value: engineering value.
-            scale: the scale factor read from the device; ``None`` only for a point whose definition has none.
-
-        Raises:
-            EncodeError: the value does not fit, or the scale factor is not known.
-        """
-        point = self.point(name)
-        if point.scale_offset is not None and scale is None:
-            raise EncodeError(f"model {self.model_id} {name}: its scale factor is not implemented by the device")
-        exponent = scale if point.scale_offset is not None else point.scale_fixed
-        return self._point_words(point, value, exponent, saturate=False)
-
     def decode(self, registers: Registers) -> dict[str, Value]:
         """Every point of the model as an engineering value; ``None`` where the device does not implement it."""
         data = registers.astype(">u2").tobytes()

@@ -30,7 +30,6 @@ class SimControl:
         self._plant = plant
         self._servers = dict(servers)
         self._script: asyncio.Task[None] | None = None
-        self.faults_set = 0
 
     async def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one request; ``{"error": …}`` refuses it."""
@@ -53,7 +52,6 @@ class SimControl:
             return {"error": str(error)}
 
     async def _set(self, fault: Fault) -> None:
-        self.faults_set += 1
         await self._servers[fault.device].set_fault(fault)
 
     async def _clear(self, device: Any) -> dict[str, Any]:

@@ -58,7 +58,6 @@ KINDS: dict[str, Any] = {
     "heat_pump": load_models.HeatPumpParams,
     "lamps": load_models.LampsParams,
 }
-LOAD_KINDS = ("homes", "factory", "ev_site", "heat_pump", "lamps")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gwanje.core import audio_ring
 from gwanje.core.audio_ring import (
     CAPACITY_SAMPLES,
@@ -20,8 +23,6 @@ from gwanje.core.audio_ring import (
     RingReader,
     RingWriter,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Helpers for the historian's tests: a small tag table, a disk that fails on command, a history with known points."""
+"""What the historian's tests share: a small tag table, a disk that fails on command, a history with known points."""
 
 from __future__ import annotations
 
