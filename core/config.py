@@ -574,6 +574,9 @@ def _check_setpoint(setpoint: Setpoint, path: tuple[str | int, ...], table: TagT
     for key, name in (("tag", setpoint.tag), ("feedback_tag", setpoint.feedback_tag)):
         if name and name not in table:
             document.problem((*path, key), f"missing tag {name!r}")
+    lease_tag = f"system.lease.{setpoint.lease}_until_s"
+    if setpoint.lease and lease_tag not in table:
+        document.problem((*path, "lease"), f"no lease {setpoint.lease!r}: missing tag {lease_tag!r}")
     if setpoint.tag not in table:
         return
     tag = table.get(setpoint.tag)

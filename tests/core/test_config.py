@@ -42,6 +42,13 @@ low = -10
 high = 10
 ko = "설정"
 en = "set-point"
+
+[[tag]]
+name = "system.lease.tie_line_until_s"
+unit = "s"
+owner = "core"
+ko = "임대"
+en = "lease"
 """
 DEVICES = """\
 [[device]]
@@ -124,6 +131,7 @@ def test_the_default_site_is_sound():
         ),
         ({"devices_d": ("failsafe = 0", "failsafe = 99")}, "d.toml:20: device.setpoint.failsafe: 99.0 is out of range"),
         ({"devices_d": ('lease = "tie_line"', "lease = 5")}, "d.toml:21: device.setpoint.lease: must be text, is 5"),
+        ({"devices_d": ('lease = "tie_line"', 'lease = "tie"')}, "d.toml:21: device.setpoint.lease: no lease 'tie'"),
         (
             {"devices_d": ("", DEVICES.replace('name = "m"', 'name = "n"', 1).split("[[device.setpoint]]")[0])},
             "d.toml:29: device.port: 127.0.0.1:15001 unit 1 is the address of device 'm' already",
