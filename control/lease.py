@@ -68,6 +68,8 @@ class LeaseKeeper:
         self._reason = reason
         self._held = False
         self.view = LeaseView()
+        self.failure: Exception | None = None
+        """What ended the thread that steps it; without one the lease runs out."""
 
     def step(self, wanted: bool) -> LeaseView:
         """Ask, renew or release once; the view after it."""
@@ -119,8 +121,11 @@ class LeaseThread:
         self._thread.start()
 
     def _run(self) -> None:
-        while not select.select([self._wake_read], [], [], RENEW_S if self._keeper.view.points else RENEW_S / 4)[0]:
-            self._keeper.step(self._wanted())
+        try:
+            while not select.select([self._wake_read], [], [], RENEW_S if self._keeper.view.points else RENEW_S / 4)[0]:
+                self._keeper.step(self._wanted())
+        except Exception as error:  # noqa: BLE001 - the shell raises it: a part that cannot renew is started anew
+            self._keeper.failure = error
 
     def close(self, wait_s: float) -> None:
         """End; a request that is under way is waited for ``wait_s``. The lease runs out by itself."""

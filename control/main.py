@@ -121,6 +121,8 @@ class Shell:
         self._ctx.heartbeat()
         if not self._loop.running:
             raise PartError("the control loop's thread has ended")
+        if self._keeper.failure is not None:
+            raise PartError(f"the lease's thread has ended: {self._keeper.failure!r}") from self._keeper.failure
         if self._turn == SUPERVISE_EVERY:
             self._tell_refusals()
         if self._turn % SUPERVISE_EVERY == 0 or math.isnan(self._setpoint.setpoint_w):

@@ -2,12 +2,13 @@
 
 import logging
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gwanje.control.lease import LeaseKeeper
+from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, input_ids, processors
 from gwanje.control.main import Shell, main, read_config
 from gwanje.control.microgrid.params import parse
@@ -152,6 +153,21 @@ def test_tells_a_missing_import(part):
 def test_an_ended_loop_ends_the_part(part):
     part.loop.running = False
     with pytest.raises(PartError, match="thread has ended"):
+        part.shell.turn()
+
+
+def test_an_ended_lease_thread_ends_the_part(part):
+    asked = threading.Event()
+
+    def wanted():
+        asked.set()
+        raise OSError("too many open files")
+
+    thread = LeaseThread(part.keeper, wanted)
+    thread.start()
+    assert asked.wait(30)
+    thread.close(30)
+    with pytest.raises(PartError, match="too many open files"):
         part.shell.turn()
 
 
