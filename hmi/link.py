@@ -206,6 +206,11 @@ class Link:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread receives: not before its start, nor after an error that nobody foresaw."""
+        return self._thread is not None and self._thread.is_alive()
+
     def do(self, action: Action) -> None:
         """Have the thread do something that waits, such as a request to the core."""
         with self._actions_lock:

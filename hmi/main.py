@@ -61,7 +61,9 @@ def _sleep(ctx: PartContext) -> None:
 
 
 def _look_after(ctx: PartContext, screen: Screen) -> None:
-    ctx.heartbeat()
+    """Tell that the screen lives. One without its receiver only looks alive: without a beat it is started anew."""
+    if screen.link.alive:
+        ctx.heartbeat()
     if ctx.stopping():
         screen.application.quit()
 

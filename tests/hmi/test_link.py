@@ -170,7 +170,9 @@ def test_over_the_real_bus_in_its_own_thread(tmp_path, fake):
 
     link = Link(TABLE, clock, lambda: ours.subscriber(("scan", "event")), attach, lambda: None, [])
     publisher = theirs.publisher()
+    assert not link.alive
     link.start()
+    assert link.alive
     try:
         arrived = threading.Event()
         for _ in range(500):
@@ -186,4 +188,5 @@ def test_over_the_real_bus_in_its_own_thread(tmp_path, fake):
         link.stop(5.0)
         theirs.close()
         ours.close()
+    assert not link.alive
     assert not any(thread.name == "gwanje-hmi-link" for thread in threading.enumerate())

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 import os
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,6 +131,13 @@ def test_the_part_without_a_display_says_so_once_and_lives_on_until_it_is_asked_
     assert not thread.is_alive()
     (record,) = [one for one in caplog.records if one.name == "hmi"]
     assert "no display on this machine" in record.getMessage()
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_the_heart_beats_only_while_the_receiver_lives(context, alive):
+    ctx, _ask = context
+    hmi_main._look_after(ctx, SimpleNamespace(link=SimpleNamespace(alive=alive)))
+    assert bool(ctx.beat.last_mono_ns()) is alive
 
 
 def test_the_part_shows_the_overview_and_leaves_when_asked(context, application, monkeypatch, caplog):
