@@ -44,8 +44,11 @@ def say(text: str) -> None:
 
 
 def fit_without(patches: Patches, fold: int | None, params: FitParams) -> tuple[NDArray[np.float32], ...]:
-    """Weights and bias from every fold but one, or from all. Made sounds belong to no fold."""
-    used = np.flatnonzero((patches.label >= 0) & ((patches.fold != fold) | patches.synthetic))
+    """Weights and bias from every fold but one, or from all.
+
+    A made sound has a fold too: the street under it is a recording of that fold, which the head must not have heard.
+    """
+    used = np.flatnonzero((patches.label >= 0) & (True if fold is None else patches.fold != fold))
     return fit(
         patches.features[used], patches.label[used], patches.source[used], patches.synthetic[used], params
     )

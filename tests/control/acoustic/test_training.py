@@ -174,3 +174,25 @@ def test_a_small_training_from_folder_to_head(tmp_path: Path, monkeypatch: pytes
     text = (tmp_path / "REPORT.md").read_text(encoding="utf-8")
     assert all(f"| {name} | 1 |" in text for name in CLASS_NAMES)
     assert len(list((tmp_path / "folds").glob("fold_*.npz"))) == 5
+
+
+def test_a_fold_is_left_out_with_its_made_sounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A made sound plays over a street of its fold: trained on, it would let the head hear that street."""
+    seen: list[np.ndarray] = []
+
+    def keep(features: np.ndarray, *_: object) -> tuple[np.ndarray, np.ndarray]:
+        seen.append(features[:, 0])
+        return np.zeros((N_FEATURES, N_OUTPUTS), np.float32), np.zeros(N_OUTPUTS, np.float32)
+
+    monkeypatch.setattr(train, "fit", keep)
+    n = 20
+    patches = patches_module.Patches(
+        features=np.arange(n, dtype=np.float32)[:, None], label=np.where(np.arange(n) == 7, -1, NEGATIVE),
+        class_index=np.full(n, NEGATIVE), scene=np.arange(n), fold=np.arange(n) % 5, snr_db=np.zeros(n),
+        age_s=np.zeros(n), plain=np.ones(n, bool), synthetic=np.arange(n) % 2 == 0, source=np.full(n, "s"),
+        clip=np.full(n, "c"),
+    )  # fmt: skip
+    train.fit_without(patches, 3, FitParams())
+    train.fit_without(patches, None, FitParams())
+    assert seen[0].tolist() == [i for i in range(n) if i % 5 != 3 and i != 7]
+    assert seen[1].tolist() == [i for i in range(n) if i != 7]
