@@ -111,10 +111,16 @@ class Supervisor:
     def _spawn(self, child: Child) -> None:
         child.started_mono_ns = self.clock.mono_ns()
         child.cpu_ticks = 0
-        child.process = self._processes.Process(
+        process = self._processes.Process(
             target=run_child, args=(child.name, self.site, self.run.path, self.options), name=child.name
         )
-        child.process.start()
+        try:
+            process.start()
+        except OSError as error:
+            self.log.warning("%s cannot be started: %s: tried again", child.name, error.strerror or error)
+            self._restart_later(child, child.started_mono_ns)
+            return
+        child.process = process
 
     def run_until(
         self, deadline_mono_ns: int | None, each_second: Callable[[], None], at_first: Callable[[], bool]
@@ -180,6 +186,9 @@ class Supervisor:
             self.log.warning("%s: starts anew", said)
         child.said = said if now - child.started_mono_ns < HEALTHY_AFTER_S * NS_PER_S else ""
         child.process = None
+        self._restart_later(child, now)
+
+    def _restart_later(self, child: Child, now: int) -> None:
         child.restarts += 1
         child.restart_at_mono_ns = now + int(child.backoff_s * NS_PER_S)
         child.backoff_s = min(BACKOFF_MAX_S, child.backoff_s * 2)

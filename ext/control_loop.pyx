@@ -78,7 +78,7 @@ cdef extern from *:
     /* Keep the first refusal: one thread without its wish makes the loop's answer "refused". */
     static inline void gw_note(int64_t* p, int64_t error) {
         int64_t seen = __atomic_load_n(p, __ATOMIC_ACQUIRE);
-        if (seen <= 0) __atomic_compare_exchange_n(p, &seen, error, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+        while (seen <= 0 && !__atomic_compare_exchange_n(p, &seen, error, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) { }
     }
     static inline double gw_get_real(const double* p) {
         int64_t bits = __atomic_load_n((const int64_t*)p, __ATOMIC_ACQUIRE);
@@ -381,7 +381,7 @@ cdef struct Racer:
 cdef void* _run(void* argument) noexcept nogil:
     cdef Racer* racer = <Racer*>argument
     cdef Lane* lane = racer.lane
-    cdef int64_t deadline
+    cdef int64_t deadline, now
     gw_name()
     gw_touch_stack()
     gw_note(&lane.pin_errno, gw_pin(<int>racer.cpu) if racer.cpu >= 0 else NOT_TRIED)
@@ -389,7 +389,11 @@ cdef void* _run(void* argument) noexcept nogil:
     while not gw_get(&lane.stop):
         deadline = gw_get(&lane.next_ns)
         if deadline & 1:                                   # somebody is at work: the next one may be ours
-            gw_sleep_until(deadline - 1 + lane.period_ns)
+            deadline += lane.period_ns - 1
+            now = gw_mono()
+            if deadline <= now:                            # held up in its work: never spin at this priority
+                deadline = now + lane.period_ns
+            gw_sleep_until(deadline)
             continue
         gw_sleep_until(deadline)
         if gw_claim(&lane.next_ns, deadline, deadline | 1):
