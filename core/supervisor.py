@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.forkserver
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,14 @@ class Child:
         return RUNNING if self.beat.last_mono_ns() >= self.started_mono_ns else STARTING
 
 
+def prepare_processes() -> ForkServerContext:
+    """Start the process that parts are forked from, if it does not run yet; it loads while the caller goes on."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOAD))
+    multiprocessing.forkserver.ensure_running()
+    return context
+
+
 class Supervisor:
     """Keeps one city running.
 
@@ -90,8 +99,7 @@ class Supervisor:
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
         self._measured_mono_ns = 0
         self._own_ticks = 0
-        self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(list(PRELOAD))
+        self._processes = prepare_processes()
 
     def take_signals(self) -> None:
         """SIGINT, SIGTERM and SIGHUP stop the city."""

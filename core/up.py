@@ -21,7 +21,7 @@ from gwanje.core.part import RunOptions
 from gwanje.core.quality import is_bad
 from gwanje.core.run_dir import RunDir, default_data_base, default_run_dir, new_data_dir
 from gwanje.core.store import TagStore
-from gwanje.core.supervisor import Supervisor
+from gwanje.core.supervisor import Supervisor, prepare_processes
 
 FIRST_PARTS = ("sim", "core", "field", "control", "historian", "simsound", "media", "acoustic", "query", "hmi")
 """Starting order: what the first live value needs comes first, the heavy imports last."""
@@ -116,6 +116,7 @@ def up(chosen: argparse.Namespace) -> int:
     clock = SystemClock()
     began_mono_ns = clock.mono_ns()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # for the parts: idle BLAS threads spin on cores that the loop needs
+    prepare_processes()
     site = check_site(chosen.site)
     run = RunDir(chosen.run_dir or default_run_dir(site.id))
     try:

@@ -8,6 +8,8 @@ from gwanje.core.config import Device, Site
 from gwanje.core.toml_reader import KeyPath
 from gwanje.io.field.sunspec import ModelError, is_known, model_layout
 from gwanje.io.sim import street
+from gwanje.io.sim.main import is_loopback
+from gwanje.io.sim.microphones import node_problems
 from gwanje.io.sim.twins import TwinError, TwinSpec, twin_params
 
 Found = tuple[str, KeyPath, str]
@@ -32,6 +34,12 @@ def problems(site: Site) -> list[Found]:
                 twin_params(TwinSpec(device.name, device.area, device.twin.kind, device.twin.params))
             except TwinError as error:
                 found.append((file, (*here, "twin"), str(error)))
+            if not is_loopback(device.host):
+                reason = f"a simulated device listens on loopback only, not on {device.host!r}"
+                found.append((file, (*here, "host"), reason))
+    for index, node in enumerate(site.nodes):
+        if node.simulated:
+            found += [("nodes.toml", ("node", index, key), reason) for key, reason in node_problems(node)]
     found += _script(site)
     return found
 

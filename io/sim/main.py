@@ -87,7 +87,7 @@ def _problem(site: Site, device: Device, key: str, reason: str) -> Problem:
     return Problem(device.source, line, f"device.{key}", reason)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Nothing without keys listens outside this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -168,7 +168,7 @@ class Simulator:
             self._plant.advance(STEP_S)
 
     async def _listen(self, device: Device) -> None:
-        if not _is_loopback(device.host):
+        if not is_loopback(device.host):
             reason = f"device {device.name!r} is simulated: {device.host!r} is not an address on loopback"
             raise PartError(str(_problem(self._ctx.site, device, "host", reason)))
         try:

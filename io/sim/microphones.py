@@ -19,6 +19,8 @@ BACKGROUND_S = 30.0
 """What is shipped has 24 s; the city wants its first value within three seconds, so do not decode for long."""
 RATES_HZ = {"L16": 16_000, "PCMU": 8_000}
 
+LEVEL_DB = -45.0
+"""Loudness of a street when the node does not say."""
 _PARAMS = {"background", "background_level_db", "packet_ms", "fault"}
 
 
@@ -32,20 +34,11 @@ def build(nodes: Sequence[Node], seed: int, sounds: Path = street.SOUNDS_DIR) ->
     microphones = []
     for position, node in enumerate(nodes):
         where = f"nodes.toml: node {node.name!r}"
-        unknown = set(node.params) - _PARAMS
-        if unknown:
-            raise PartError(f"{where}: unknown key {min(unknown)!r}")
-        background = node.params.get("background")
-        level_db = node.params.get("background_level_db", -45.0)
+        for key, reason in node_problems(node, sounds):
+            raise PartError(f"{where}: {key}: {reason}")
+        background = node.params["background"]
+        level_db = node.params.get("background_level_db", LEVEL_DB)
         packet_ms = node.params.get("packet_ms", 40)
-        fault = node.params.get("fault", "none")
-        if not isinstance(background, str) or not background:
-            raise PartError(f"{where}: a simulated node needs a background")
-        if not isinstance(level_db, (int, float)) or not -90.0 <= level_db <= -10.0:
-            raise PartError(f"{where}: background_level_db must be -90 to -10")
-        if packet_ms not in (20, 40) or fault not in street.FAULTS:
-            key = "packet_ms must be 20 or 40" if packet_ms not in (20, 40) else f"unknown fault {fault!r}"
-            raise PartError(f"{where}: {key}")
         host, port = _address(node)
         rate = RATES_HZ[node.codec]
         packet = rate * packet_ms // 1_000
@@ -58,23 +51,46 @@ def build(nodes: Sequence[Node], seed: int, sounds: Path = street.SOUNDS_DIR) ->
             raise PartError(f"{where}: background: {error}") from None
         offset = (seed * 7_919 + position * 104_729) % (len(loop) // packet)
         scene = Street(loop, node.codec, rate, packet, offset)
-        scene.fault = fault
+        scene.fault = node.params.get("fault", "none")
         media = rtsp.Media(node.name, node.codec, rate, packet_ms)
         microphones.append(Microphone(node.name, host, port, media, scene))
     return microphones
 
 
-def _address(node: Node) -> tuple[str, int]:
+def node_problems(node: Node, sounds: Path = street.SOUNDS_DIR) -> list[tuple[str, str]]:
+    """What is wrong with a simulated node: (key, reason)."""
+    found = [(key, "unknown key") for key in sorted(set(node.params) - _PARAMS)]
+    background = node.params.get("background")
+    level_db = node.params.get("background_level_db", LEVEL_DB)
+    if not isinstance(background, str) or not background:
+        found.append(("background", "a simulated node needs one"))
+    elif not (sounds / "background" / background).is_file():
+        found.append(("background", f"no recording {background!r} in io/sim/sounds/background"))
+    if isinstance(level_db, bool) or not isinstance(level_db, (int, float)) or not -90.0 <= level_db <= -10.0:
+        found.append(("background_level_db", "must be a number -90 to -10"))
+    if node.params.get("packet_ms", 40) not in (20, 40):
+        found.append(("packet_ms", "must be 20 or 40"))
+    if node.params.get("fault", "none") not in street.FAULTS:
+        found.append(("fault", f"must be one of {' '.join(street.FAULTS)}"))
     try:
-        parts = urlsplit(node.url)
-        host, port, path = parts.hostname or "", parts.port or 554, parts.path.strip("/")
+        host, _port = _address(node)
     except ValueError:
-        raise PartError(f"nodes.toml: node {node.name!r}: url {node.url!r} is no address") from None
+        return [*found, ("url", f"{node.url!r} is no address")]
     if host not in ("127.0.0.1", "::1", "localhost"):
-        raise PartError(f"nodes.toml: node {node.name!r}: a simulated node listens on loopback only, not on {host!r}")
-    if path != node.name:
-        raise PartError(f"nodes.toml: node {node.name!r}: the url of a simulated node ends with /{node.name}")
-    return host, port
+        found.append(("url", f"a simulated node listens on loopback only, not on {host!r}"))
+    if urlsplit(node.url).path.strip("/") != node.name:
+        found.append(("url", f"the url of a simulated node ends with /{node.name}"))
+    return found
+
+
+def _address(node: Node) -> tuple[str, int]:
+    """Host and port.
+
+    Raises:
+        ValueError: the url holds none.
+    """
+    parts = urlsplit(node.url)
+    return parts.hostname or "", parts.port or 554
 
 
 def main(ctx: PartContext) -> None:

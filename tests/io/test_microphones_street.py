@@ -207,12 +207,12 @@ def node(**changes) -> Node:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"params": {"bakground": "x"}}, "unknown key 'bakground'"),
-        ({"params": {"background": ""}}, "needs a background"),
-        ({"params": {"background": "nothing.flac"}}, "background: .*no such file"),
-        ({"params": {"background_level_db": 5}}, "background_level_db must be -90 to -10"),
-        ({"params": {"packet_ms": 30}}, "packet_ms must be 20 or 40"),
-        ({"params": {"fault": "tired"}}, "unknown fault 'tired'"),
+        ({"params": {"bakground": "x"}}, "bakground: unknown key"),
+        ({"params": {"background": ""}}, "background: a simulated node needs one"),
+        ({"params": {"background": "nothing.flac"}}, "background: no recording 'nothing.flac'"),
+        ({"params": {"background_level_db": 5}}, "background_level_db: must be a number -90 to -10"),
+        ({"params": {"packet_ms": 30}}, "packet_ms: must be 20 or 40"),
+        ({"params": {"fault": "tired"}}, "fault: must be one of"),
         ({"url": "rtsp://192.0.2.1/mic01"}, "loopback only"),
         ({"url": "rtsp://127.0.0.1:99999/mic01"}, "is no address"),
         ({"url": "rtsp://127.0.0.1:15554/other"}, "ends with /mic01"),
