@@ -211,7 +211,9 @@ def load_site(root: Path) -> Site:
         name: document(f"{name}.toml").content if (root / f"{name}.toml").exists() else {}
         for name in ("control", "historian", "acoustic")
     }
-    problems = [problem for one in documents.values() for problem in one.problems]
+    # What a file that cannot be read leaves out would be named a hundred times over: mend that file first.
+    unread = [problem for one in documents.values() if not one.readable for problem in one.problems]
+    problems = unread or [problem for one in documents.values() for problem in one.problems]
     if problems:
         raise ConfigErrors(problems)
     return Site(

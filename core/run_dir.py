@@ -138,5 +138,6 @@ def new_data_dir(base: Path, site_id: str, fresh: bool, utc_ns: int) -> Path:
 
 
 def default_data_base(site_root: Path) -> Path:
-    """``var`` beside the ``configs`` folder that the site lies in."""
-    return site_root.resolve().parents[1] / "var"
+    """``var`` beside the ``configs`` folder that the site lies in; of the working folder for a site elsewhere."""
+    root = site_root.resolve()
+    return root.parents[1] / "var" if root.parent.name == "configs" else Path.cwd() / "var"

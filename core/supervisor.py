@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gwanje.core.clock import NS_PER_S, Clock, boot_id
+from gwanje.core.bus import Bus
+from gwanje.core.clock import NS_PER_S, boot_id
 from gwanje.core.config import Site
+from gwanje.core.messages import Event
 from gwanje.core.part import Heartbeat, RunOptions
 from gwanje.core.quality import Quality
 from gwanje.core.run_dir import RunDir, RunInfo
@@ -79,15 +81,17 @@ class Supervisor:
         site: the configuration.
         options: handed to every part.
         run: the locked run directory; removed at the end.
-        clock: the machine's.
+        bus: on which it tells of parts that died, and publishes its tags.
         parts: which parts to run, in starting order.
         log: warnings for the person.
     """
 
     def __init__(
-        self, site: Site, options: RunOptions, run: RunDir, clock: Clock, parts: tuple[str, ...], log: logging.Logger
+        self, site: Site, options: RunOptions, run: RunDir, bus: Bus, parts: tuple[str, ...], log: logging.Logger
     ) -> None:
+        clock = bus.clock
         self.site, self.options, self.run, self.clock, self.log = site, options, run, clock, log
+        self._publisher = bus.publisher()
         self.store = TagStore.create(run.path / "tags", site.tags)
         self._writer = self.store.writer("supervisor")
         self.started_mono_ns = clock.mono_ns()
@@ -194,6 +198,18 @@ class Supervisor:
             self.log.warning("%s: starts anew", said)
         child.said = said if now - child.started_mono_ns < HEALTHY_AFTER_S * NS_PER_S else ""
         child.process = None
+        self._publisher.event(
+            Event(
+                kind="system",
+                source=f"part_{child.name}",
+                class_name="part_died",
+                utc_ns=self.clock.utc_ns(),
+                mono_ns=now,
+                text_ko=f"{child.name} 프로세스 종료됨 ({how}): 다시 시작",
+                text_en=f"part {child.name} {how}: starts anew",
+                data={"code": code, "restarts": child.restarts + 1},
+            )
+        )
         self._restart_later(child, now)
 
     def _restart_later(self, child: Child, now: int) -> None:
@@ -225,7 +241,9 @@ class Supervisor:
         columns = [values[self.site.tags.by_id(int(one)).name] for one in ids]
         k = len(ids)
         times = np.full(k, self.clock.utc_ns(), np.int64)
-        self._writer.write(ids, np.array(columns), np.full(k, Quality.GOOD, np.uint16), times, now)
+        quality = np.full(k, Quality.GOOD, np.uint16)
+        self._writer.write(ids, np.array(columns), quality, times, now)
+        self._publisher.scan(ids, np.array(columns), quality, times)
 
     def stop(self) -> None:
         """Stop every part: ask, wait, kill. Afterwards no process of the city is left."""

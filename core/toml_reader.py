@@ -49,6 +49,7 @@ class Document:
     content: dict[str, Any]
     lines: dict[KeyPath, int]
     problems: list[Problem] = field(default_factory=list)
+    readable: bool = True
 
     @classmethod
     def load(cls, path: Path, shown_as: str) -> Document:
@@ -57,12 +58,12 @@ class Document:
             text = path.read_text(encoding="utf-8")
             return cls(shown_as, tomllib.loads(text), line_index(text))
         except OSError as error:
-            return cls(shown_as, {}, {(): 1}, [Problem(shown_as, 1, "", f"cannot be read: {error.strerror}")])
+            return cls(shown_as, {}, {(): 1}, [Problem(shown_as, 1, "", f"cannot be read: {error.strerror}")], False)
         except UnicodeDecodeError as error:
-            return cls(shown_as, {}, {(): 1}, [Problem(shown_as, 1, "", f"is not UTF-8: {error.reason}")])
+            return cls(shown_as, {}, {(): 1}, [Problem(shown_as, 1, "", f"is not UTF-8: {error.reason}")], False)
         except tomllib.TOMLDecodeError as error:
             line, reason = _syntax_error(str(error), text)
-            return cls(shown_as, {}, {(): 1}, [Problem(shown_as, line, "", f"is not TOML: {reason}")])
+            return cls(shown_as, {}, {(): 1}, [Problem(shown_as, line, "", f"is not TOML: {reason}")], False)
 
     def problem(self, path: KeyPath, reason: str) -> None:
         """Note what is wrong at a key."""

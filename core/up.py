@@ -84,6 +84,7 @@ class Watch:
             "points_recorded": _count(self.value("system.historian.points_recorded", fresh=False)),
             "points_acknowledged": _count(self.value("system.historian.points_acknowledged", fresh=False)),
             "restarts": _count(self.value("system.part_city.restarts", fresh=False)),
+            "loop_restarts": _count(self.value("system.part_control.restarts", fresh=False)),
             "cpu_pct": _rounded(self.value("system.part_city.cpu_pct", fresh=False), 1),
             "n_events": self.n_events,
             "events": self.events,
@@ -125,13 +126,13 @@ def up(chosen: argparse.Namespace) -> int:
         options = RunOptions(chosen.speed, chosen.seed, chosen.start, chosen.lang, str(data_dir))
         parts = tuple(part for part in FIRST_PARTS if part in site.parts and not (part == "hmi" and chosen.no_hmi))
         log = logging.getLogger("gwanje")
-        supervisor = Supervisor(site, options, run, clock, parts, log)
+        bus = Bus(run.path, "supervisor", clock, site.tags.n)
+        supervisor = Supervisor(site, options, run, bus, parts, log)
         supervisor.started_mono_ns = began_mono_ns
         supervisor.take_signals()
     except BaseException:
         run.remove()
         raise
-    bus = Bus(run.path, "supervisor", clock, site.tags.n)
     watch = Watch(site, supervisor.store, clock, bus, began_mono_ns)
     report = _json_line if chosen.json else _text_line
     if not chosen.json:
@@ -150,7 +151,7 @@ def up(chosen: argparse.Namespace) -> int:
         print(json.dumps(summary, ensure_ascii=False), flush=True)
     else:
         _say_sum(summary, data_dir)
-    return 0
+    return 0 if summary["points_recorded"] == summary["points_acknowledged"] else 1
 
 
 def _each_second(watch: Watch, report: Callable[[Watch], None]) -> Callable[[], None]:
@@ -229,11 +230,15 @@ def _say_sum(summary: dict[str, Any], data_dir: Path) -> None:
     fifo = summary["fifo"]
     granted = "unknown" if fifo is None else "granted" if fifo else "REFUSED by this machine (ticks may be late)"
     print(f"stopped after {summary['seconds']} s")
+    if summary["loop_restarts"]:
+        print(f"  control loop started anew {summary['loop_restarts']} times: its figures are since the last start")
     print(f"  tie-line RMS error {summary['tie_line_rms_pct']} % of the connection's rating")
     print(
         f"  loop: {summary['ticks']} ticks, {summary['ticks_lost']} lost, p99.9 {summary['late_p999_us']} us late; "
         f"FIFO scheduling {granted}; the host kept {summary['host_steal_ms']} ms of processor time"
     )
-    print(f"  historian: {summary['points_recorded']} recorded, {summary['points_acknowledged']} acknowledged")
+    recorded, kept = summary["points_recorded"], summary["points_acknowledged"]
+    lost = "" if recorded == kept else f": {(recorded or 0) - (kept or 0)} points are LOST, see the messages above"
+    print(f"  historian: {recorded} recorded, {kept} acknowledged{lost}")
     print(f"  sounds: {summary['n_events']}; restarts: {summary['restarts']}; data: {os.path.relpath(data_dir)}")
     sys.stdout.flush()

@@ -103,6 +103,15 @@ def test_a_killed_part_returns_and_the_loop_goes_on(city, part):
         assert line["ticks_lost"] == lost or not fifo, f"{line['ticks_lost'] - lost} ticks lost"
 
 
+def test_deaths_of_parts_are_in_the_record(city):
+    sql = "select source from events where class = 'part_died'"
+    answer = city.cli("query", sql, "--format", "csv")
+    assert answer.returncode == 0, answer.stderr
+    died = {row[0] for row in csv.reader(answer.stdout.splitlines()[1:])}
+    # What died while the recorder itself was being started anew may be missing; the others may not.
+    assert died >= {f"part_{part}" for part in PARTS if part != "historian"}
+
+
 def test_a_second_city_in_the_same_place_is_refused(city):
     answer = subprocess.run(
         [sys.executable, "-m", "gwanje.core.cli", "up", str(city.site), "--run", str(city.run_dir), "--for", "1"],
