@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from gwanje.core.commands import Code, Granted, Refused, Released, TimedOut
+from gwanje.core.commands.messages import Granted, Released, TimedOut
+from gwanje.core.requests import Code, Refused
 
 TTL_S = 5.0
 """What a controller that died leaves behind ends after this at the latest."""
@@ -22,7 +23,7 @@ RENEW_S = 1.0
 
 
 class LeaseClient(Protocol):
-    """The part of :class:`gwanje.core.commands.CommandClient` that is used here."""
+    """The part of :class:`gwanje.core.commands.client.CommandClient` that is used here."""
 
     def lease(self, name: str, points: Sequence[str], ttl_s: float, reason: str) -> Granted | Refused | TimedOut:
         """Ask for the lease."""

@@ -20,8 +20,9 @@ from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, processors, refusals
 from gwanje.control.microgrid import degradations, tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
+from gwanje.core.authority.principal import Role
 from gwanje.core.bus import Bus, Publisher
-from gwanje.core.commands import CommandClient, Role
+from gwanje.core.commands.client import CommandClient
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.store import StoreError

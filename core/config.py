@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from gwanje.core.alarms import AlarmDefinition, EventAlarmDefinition, parse_alarms
+from gwanje.core.alarms.table import AlarmDefinition, EventAlarmDefinition, parse_alarms
 from gwanje.core.part import ENTRIES
 from gwanje.core.tags import KINDS, Tag, TagTable
 from gwanje.core.toml_reader import ConfigErrors, Document, Problem, Reader

@@ -17,16 +17,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core import leases as lease_files
 from gwanje.core import stale
-from gwanje.core.alarms import AlarmTable
+from gwanje.core.alarms.service import KeptAlarms
+from gwanje.core.alarms.table import AlarmTable
 from gwanje.core.bus import Publisher, Server
 from gwanje.core.clock import NS_PER_S, Clock, boot_id
-from gwanje.core.command_server import CommandServer
-from gwanje.core.commands import SERVICE, Command
-from gwanje.core.core_services import EventMemory, Forwarder, KeptAlarms, OpeningJournal
-from gwanje.core.journal import EntryKind, JournalError, JournalLockedError
-from gwanje.core.leases import LeaseTable
+from gwanje.core.commands import leases as lease_files
+from gwanje.core.commands.forwarder import Forwarder
+from gwanje.core.commands.leases import LeaseTable
+from gwanje.core.commands.messages import SERVICE, Command
+from gwanje.core.commands.server import CommandServer
+from gwanje.core.event_memory import EventMemory
+from gwanje.core.journal.chain import EntryKind, JournalError, JournalLockedError
+from gwanje.core.journal.opening import OpeningJournal
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.quality import Quality
@@ -103,7 +106,7 @@ class StatusTags:
 
 
 class Outside:
-    """The command server's hands; see :class:`gwanje.core.command_server.Outside`."""
+    """The command server's hands; see :class:`gwanje.core.commands.server.Outside`."""
 
     def __init__(
         self, forwarder: Forwarder, status: StatusTags, publisher: Publisher, clock: Clock, lease_file: Path

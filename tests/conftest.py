@@ -56,7 +56,7 @@ class City:
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "gwanje.core.cli", "up", str(self.site), "--run", str(self.run_dir),
+                sys.executable, "-m", "gwanje.core.cli.main", "up", str(self.site), "--run", str(self.run_dir),
                 "--data", str(self.data), "--no-hmi", "--json", *arguments,
             ],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -95,7 +95,7 @@ class City:
 
     def cli(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess:
         """Another gwanje command about this city."""
-        command = [sys.executable, "-m", "gwanje.core.cli", *arguments, "--site", str(self.site)]
+        command = [sys.executable, "-m", "gwanje.core.cli.main", *arguments, "--site", str(self.site)]
         return subprocess.run(
             [*command, "--run", str(self.run_dir)], capture_output=True, text=True, timeout=timeout_s
         )

@@ -114,7 +114,7 @@ def test_deaths_of_parts_are_in_the_record(city):
 
 def test_a_second_city_in_the_same_place_is_refused(city):
     answer = subprocess.run(
-        [sys.executable, "-m", "gwanje.core.cli", "up", str(city.site), "--run", str(city.run_dir), "--for", "1"],
+        [sys.executable, "-m", "gwanje.core.cli.main", "up", str(city.site), "--run", str(city.run_dir), "--for", "1"],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert answer.returncode == 2
@@ -153,7 +153,7 @@ def _command_line(entry):
 def test_without_a_city_commands_say_so(tmp_path):
     for command in (["status"], ["tags"], ["hmi"], ["play", str(sound("rain")), "--node", "mic01"]):
         answer = subprocess.run(
-            [sys.executable, "-m", "gwanje.core.cli", *command, "--run", str(tmp_path / "none")],
+            [sys.executable, "-m", "gwanje.core.cli.main", *command, "--run", str(tmp_path / "none")],
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         assert answer.returncode == 2

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from gwanje.core.expression import Constants, Expression, ExpressionError, compile_expression
 from gwanje.core.tags import TagTable
 from gwanje.core.toml_reader import ConfigErrors, Document, KeyPath, Reader
-from gwanje.hmi.display.expression import Constants, Expression, ExpressionError, compile_expression
 from gwanje.hmi.display.model import (
     CURVES,
     SYMBOLS,

@@ -1,7 +1,8 @@
 """The lease's keeper against every answer of the command path."""
 
 from gwanje.control.lease import LeaseKeeper, LeaseThread
-from gwanje.core.commands import Code, Granted, Refused, Released, TimedOut
+from gwanje.core.commands.messages import Granted, Released, TimedOut
+from gwanje.core.requests import Code, Refused
 
 POINTS = ("control.ess1.discharge_setpoint_w", "control.ess2.discharge_setpoint_w")
 

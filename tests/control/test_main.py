@@ -14,7 +14,7 @@ from gwanje.control.main import Shell, main, read_config
 from gwanje.control.microgrid.params import parse
 from gwanje.core.bus import Bus
 from gwanje.core.clock import VirtualClock
-from gwanje.core.commands import Granted, Released
+from gwanje.core.commands.messages import Granted, Released
 from gwanje.core.config import load_site
 from gwanje.core.messages import Event
 from gwanje.core.part import Heartbeat, PartContext, PartError, RunOptions

@@ -183,7 +183,7 @@ def test_absent_and_unreadable_files_are_named(tmp_path):
 
 
 def test_the_command_prints_every_problem_and_no_traceback(tmp_path, capsys):
-    from gwanje.core.cli import main
+    from gwanje.core.cli.main import main
 
     root = tmp_path / "chungbuk"
     shutil.copytree(CHUNGBUK, root)

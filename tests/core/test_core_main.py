@@ -20,26 +20,27 @@ import pytest
 from gwanje.core import main as core_main
 from gwanje.core.bus import Bus, RequestTimeoutError
 from gwanje.core.clock import SystemClock, VirtualClock
-from gwanje.core.commands import (
+from gwanje.core.commands.client import CommandClient
+from gwanje.core.commands.forwarder import Forwarder
+from gwanje.core.commands.messages import (
     Accepted,
-    Code,
     Command,
-    CommandClient,
     Confirmed,
     Expired,
     Granted,
-    Refused,
     TimedOut,
     from_message,
     owner_service,
     to_message,
 )
 from gwanje.core.config import Site, load_site
-from gwanje.core.core_services import EVENTS_MAX, EventMemory, Forwarder
-from gwanje.core.journal import read, verify
+from gwanje.core.event_memory import EVENTS_MAX, EventMemory
+from gwanje.core.journal.chain import read
+from gwanje.core.journal.verify import verify
 from gwanje.core.messages import AlarmChange, Event
 from gwanje.core.part import Heartbeat, PartContext, PartError, RunOptions
 from gwanje.core.quality import Quality
+from gwanje.core.requests import Code, Refused
 from gwanje.core.scan import Scan
 from gwanje.core.store import Snapshot, TagStore
 from gwanje.core.tags import Tag, TagTable

@@ -16,34 +16,35 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
-from gwanje.core.clock import Clock
-from gwanje.core.commands import (
-    NS_PER_S,
-    TEXT_MAX,
+from gwanje.core.authority.principal import Role
+from gwanje.core.clock import NS_PER_S, Clock
+from gwanje.core.commands.leases import POINTS_MAX, Fault, Lease, LeaseFault, LeaseTable
+from gwanje.core.commands.messages import (
     Accepted,
     Answer,
-    Code,
     Command,
-    CommandError,
     Confirmed,
     Expired,
     Granted,
     Outcome,
-    Refused,
     Released,
-    Role,
     TimedOut,
     from_message,
     new_id,
+    to_message,
+)
+from gwanje.core.journal.chain import Entry, EntryKind, JournalError
+from gwanje.core.requests import (
+    TEXT_MAX,
+    Code,
+    Refused,
+    RequestError,
     take_author,
     take_number,
     take_points,
     take_role,
     take_text,
-    to_message,
 )
-from gwanje.core.journal import Entry, EntryKind, JournalError
-from gwanje.core.leases import POINTS_MAX, Fault, Lease, LeaseFault, LeaseTable
 from gwanje.core.tags import Tag, TagTable
 
 WRITABLE_KINDS = ("setpoint", "parameter")
@@ -86,7 +87,7 @@ Reply = Callable[[dict[str, Any]], None]
 
 
 class JournalWriter(Protocol):
-    """What the server needs of the journal; see :class:`gwanje.core.journal.Journal`."""
+    """What the server needs of the journal; see :class:`gwanje.core.journal.chain.Journal`."""
 
     def append(self, kind: EntryKind, **data: Any) -> Entry:
         """Write one entry; raises JournalError."""
@@ -276,7 +277,7 @@ class CommandServer:
                     return
                 case _:
                     answer = self._refuse(Refused(Code.MALFORMED, "unknown op"), message)
-        except CommandError as error:
+        except RequestError as error:
             known = message.get("command_id")
             command_id = known[:64] if isinstance(known, str) else ""
             answer = self._refuse(Refused(error.code, error.detail, command_id), message)
@@ -434,7 +435,7 @@ class CommandServer:
         author, role = take_author(message), take_role(message)
         reason, closed = take_text(message, "reason", TEXT_MAX), message.get("read_only")
         if not isinstance(closed, bool):
-            raise CommandError(Code.MALFORMED, "read_only must be true or false")
+            raise RequestError(Code.MALFORMED, "read_only must be true or false")
         if role not in GATE_ROLES:
             return self._refuse(Refused(Code.ROLE, role), message)
         if self._site_read_only and not closed:

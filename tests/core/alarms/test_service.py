@@ -2,12 +2,12 @@
 
 import pytest
 
-from gwanje.core import core_services
-from gwanje.core.alarm_definitions import TEXT_KEYS, EventAlarmDefinition, Texts
-from gwanje.core.alarm_store import AlarmStore, AlarmStoreError
-from gwanje.core.alarms import AlarmTable
+from gwanje.core.alarms import service
+from gwanje.core.alarms.definitions import TEXT_KEYS, EventAlarmDefinition, Texts
+from gwanje.core.alarms.service import REOPEN_S, KeptAlarms
+from gwanje.core.alarms.store import AlarmStore, AlarmStoreError
+from gwanje.core.alarms.table import AlarmTable
 from gwanje.core.clock import NS_PER_S, VirtualClock
-from gwanje.core.core_services import REOPEN_S, KeptAlarms
 from gwanje.core.messages import Event
 from gwanje.core.store import Snapshot
 from gwanje.core.tags import Tag, TagTable
@@ -44,7 +44,7 @@ def test_alarms_that_could_not_be_read_at_first_are_taken_up_later(tmp_path, clo
     before = kept(tmp_path, clock)
     before.event(Event("acoustic", "mic03", "glass_break", clock.utc_ns(), clock.mono_ns(), "유리", "glass", 0.9))
     before.close()
-    monkeypatch.setattr(core_services, "AlarmStore", Unreadable)
+    monkeypatch.setattr(service, "AlarmStore", Unreadable)
     alarms = kept(tmp_path, clock)
     assert not alarms.kept
     assert "cannot be read" in alarms.trouble

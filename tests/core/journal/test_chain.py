@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwanje.core.clock import VirtualClock
-from gwanje.core.journal import (
+from gwanje.core.journal.chain import (
     ENTRY_BYTES_MAX,
     TAIL_BYTES,
     EntryKind,
@@ -24,8 +24,8 @@ from gwanje.core.journal import (
     JournalLockedError,
     parse_line,
     read,
-    verify,
 )
+from gwanje.core.journal.verify import verify
 
 
 def filled(path: Path, n: int = 8) -> None:
@@ -343,7 +343,7 @@ def test_a_real_file_size_limit_is_refused_and_survived(tmp_path: Path) -> None:
     program = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from gwanje.core.clock import VirtualClock\n"
-        "from gwanje.core.journal import EntryKind, Journal, JournalError\n"
+        "from gwanje.core.journal.chain import EntryKind, Journal, JournalError\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "journal = Journal.open(Path(sys.argv[1]), VirtualClock())\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
@@ -370,7 +370,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from gwanje.core.clock import SystemClock
-from gwanje.core.journal import EntryKind, Journal
+from gwanje.core.journal.chain import EntryKind, Journal
 journal = Journal.open(Path(sys.argv[1]), SystemClock())
 while True:
     print(journal.append(EntryKind.COMMAND_REQUESTED, reason="r" * 2000).seq, flush=True)
@@ -380,7 +380,7 @@ TORN_WRITER = """
 import os, signal, sys
 from pathlib import Path
 from gwanje.core.clock import SystemClock
-from gwanje.core.journal import EntryKind, FileStorage, Journal
+from gwanje.core.journal.chain import EntryKind, FileStorage, Journal
 class Dying(FileStorage):
     def append(self, data):
         super().append(data[: len(data) // 2])

@@ -12,28 +12,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gwanje.core.authority.principal import Role
 from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
 from gwanje.core.clock import SystemClock, VirtualClock
-from gwanje.core.command_server import BURST, OWED_MAX, PENDING_MAX, REFUSAL_BURST, CommandServer
-from gwanje.core.commands import (
-    REASONS,
+from gwanje.core.commands.client import CommandClient
+from gwanje.core.commands.leases import LeaseTable
+from gwanje.core.commands.messages import (
     Accepted,
-    Code,
     Command,
-    CommandClient,
-    CommandError,
     Confirmed,
     Expired,
     Granted,
-    Refused,
     Released,
-    Role,
     TimedOut,
     from_message,
     to_message,
 )
-from gwanje.core.journal import Entry, EntryKind, Journal, JournalError, read, verify
-from gwanje.core.leases import LeaseTable
+from gwanje.core.commands.server import BURST, OWED_MAX, PENDING_MAX, REFUSAL_BURST, CommandServer
+from gwanje.core.journal.chain import Entry, EntryKind, Journal, JournalError, read
+from gwanje.core.journal.verify import verify
+from gwanje.core.requests import REASONS, Code, Refused, RequestError
 from gwanje.core.tags import Tag, TagTable
 
 S = 1_000_000_000
@@ -707,7 +705,7 @@ def test_an_owner_reads_the_command_that_the_server_forwards(world: World) -> No
     world.write()
     command = world.forwarded[0][1]
     assert Command.from_message(json.loads(json.dumps(command.to_message()))) == command
-    with pytest.raises(CommandError):
+    with pytest.raises(RequestError):
         Command.from_message({**command.to_message(), "value": "x"})
 
 

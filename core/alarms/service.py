@@ -1,161 +1,27 @@
-"""What ``core.main`` is put together from: a journal that opens when it can, forwarding, kept alarms, events."""
+"""The alarm table with its file, its journal and its listeners: the core's service ``alarms``."""
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
-from gwanje.core.alarm_store import AlarmStore, AlarmStoreError
-from gwanje.core.alarms import Acknowledged, AlarmTable, Counts, NotAcknowledged
-from gwanje.core.bus import RequestRefusedError, RequestTimeoutError
+from gwanje.core.alarms.store import AlarmStore, AlarmStoreError
+from gwanje.core.alarms.table import Acknowledged, AlarmTable, Counts, NotAcknowledged
+from gwanje.core.authority.principal import Role
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.commands import (
-    NAME_MAX,
-    TEXT_MAX,
-    Code,
-    Command,
-    CommandError,
-    Expired,
-    Refused,
-    Role,
-    owner_service,
-    take_author,
-    to_message,
-)
-from gwanje.core.journal import Entry, EntryKind, Journal, JournalError, JournalLockedError
+from gwanje.core.journal.chain import EntryKind
 from gwanje.core.messages import AlarmChange, Event
+from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, Refused, RequestError, take_author
 from gwanje.core.store import Snapshot
 
-FORWARD_TIMEOUT_MS = 800
-"""How long an owner may take; then the outcome is ``TimedOut``. Below the second in which a part must leave."""
-FORWARD_THREADS = 4
-"""Owners that are asked at once: a dead one does not hold the others up."""
 REOPEN_S = 2.0
-"""How often a journal or alarm file that could not be opened is tried again."""
-EVENTS_MAX = 500
-"""Events kept for a screen that starts late: several hours of a normal day."""
+"""How often an alarm file that could not be opened is tried again."""
 LIST_MAX = 500
 """Alarms of one answer: about 1 kB each, within what the bus takes."""
 
 Note = Callable[[Iterable[tuple[EntryKind, dict[str, Any]]]], None]
-
-
-class OpeningJournal:
-    """A journal that is opened as soon as its disk allows; until then every append fails with the reason."""
-
-    def __init__(self, path: Path, clock: Clock) -> None:
-        """Try to open it.
-
-        Raises:
-            JournalLockedError: another process writes it; waiting does not help.
-        """
-        self._path = path
-        self._clock = clock
-        self._journal: Journal | None = None
-        self._tried_mono_ns = -round(REOPEN_S * NS_PER_S)
-        self._why = JournalError(0, "journal was not opened yet")
-        try:
-            self._open()
-        except JournalLockedError:
-            raise
-        except JournalError as error:
-            self._why = error
-
-    def _open(self) -> Journal:
-        if self._journal is not None:
-            return self._journal
-        now = self._clock.mono_ns()
-        if now - self._tried_mono_ns < REOPEN_S * NS_PER_S:
-            raise self._why
-        self._tried_mono_ns = now
-        try:
-            self._journal = Journal.open(self._path, self._clock)
-        except JournalError as error:
-            self._why = error
-            raise
-        return self._journal
-
-    @property
-    def entries(self) -> int:
-        """Sequence number of the last entry; 0 while it is not open."""
-        return 0 if self._journal is None else self._journal.entries
-
-    def recent(self) -> list[Entry]:
-        """See :meth:`Journal.recent`; nothing while it is not open."""
-        return [] if self._journal is None else self._journal.recent()
-
-    def append(self, kind: EntryKind, **data: Any) -> Entry:
-        """See :meth:`Journal.append`."""
-        return self._open().append(kind, **data)
-
-    def append_all(self, entries: Sequence[tuple[EntryKind, Mapping[str, Any]]]) -> list[Entry]:
-        """See :meth:`Journal.append_all`."""
-        return self._open().append_all(entries)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._journal is not None:
-            self._journal.close()
-
-
-class Forwarder:
-    """Hands commands to the parts that own their points, without making the core wait.
-
-    A few threads ask; the answers are picked up by the core's own thread when :meth:`fileno` is readable.
-    """
-
-    def __init__(self, request: Callable[[str, dict[str, Any], int], dict[str, Any]], clock: Clock) -> None:
-        self._request = request
-        self._clock = clock
-        self._threads = ThreadPoolExecutor(FORWARD_THREADS, thread_name_prefix="forward")
-        self._answers: SimpleQueue[tuple[str, dict[str, Any] | None]] = SimpleQueue()
-        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-
-    def fileno(self) -> int:
-        """Readable when there are answers."""
-        return self._wake
-
-    def submit(self, owner: str, command: Command) -> None:
-        """Ask the owner; the number of commands under way is limited by the command server."""
-        self._threads.submit(self._ask, owner, command)
-
-    def _ask(self, owner: str, command: Command) -> None:
-        answer: dict[str, Any] | None
-        if self._clock.mono_ns() >= command.expires_mono_ns:
-            answer = to_message(Expired(command.command_id))
-        else:
-            try:
-                answer = self._request(owner_service(owner), command.to_message(), FORWARD_TIMEOUT_MS)
-            except RequestTimeoutError:
-                answer = None
-            except (RequestRefusedError, ValueError) as error:
-                answer = to_message(Refused(Code.OWNER, str(error)[:TEXT_MAX], command.command_id))
-        self._answers.put((command.command_id, answer))
-        os.eventfd_write(self._wake, 1)
-
-    def answers(self) -> list[tuple[str, dict[str, Any] | None]]:
-        """(command id, answer or ``None`` for none in time) since the last call."""
-        try:
-            os.eventfd_read(self._wake)
-        except BlockingIOError:
-            return []
-        found: list[tuple[str, dict[str, Any] | None]] = []
-        while True:
-            try:
-                found.append(self._answers.get_nowait())
-            except Empty:
-                return found
-
-    def close(self) -> None:
-        """Wait for what is under way (at most :data:`FORWARD_TIMEOUT_MS`), start nothing more."""
-        self._threads.shutdown(wait=True, cancel_futures=True)
-        os.close(self._wake)
 
 
 class KeptAlarms:
@@ -252,7 +118,7 @@ class KeptAlarms:
         try:
             author = take_author(message)
             role = Role(message.get("role", Role.OPERATOR))
-        except CommandError as error:
+        except RequestError as error:
             refused = Refused(error.code, error.detail)
             return {"outcome": "refused", "reason_ko": refused.text_ko, "reason_en": refused.text_en}
         except ValueError:
@@ -301,20 +167,3 @@ def _told(change: AlarmChange) -> dict[str, Any]:
     if change.value == change.value and abs(change.value) < float("inf"):
         told["value"] = change.value
     return told
-
-
-class EventMemory:
-    """The last events, for a screen that starts late."""
-
-    def __init__(self) -> None:
-        self._events: deque[Event] = deque(maxlen=EVENTS_MAX)
-
-    def take(self, event: Event) -> None:
-        """Remember an event."""
-        self._events.append(event)
-
-    def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The service ``events``: ``{"op": "list"}``, newest first."""
-        if message.get("op") != "list":
-            return {"outcome": "refused", "reason_ko": "알 수 없는 요청입니다", "reason_en": "unknown op"}
-        return {"events": [asdict(one) for one in reversed(self._events)]}

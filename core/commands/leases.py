@@ -18,7 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-NS_PER_S = 1_000_000_000
+from gwanje.core.clock import NS_PER_S
 
 TTL_S_MAX = 30.0
 """A controller that died leaves its devices under its last set-points no longer than this."""

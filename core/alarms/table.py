@@ -26,13 +26,12 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.alarm_definitions import AlarmDefinition, Condition, EventAlarmDefinition, Texts, parse_alarms
+from gwanje.core.alarms.definitions import AlarmDefinition, Condition, EventAlarmDefinition, Texts, parse_alarms
+from gwanje.core.clock import NS_PER_S
 from gwanje.core.messages import AlarmChange, Event
 from gwanje.core.quality import Quality, is_bad
 from gwanje.core.store import Snapshot
 from gwanje.core.tags import TagTable
-
-NS_PER_S = 1_000_000_000
 
 EVENT_ALARMS_MAX = 1_000
 """Event alarms that stand at once; 200 nodes with five classes. Beyond it a class is folded into one alarm."""

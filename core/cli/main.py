@@ -14,14 +14,12 @@ from typing import Any
 
 from gwanje import __version__
 from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
-from gwanje.core.config import Site, load_site
-from gwanje.core.part import ENTRIES, PartError
-from gwanje.core.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
+from gwanje.core.part import PartError
+from gwanje.core.run_dir import RunDirError
 from gwanje.core.store import StoreError
 from gwanje.core.toml_reader import ConfigErrors
-
-DEFAULT_SITE = Path(__file__).resolve().parents[1] / "configs" / "chungbuk"
 
 BENCHES = {
     "loop": "gwanje.control.bench:run_loop",
@@ -30,10 +28,6 @@ BENCHES = {
     "historian": "gwanje.historian.bench:run",
 }
 """Area → function; looked up by name because core imports none of these parts."""
-
-
-class CommandError(Exception):
-    """A command cannot be carried out; the text is one line."""
 
 
 def entry(name: str) -> Callable[..., Any]:
@@ -68,16 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gwanje", description="Control centre of a smart-energy city.")
     parser.add_argument("--version", action="version", version=f"gwanje {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
-        return sub
-
-    def with_site(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--site", type=Path, default=DEFAULT_SITE, help="folder of the site (default: chungbuk)")
-        sub.add_argument("--run", dest="run_dir", type=Path, help="run directory of the city, when not the default")
+    commands = Commands(parser)
+    command = commands.add
 
     up = command("up", _up, "start the whole city and keep it running")
     up.add_argument("site", nargs="?", type=Path, default=DEFAULT_SITE, help="folder of the site (default: chungbuk)")
@@ -163,17 +149,6 @@ def _up(chosen: argparse.Namespace) -> int:
     return up(chosen)
 
 
-def attached(chosen: argparse.Namespace) -> tuple[Site, Path, RunInfo]:
-    """The running city that a command is about.
-
-    Raises:
-        RunDirError: none runs.
-    """
-    site = load_site(chosen.site)
-    run_dir = chosen.run_dir or default_run_dir(site.id)
-    return site, run_dir, RunInfo.read(run_dir)
-
-
 def _status(chosen: argparse.Namespace) -> int:
     from gwanje.core.live import print_status
 
@@ -208,20 +183,6 @@ def _hmi(chosen: argparse.Namespace) -> int:
     return int(run(site, run_dir, chosen.display, (int(width), int(height)), chosen.lang, chosen.screenshot))
 
 
-def history_of(chosen: argparse.Namespace) -> Path:
-    """History folder: as given, the running city's, or the last run's."""
-    if chosen.history:
-        return Path(chosen.history)
-    site = load_site(chosen.site)
-    try:
-        return Path(RunInfo.read(chosen.run_dir or default_run_dir(site.id)).data_dir) / "history"
-    except RunDirError:
-        latest = default_data_base(chosen.site) / site.id / "latest" / "history"
-        if not latest.exists():
-            raise CommandError(f"no history yet: {latest} does not exist; run `gwanje up` first") from None
-        return latest.resolve()
-
-
 def _query(chosen: argparse.Namespace) -> int:
     return int(entry("gwanje.historian.query:command")(history_of(chosen), chosen.sql, chosen.format, chosen.out))
 
@@ -242,7 +203,7 @@ def _play(chosen: argparse.Namespace) -> int:
 
 
 def _journal(chosen: argparse.Namespace) -> int:
-    from gwanje.core.journal import verify
+    from gwanje.core.journal.verify import verify
 
     path = chosen.file
     if path is None:
@@ -267,7 +228,6 @@ def _bench(chosen: argparse.Namespace) -> int:
     return measure({area: entry(BENCHES[area]) for area in areas}, options, chosen.json)
 
 
-__all__ = ["ENTRIES", "CommandError", "entry", "main"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwanje.core.alarm_definitions import TEXT_KEYS, AlarmDefinition, Condition, EventAlarmDefinition, Texts
-from gwanje.core.alarm_store import AlarmStore, AlarmStoreError
-from gwanje.core.alarms import (
+from gwanje.core.alarms.definitions import TEXT_KEYS, AlarmDefinition, Condition, EventAlarmDefinition, Texts
+from gwanje.core.alarms.store import AlarmStore, AlarmStoreError
+from gwanje.core.alarms.table import (
     EVENT_ALARMS_MAX,
     Acknowledged,
     AlarmState,
@@ -393,8 +393,8 @@ def test_a_nan_value_survives(tmp_path: Path) -> None:
 KEEPER = """
 import os, signal, sys
 from pathlib import Path
-from gwanje.core.alarm_store import AlarmStore
-from gwanje.core.alarms import StoredAlarm
+from gwanje.core.alarms.store import AlarmStore
+from gwanje.core.alarms.table import StoredAlarm
 store = AlarmStore(Path(sys.argv[1]))
 for number in range(10_000):
     name = f"alarm{number}"
@@ -609,7 +609,7 @@ def test_event_alarm_definitions() -> None:
     assert (("event_alarm", 1, "class"), "acoustic glass_break has an alarm already") in bad
 
 
-SITE = Path(__file__).resolve().parents[2] / "configs" / "chungbuk" / "alarms.toml"
+SITE = Path(__file__).resolve().parents[3] / "configs" / "chungbuk" / "alarms.toml"
 
 
 def test_the_citys_own_file_is_toml_with_korean_and_english_that_differ() -> None:

@@ -95,44 +95,6 @@ class Entry:
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A place where the chain does not hold: line number (from 1; 0 when it is no line) and reason."""
-
-    line: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What :func:`verify` found.
-
-    Attributes:
-        entries: lines read.
-        last_hash: hash of the last line, hex; empty when there is none.
-        faults: every place where the chain breaks, in order of the lines; at most :data:`FAULTS_MAX`.
-    """
-
-    entries: int
-    last_hash: str
-    faults: tuple[Fault, ...]
-
-    @property
-    def ok(self) -> bool:
-        """No fault."""
-        return not self.faults
-
-    def text(self) -> str:
-        """One line per fault, or one line that all is well."""
-        if self.ok:
-            return f"journal: {self.entries} entries, chain whole, head {self.last_hash[:16]}"
-        return "\n".join(f"journal: line {fault.line}: {fault.reason}" for fault in self.faults)
-
-
-FAULTS_MAX = 100
-"""More faults than this say nothing new."""
-
-
 class Storage(Protocol):
     """The few file operations of a journal; tests give one whose disk is full."""
 
@@ -202,7 +164,7 @@ def _body(seq: int, utc_ns: int, kind: str, data: Mapping[str, Any]) -> bytes:
     return f'{{"seq":{seq},"utc_ns":{utc_ns},"kind":{json.dumps(kind)},"data":{text}}}'.encode()
 
 
-def _chained(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
+def chained(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
     """Hash of an entry as the chain wants it: digest, and the hex that its line must state."""
     digest = hashlib.sha256(previous + body).digest()
     return digest, digest.hex().encode()
@@ -210,11 +172,11 @@ def _chained(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
 
 def _seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
     """The line of a body, and the hash that the next one is chained to."""
-    digest, stated = _chained(previous, body)
+    digest, stated = chained(previous, body)
     return body[:-1] + b',"hash":"' + stated + b'"}\n', digest
 
 
-def _unseal(line: bytes) -> tuple[bytes, bytes] | None:
+def unseal(line: bytes) -> tuple[bytes, bytes] | None:
     """Body and stated hash (hex as it stands there) of a line without newline; ``None`` when it has not that form."""
     if len(line) <= _HASH_MEMBER or not line.endswith(b'"}') or line[-_HASH_MEMBER:-66] != b',"hash":"':
         return None
@@ -234,7 +196,8 @@ def parse_line(line: bytes) -> Entry:
         raise ValueError(f"not a journal entry: {error}") from None
 
 
-def _head_path(path: Path) -> Path:
+def head_path(path: Path) -> Path:
+    """The note of the chain's end beside a journal."""
     return path.with_name(path.name + ".head")
 
 
@@ -266,7 +229,7 @@ class Journal:
         try:
             storage = FileStorage(path)
             try:
-                journal = cls(storage, clock, _head_path(path))
+                journal = cls(storage, clock, head_path(path))
             except ChainBrokenError as broken:
                 storage.close()
                 return cls._open_fresh(path, clock, broken)
@@ -284,9 +247,9 @@ class Journal:
         stamp = utc_text(clock.utc_ns()).replace(":", "").replace(".", "")
         aside = path.with_name(f"{path.stem}-broken-{stamp}{path.suffix}")
         os.rename(path, aside)
-        if _head_path(path).exists():
-            os.rename(_head_path(path), _head_path(aside))
-        journal = cls(FileStorage(path), clock, _head_path(path))
+        if head_path(path).exists():
+            os.rename(head_path(path), head_path(aside))
+        journal = cls(FileStorage(path), clock, head_path(path))
         with open(aside, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         journal.append(EntryKind.JOURNAL_SET_ASIDE, file=aside.name, sha256=digest, reason=str(broken))
@@ -411,11 +374,11 @@ def _take_up(storage: Storage) -> tuple[int, bytes, int, bytes]:
         lines, previous = lines[1:], None
     seq = 0
     for line in lines:
-        unsealed = _unseal(line)
+        unsealed = unseal(line)
         if unsealed is None:
             raise ChainBrokenError("a line at the end is no entry")
         body, stated = unsealed
-        if previous is not None and _chained(previous, body)[1] != stated:
+        if previous is not None and chained(previous, body)[1] != stated:
             raise ChainBrokenError(f"the entry after seq {seq} does not continue the chain")
         try:
             seq = parse_line(line).seq
@@ -439,91 +402,3 @@ def read(path: Path) -> Iterator[Entry]:
         for line in file:
             if line.endswith(b"\n"):
                 yield parse_line(line)
-
-
-def _seq_of(body: bytes) -> int:
-    """Sequence number at the front of a canonical body; -1 when it has not that form."""
-    if not body.startswith(b'{"seq":'):
-        return -1
-    digits = body[7 : body.find(b",", 7, 32)]
-    return int(digits) if digits.isdigit() else -1
-
-
-def verify(path: Path) -> VerifyReport:
-    """Check the whole chain of a journal.
-
-    Finds a changed entry (its hash does not fit), a missing or added one (the numbers jump), a moved one, a torn last
-    line, and entries cut off at the end (by the ``.head`` file beside it).
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    faults: list[Fault] = []
-    previous, expected, lines = GENESIS, 1, 0
-    head_hash = ""
-    head = _read_head(path, faults)
-    with open(path, "rb") as file:
-        while len(faults) < FAULTS_MAX and (line := file.readline(ENTRY_BYTES_MAX + 1)):
-            lines += 1
-            if not line.endswith(b"\n"):
-                long = len(line) > ENTRY_BYTES_MAX
-                faults.append(Fault(lines, "line longer than an entry may be" if long else "torn: no line end"))
-                break
-            unsealed = _unseal(line[:-1])
-            if unsealed is None:
-                faults.append(Fault(lines, "not an entry: the hash is missing or malformed"))
-                expected += 1
-                continue
-            body, stated = unsealed
-            seq = _seq_of(body)
-            previous, right = _chained(previous, body)
-            fault = _fault(stated == right, seq, expected)
-            if fault:
-                faults.append(Fault(lines, fault))
-                previous = _digest(stated) or previous  # one fault is told once, not at every line behind it
-            expected = (seq if seq > 0 else expected) + 1
-            if head is not None and seq == head[0]:
-                head_hash = stated.decode("latin-1")
-    if head is not None and not faults:
-        _check_head(head, head_hash, expected - 1, lines, faults)
-    return VerifyReport(lines, previous.hex() if lines else "", tuple(faults))
-
-
-def _digest(stated: bytes) -> bytes | None:
-    """The bytes of a hash written as hex; ``None`` when it is none."""
-    try:
-        return bytes.fromhex(stated.decode("ascii"))
-    except ValueError:
-        return None
-
-
-def _fault(chained: bool, seq: int, expected: int) -> str | None:
-    """What is wrong with one line, or ``None``."""
-    if seq < 0:
-        return "changed: no sequence number at the front"
-    if seq > expected:
-        return f"entries {expected} to {seq - 1} are missing before entry {seq}"
-    if seq < expected:
-        return f"entry {seq} stands where {expected} belongs: moved or repeated"
-    return None if chained else f"entry {seq} was changed, or the one before it"
-
-
-def _read_head(path: Path, faults: list[Fault]) -> tuple[int, str] | None:
-    """Sequence number and hash noted beside the journal."""
-    try:
-        words = _head_path(path).read_text(encoding="ascii").split()
-        return int(words[0]), words[1]
-    except FileNotFoundError:
-        return None
-    except (ValueError, IndexError):
-        faults.append(Fault(0, "the head file beside the journal is damaged"))
-        return None
-
-
-def _check_head(head: tuple[int, str], found: str, last: int, lines: int, faults: list[Fault]) -> None:
-    """The noted end of the chain must lie in it; the chain may be one entry longer (killed before the note)."""
-    seq, stated = head
-    if seq > last:
-        faults.append(Fault(lines, f"entries {last + 1} to {seq} are missing at the end"))
-    elif found != stated:
-        faults.append(Fault(seq, f"entry {seq} is not the one that the head file noted"))

@@ -14,7 +14,7 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
-from gwanje.core.alarms import Phase, StoredAlarm
+from gwanje.core.alarms.table import Phase, StoredAlarm
 
 BUSY_MS = 500
 """How long a write waits for somebody who reads the file by hand; longer would hold the alarm step up."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwanje.core.leases import (
+from gwanje.core.commands.leases import (
     POINTS_MAX,
     TTL_S_MAX,
     Fault,

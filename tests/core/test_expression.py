@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gwanje.core.expression import ExpressionError, compile_expression
 from gwanje.core.tags import Tag, TagTable
-from gwanje.hmi.display.expression import ExpressionError, compile_expression
 
 TABLE = TagTable.build(
     [Tag(name, unit, "field") for name, unit in

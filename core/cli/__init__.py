@@ -1,0 +1,1 @@
+"""The program ``gwanje``: its commands, a module for each group."""

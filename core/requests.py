@@ -1,0 +1,196 @@
+"""What every service of the core shares: reading the members of a request, and refusing it with a reason.
+
+A request is a msgpack map. Whoever reads one takes its members with the functions here; what is missing or not what it
+should be raises :class:`RequestError`, which names the code and the member. A refusal carries a :class:`Code`, and the
+code's texts are what operators read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from gwanje.core.authority.principal import Role
+
+TEXT_MAX = 400
+"""Longest reason: four lines on a screen."""
+NAME_MAX = 128
+"""Longest tag name, author, area, unit or id."""
+
+
+class Code(StrEnum):
+    """Why something was refused."""
+
+    MALFORMED = "malformed"
+    NOT_SIGNED_IN = "not_signed_in"
+    SESSION_OVER = "session_over"
+    SESSION_LOCKED = "session_locked"
+    WRONG_PASSWORD = "wrong_password"
+    NO_AUTHOR = "no_author"
+    ROLE = "role_not_allowed"
+    REPLAYED = "replayed"
+    UNKNOWN_POINT = "unknown_point"
+    NOT_WRITABLE = "not_writable"
+    NOT_FINITE = "not_finite"
+    OUT_OF_RANGE = "out_of_range"
+    WRONG_UNIT = "wrong_unit"
+    EXPIRY = "expiry_not_allowed"
+    STALE_VIEW = "stale_view"
+    READ_ONLY = "read_only"
+    RATE = "too_many_commands"
+    BUSY = "busy"
+    JOURNAL = "journal_unwritable"
+    STATE = "state_unwritable"
+    OWNER = "refused_by_owner"
+    LEASED = "leased_by_other"
+    HELD = "held_by_operator"
+    UNKNOWN_LEASE = "unknown_lease"
+    LEASE_POINTS = "lease_points"
+    LEASE_TTL = "lease_ttl_out_of_range"
+    LEASE_NOT_HELD = "lease_not_held"
+
+
+REASONS: Mapping[Code, tuple[str, str]] = {
+    Code.MALFORMED: ("명령 형식이 잘못되었습니다", "the command is malformed"),
+    Code.NOT_SIGNED_IN: ("로그인하지 않았습니다", "nobody is signed in"),
+    Code.SESSION_OVER: ("로그인이 끝났습니다", "the session is over"),
+    Code.SESSION_LOCKED: ("화면이 잠겨 있습니다", "the session is locked"),
+    Code.WRONG_PASSWORD: ("사용자 이름 또는 암호가 틀립니다", "user name or password is wrong"),
+    Code.NO_AUTHOR: ("명령한 사람이 적혀 있지 않습니다", "the command names no author"),
+    Code.ROLE: ("이 역할은 명령할 수 없습니다", "this role may not command"),
+    Code.REPLAYED: ("이미 받은 명령입니다", "this command was received before"),
+    Code.UNKNOWN_POINT: ("그런 점이 없습니다", "there is no such point"),
+    Code.NOT_WRITABLE: ("명령할 수 없는 점입니다", "this point cannot be commanded"),
+    Code.NOT_FINITE: ("값이 유한한 수가 아닙니다", "the value is not a finite number"),
+    Code.OUT_OF_RANGE: ("값이 허용 범위를 벗어났습니다", "the value is outside the point's limits"),
+    Code.WRONG_UNIT: ("단위가 다릅니다", "the unit is not the point's"),
+    Code.EXPIRY: ("명령의 유효 시간이 잘못되었습니다", "the command's times are not allowed"),
+    Code.STALE_VIEW: ("화면에서 본 값이 오래되었습니다", "what the author saw is too old"),
+    Code.READ_ONLY: ("현장 쓰기가 차단되어 있습니다", "the site is read-only"),
+    Code.RATE: ("이 점에 명령이 너무 잦습니다", "too many commands to this point"),
+    Code.BUSY: ("처리 중인 명령이 너무 많습니다", "too many commands are under way"),
+    Code.JOURNAL: ("일지를 쓸 수 없습니다", "journal cannot be written"),
+    Code.STATE: ("임대 상태를 저장할 수 없습니다", "lease state cannot be written"),
+    Code.OWNER: ("담당 프로세스가 거부했습니다", "the owner of the point refused"),
+    Code.LEASED: ("다른 쪽이 임대한 점입니다", "the point is leased by somebody else"),
+    Code.HELD: ("운영자가 수동으로 잡은 점입니다", "a person holds the point"),
+    Code.UNKNOWN_LEASE: ("그런 임대가 없습니다", "the site has no such lease"),
+    Code.LEASE_POINTS: ("임대할 점이 잘못되었습니다", "the lease's points are not allowed"),
+    Code.LEASE_TTL: ("임대 시간이 허용 범위를 벗어났습니다", "the lease's time to live is not allowed"),
+    Code.LEASE_NOT_HELD: ("가지고 있지 않은 임대입니다", "the lease is not held"),
+}
+"""Operator texts of each code, Korean and English."""
+
+
+class RequestError(ValueError):
+    """A request that cannot be taken; carries the code to refuse it with."""
+
+    def __init__(self, code: Code, detail: str) -> None:
+        self.code = code
+        self.detail = detail
+        super().__init__(f"{REASONS[code][1]}: {detail}")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing was done, and why."""
+
+    code: Code
+    detail: str = ""
+    command_id: str = ""
+
+    @property
+    def text_ko(self) -> str:
+        """For operators."""
+        return f"{REASONS[self.code][0]} ({self.detail})" if self.detail else REASONS[self.code][0]
+
+    @property
+    def text_en(self) -> str:
+        """For operators, in English."""
+        return f"{REASONS[self.code][1]} ({self.detail})" if self.detail else REASONS[self.code][1]
+
+
+def take_text(message: Mapping[str, Any], key: str, longest: int = NAME_MAX, empty: bool = False) -> str:
+    """A text member of a message.
+
+    Raises:
+        RequestError: it is missing, empty or too long.
+    """
+    value = message.get(key, "" if empty else None)
+    if not isinstance(value, str) or len(value) > longest or not (empty or value.strip()) or not value.isprintable():
+        raise RequestError(Code.MALFORMED, f"{key} must be one line of text of at most {longest} letters")
+    return value
+
+
+def take_role(message: Mapping[str, Any]) -> Role:
+    """The role member of a message.
+
+    Raises:
+        RequestError: it is none.
+    """
+    try:
+        return Role(message["role"])
+    except (KeyError, ValueError, TypeError):
+        raise RequestError(Code.ROLE, f"role {message.get('role')!r}"[:NAME_MAX]) from None
+
+
+def take_author(message: Mapping[str, Any]) -> str:
+    """The author member of a message.
+
+    Raises:
+        RequestError: nobody is named.
+    """
+    if not message.get("author"):
+        raise RequestError(Code.NO_AUTHOR, "author is missing")
+    return take_text(message, "author")
+
+
+def take_points(message: Mapping[str, Any], most: int) -> tuple[str, ...]:
+    """The points member of a message.
+
+    Raises:
+        RequestError: it is no list of names.
+    """
+    points = message.get("points")
+    if not isinstance(points, (list, tuple)) or not all(
+        isinstance(one, str) and 0 < len(one) <= NAME_MAX and one.isprintable() for one in points
+    ):
+        raise RequestError(Code.MALFORMED, "points must be a list of tag names")
+    if len(points) > most:
+        raise RequestError(Code.LEASE_POINTS, f"{len(points)} points, at most {most}")
+    return tuple(points)
+
+
+def take_whole(message: Mapping[str, Any], key: str, default: int | None = None) -> int:
+    """A whole number ≥ 0 of a message.
+
+    Raises:
+        RequestError: it is missing or none.
+    """
+    value = message.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        raise RequestError(Code.MALFORMED, f"{key} must be a whole number of nanoseconds")
+    return value
+
+
+def take_number(message: Mapping[str, Any], key: str) -> float:
+    """A finite number of a message.
+
+    Raises:
+        RequestError: it is missing, no number, or not finite.
+    """
+    value = message.get(key)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise RequestError(Code.MALFORMED, f"{key} must be a number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise RequestError(Code.NOT_FINITE, f"{key} is {number}")
+    return number
+
+
