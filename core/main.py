@@ -28,7 +28,9 @@ from gwanje.core.commands.leases import LeaseTable
 from gwanje.core.commands.messages import SERVICE, Command
 from gwanje.core.commands.server import CommandServer
 from gwanje.core.event_memory import EventMemory
-from gwanje.core.journal.chain import EntryKind, JournalError, JournalLockedError
+from gwanje.core.journal.chain import JournalError, JournalLockedError
+from gwanje.core.journal.desk import JournalDesk
+from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.opening import OpeningJournal
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
@@ -180,19 +182,20 @@ class Core:
             self._journal = OpeningJournal(ctx.state_dir / JOURNAL_FILE, ctx.clock)
         except JournalLockedError as error:
             raise PartError(f"another city runs on {ctx.state_dir}: {error}") from None
+        self._desk = JournalDesk(self._journal)
         self._writer = ctx.store.writer(OWNER)
         self._status = StatusTags(ctx.tags, self._writer, self._publisher, ctx.clock)
         self._forwarder = Forwarder(ctx.bus.request, ctx.clock)
         outside = Outside(self._forwarder, self._status, self._publisher, ctx.clock, ctx.run_dir / LEASE_FILE)
         self._commands = CommandServer(
-            ctx.tags, LeaseTable(self._status.lease_names), self._journal, ctx.clock, outside,
+            ctx.tags, LeaseTable(self._status.lease_names), self._desk, ctx.clock, outside,
             boot=boot_id(), read_only=ctx.site.read_only,
         )  # fmt: skip
-        self._commands.note_all([(EntryKind.PART_STARTED, {"part": OWNER})])
+        self._desk.note_all([(EntryKind.PART_STARTED, {"part": OWNER})])
         self._commands.take_up(self._lease_state(), self._recent())
         table = AlarmTable(ctx.site.alarms, ctx.site.event_alarms, ctx.tags)
         self._alarms = KeptAlarms(
-            table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._commands.note_all
+            table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._desk.note_all
         )
         self._events = EventMemory()
         self._servers: tuple[tuple[Server, str], ...] = tuple(
@@ -236,6 +239,7 @@ class Core:
             if now >= next_alarm:
                 next_alarm = max(next_alarm + ALARM_PERIOD_NS, now)
                 self._commands.step()
+                self._desk.step()
                 if now >= watch_from:
                     self._step_alarms(now)
             if now >= next_slow:
@@ -289,7 +293,7 @@ class Core:
         self._stale, look = stale.step(self._stale, snapshot.quality, self._exists)
         if len(look.fresh_stale):
             self._publisher.scan(*stale.columns(look, snapshot, self._clock.utc_ns()))
-        self._commands.note_all(self._parts.look(snapshot))
+        self._desk.note_all(self._parts.look(snapshot))
         counts, commands = self._alarms.counts(), self._commands
         self._status.write(
             {
@@ -304,14 +308,14 @@ class Core:
                 **{f"system.alarms.p{index + 1}": counts.by_priority[index] for index in range(4)},
                 "system.alarms.store_ok": self._alarms.kept,
                 "system.journal.entries": self._journal.entries,
-                "system.journal.ok": commands.journal_ok,
+                "system.journal.ok": self._desk.ok,
             }
         )
         self._say()
 
     def _say(self) -> None:
         """One warning on the terminal when journal or alarm file begin or end to fail."""
-        journal = "" if self._commands.journal_ok else "journal cannot be written: every command is refused"
+        journal = "" if self._desk.ok else "journal cannot be written: every command is refused"
         said = "; ".join(one for one in (journal, self._alarms.trouble) if one)
         if said != self._said:
             self._ctx.log.log(logging.WARNING, "%s", said or "journal and alarm states are written again")
@@ -324,7 +328,7 @@ class Core:
         for server, _ in self._servers:
             server.close()
         self._alarms.close()
-        self._commands.note_all([(EntryKind.PART_STOPPED, {"part": OWNER})])
+        self._desk.note_all([(EntryKind.PART_STOPPED, {"part": OWNER})])
         self._journal.close()
         self._writer.close()
 

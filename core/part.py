@@ -67,6 +67,11 @@ class RunOptions:
         """Where journal and alarm state live."""
         return Path(self.data_dir) / "state"
 
+    @property
+    def security_dir(self) -> Path:
+        """Where the site's users and keys live, the same for every run."""
+        return Path(self.data_dir).parent / "security"
+
     def to_json(self) -> str:
         """For a part's command line."""
         return json.dumps(asdict(self))

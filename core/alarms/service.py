@@ -11,7 +11,7 @@ from gwanje.core.alarms.store import AlarmStore, AlarmStoreError
 from gwanje.core.alarms.table import Acknowledged, AlarmTable, Counts, NotAcknowledged
 from gwanje.core.authority.principal import Role
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.journal.chain import EntryKind
+from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.messages import AlarmChange, Event
 from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, Refused, RequestError, take_author
 from gwanje.core.store import Snapshot

@@ -11,8 +11,8 @@ The server holds no socket and no file: ``core.main`` gives it :class:`Outside`.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
@@ -33,7 +33,9 @@ from gwanje.core.commands.messages import (
     new_id,
     to_message,
 )
-from gwanje.core.journal.chain import Entry, EntryKind, JournalError
+from gwanje.core.journal.chain import Entry, JournalError
+from gwanje.core.journal.desk import JournalDesk
+from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import (
     TEXT_MAX,
     Code,
@@ -62,8 +64,6 @@ PER_S = 2.0
 REFUSAL_BURST = 50
 """Refusals journalled one by one; a storm beyond it is counted and told in one entry."""
 REFUSALS_PER_S = 2.0
-OWED_MAX = 10_000
-"""Entries kept while the journal cannot be written; what is beyond is counted and told."""
 
 GATE_ROLES = frozenset({Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN})
 LEASE_ROLES = frozenset({Role.PROGRAM, Role.ENGINEER, Role.ADMIN})
@@ -84,16 +84,6 @@ _TOLD_KEYS = ("op", "point", "name", "value", "author", "role")
 """Members of a refused request that the journal keeps."""
 
 Reply = Callable[[dict[str, Any]], None]
-
-
-class JournalWriter(Protocol):
-    """What the server needs of the journal; see :class:`gwanje.core.journal.chain.Journal`."""
-
-    def append(self, kind: EntryKind, **data: Any) -> Entry:
-        """Write one entry; raises JournalError."""
-
-    def append_all(self, entries: Sequence[tuple[EntryKind, Mapping[str, Any]]]) -> list[Entry]:
-        """Write several entries or none; raises JournalError."""
 
 
 class Outside(Protocol):
@@ -170,7 +160,7 @@ class CommandServer:
     """Checks, journals and forwards; see the module."""
 
     def __init__(
-        self, tags: TagTable, leases: LeaseTable, journal: JournalWriter, clock: Clock, outside: Outside, *,
+        self, tags: TagTable, leases: LeaseTable, desk: JournalDesk, clock: Clock, outside: Outside, *,
         boot: str, read_only: bool,
     ) -> None:  # fmt: skip
         """A server without leases; call :meth:`take_up` with what an earlier process left.
@@ -178,7 +168,7 @@ class CommandServer:
         Args:
             tags: what may be commanded, and its limits.
             leases: an empty table.
-            journal: open for writing.
+            desk: of the journal.
             clock: of the machine.
             outside: the world.
             boot: identity of this boot, to which monotonic times belong.
@@ -186,7 +176,7 @@ class CommandServer:
         """
         self._tags = tags
         self._leases = leases
-        self._journal = journal
+        self._desk = desk
         self._clock = clock
         self._outside = outside
         self._boot = boot
@@ -197,9 +187,6 @@ class CommandServer:
         self._refusals = Bucket.full(REFUSAL_BURST, REFUSALS_PER_S, clock.mono_ns())
         self._muted = 0
         self._pending: dict[str, _Pending] = {}
-        self._owed: deque[tuple[EntryKind, dict[str, Any]]] = deque()
-        self._owed_lost = 0
-        self.journal_ok = True
         self.accepted = 0
         self.refused = 0
 
@@ -236,9 +223,9 @@ class CommandServer:
                 self._gate_closed = bool(state.get("gate_closed", False))
                 self._leases.restore(state, self._boot, now)
             except ValueError as error:
-                self._note(EntryKind.LEASE_REFUSED, reason=f"state of an earlier process: {error}"[:TEXT_MAX])
+                self._desk.note(EntryKind.LEASE_REFUSED, reason=f"state of an earlier process: {error}"[:TEXT_MAX])
         for lease in self._leases.leases():
-            self._note(EntryKind.LEASE_RESTORED, **_told(lease))
+            self._desk.note(EntryKind.LEASE_RESTORED, **_told(lease))
         for name in sorted(self._leases.names):
             self._show(name)
         open_ids: dict[str, None] = {}
@@ -250,7 +237,7 @@ class CommandServer:
             elif command_id:
                 open_ids.pop(command_id, None)
         for command_id in open_ids:
-            self._note(EntryKind.COMMAND_TIMED_OUT, command_id=command_id, reason="the core was restarted")
+            self._desk.note(EntryKind.COMMAND_TIMED_OUT, command_id=command_id, reason="the core was restarted")
         self._save()
 
     # ------------------------------------------------------------ requests
@@ -282,7 +269,6 @@ class CommandServer:
             command_id = known[:64] if isinstance(known, str) else ""
             answer = self._refuse(Refused(error.code, error.detail, command_id), message)
         except JournalError as error:
-            self.journal_ok = False
             answer = self._refuse(Refused(Code.JOURNAL, str(error.strerror or error)), message)
         if answer is not None:
             reply(to_message(answer))
@@ -296,7 +282,7 @@ class CommandServer:
         against = check(command, tag, self.read_only, now) or self._conflict(command, now)
         if isinstance(against, Expired):
             self._remember(command.command_id, command.expires_mono_ns)
-            self._note(EntryKind.COMMAND_EXPIRED, **_asked(command))
+            self._desk.note(EntryKind.COMMAND_EXPIRED, **_asked(command))
             return against
         if against is not None:
             return self._refuse(against, message)
@@ -306,7 +292,7 @@ class CommandServer:
         if not bucket.take(now):
             return self._refuse(Refused(Code.RATE, command.point, command.command_id), message)
         assert tag is not None, "check() refuses an unknown point"
-        self._write_now(EntryKind.COMMAND_REQUESTED, boot=self._boot, **_asked(command))
+        self._desk.write_now(EntryKind.COMMAND_REQUESTED, boot=self._boot, **_asked(command))
         self._remember(command.command_id, command.expires_mono_ns)
         self._pending[command.command_id] = _Pending(command, reply)
         self._outside.forward(tag.owner, command)
@@ -341,7 +327,9 @@ class CommandServer:
             case _:
                 assert_never(outcome)
         kind, told = _entry(outcome)
-        self._note(kind, command_id=command_id, point=command.point, value=command.value, author=command.author, **told)
+        self._desk.note(
+            kind, command_id=command_id, point=command.point, value=command.value, author=command.author, **told
+        )
         self._announce_outcome(command, outcome)
         message = to_message(outcome)
         if notes:
@@ -357,7 +345,8 @@ class CommandServer:
         if taken is None:
             return ()
         kind = EntryKind.LEASE_NARROWED if taken.after is not None else EntryKind.LEASE_RELEASED
-        self._note(kind, **_told(taken.before), point=taken.point, by=command.author, command_id=command.command_id)
+        told = _told(taken.before)
+        self._desk.note(kind, **told, point=taken.point, by=command.author, command_id=command.command_id)
         self._show(taken.before.name)
         narrowed = taken.after is not None
         self._outside.announce(
@@ -387,7 +376,7 @@ class CommandServer:
         if isinstance(given, Fault):
             return self._refuse(Refused(_FAULT_CODES[given.code], given.detail), message)
         told = {**_told(given.lease), "withheld": list(given.withheld), "replaces": given.replaces}
-        self._write_now(EntryKind.LEASE_GRANTED, **told)
+        self._desk.write_now(EntryKind.LEASE_GRANTED, **told)
         before = self._leases.get(name)
         self._leases.put(given.lease)
         if not self._save():
@@ -414,7 +403,7 @@ class CommandServer:
             return self._refuse(Refused(_FAULT_CODES[released.code], released.detail), message)
         self._save()
         self._show(name)
-        self._note(EntryKind.LEASE_RELEASED, **_told(released), by=released.holder)
+        self._desk.note(EntryKind.LEASE_RELEASED, **_told(released), by=released.holder)
         return Released(name)
 
     def _give_back(self, message: Mapping[str, Any]) -> Answer:
@@ -426,7 +415,7 @@ class CommandServer:
             if point not in self._tags:
                 return self._refuse(Refused(Code.UNKNOWN_POINT, point), message)
         told: dict[str, Any] = {"points": list(points[:_TOLD_POINTS]), "n_points": len(points)}
-        self._write_now(EntryKind.POINTS_GIVEN_BACK, author=author, reason=reason, **told)
+        self._desk.write_now(EntryKind.POINTS_GIVEN_BACK, author=author, reason=reason, **told)
         self._leases.give_back(points)
         self._save()
         return Released(", ".join(points)[:TEXT_MAX])
@@ -440,11 +429,11 @@ class CommandServer:
             return self._refuse(Refused(Code.ROLE, role), message)
         if self._site_read_only and not closed:
             return self._refuse(Refused(Code.READ_ONLY, "site.toml"), message)
-        self._write_now(EntryKind.GATE_CHANGED, read_only=closed, author=author, reason=reason)
+        self._desk.write_now(EntryKind.GATE_CHANGED, read_only=closed, author=author, reason=reason)
         self._gate_closed = closed
         for lease in self._leases.leases() if closed else ():
             self._leases.release(lease.name, lease.lease_id)
-            self._note(EntryKind.LEASE_RELEASED, **_told(lease), by=author)
+            self._desk.note(EntryKind.LEASE_RELEASED, **_told(lease), by=author)
             self._show(lease.name)
         self._save()
         words = ("닫음: 현장 쓰기 차단", "closed: the site is read-only") if closed else ("열음", "opened")
@@ -458,7 +447,7 @@ class CommandServer:
         now = self._clock.mono_ns()
         leases, holds = self._leases.expire(now)
         for lease in leases:
-            self._note(EntryKind.LEASE_EXPIRED, **_told(lease))
+            self._desk.note(EntryKind.LEASE_EXPIRED, **_told(lease))
             self._show(lease.name)
             ko, en = f"임대 {lease.name} 만료 ({lease.holder})", f"lease {lease.name} of {lease.holder} expired"
             self._outside.announce("lease_expired", lease.name, ko, en)
@@ -470,49 +459,10 @@ class CommandServer:
                 break
             del self._seen[command_id]
         if self._muted and self._refusals.tokens + (now - self._refusals.at_mono_ns) / NS_PER_S >= REFUSAL_BURST / 2:
-            self._note(EntryKind.COMMANDS_MUTED, refused=self._muted)
+            self._desk.note(EntryKind.COMMANDS_MUTED, refused=self._muted)
             self._muted = 0
-        if self._owed:
-            self._pay()
 
-    # ------------------------------------------------------------ journal, state
-
-    def _write_now(self, kind: EntryKind, **data: Any) -> None:
-        """An entry that must be there before anything happens."""
-        self._pay()
-        if self._owed:
-            raise JournalError(28, "earlier entries could not be written yet")
-        self._journal.append(kind, **data)
-        self.journal_ok = True
-
-    def _note(self, kind: EntryKind, **data: Any) -> None:
-        """An entry about what happened anyway: now, or as soon as the journal can be written."""
-        self.note_all([(kind, data)])
-
-    def note_all(self, entries: Iterable[tuple[EntryKind, dict[str, Any]]]) -> None:
-        """Entries of another keeper (alarms, parts), with the same promise and one wait for the disk."""
-        for entry in entries:
-            if len(self._owed) < OWED_MAX:
-                self._owed.append(entry)
-            else:
-                self._owed_lost += 1
-        self._pay()
-
-    def _pay(self) -> None:
-        """Write what is owed, all with one wait for the disk; after a failure, first one entry to see if it is back."""
-        while self._owed:
-            batch = list(self._owed) if self.journal_ok else [self._owed[0]]
-            try:
-                self._journal.append_all(batch)
-            except JournalError:
-                self.journal_ok = False  # visible as system.journal.ok; step() tries again
-                return
-            self.journal_ok = True
-            for _ in batch:
-                self._owed.popleft()
-            if not self._owed and self._owed_lost:
-                self._owed.append((EntryKind.ENTRIES_LOST, {"n": self._owed_lost}))
-                self._owed_lost = 0
+    # ------------------------------------------------------------ refusals, state
 
     def _refuse(self, refused: Refused, message: Mapping[str, Any]) -> Refused:
         """Count, journal (in a storm: count only) and return a refusal."""
@@ -523,7 +473,7 @@ class CommandServer:
             self._muted += 1
             return refused
         told = {key: _plain(message[key]) for key in _TOLD_KEYS if key in message}
-        self._note(kind, code=str(refused.code), detail=refused.detail, command_id=refused.command_id, **told)
+        self._desk.note(kind, code=str(refused.code), detail=refused.detail, command_id=refused.command_id, **told)
         return refused
 
     def _remember(self, command_id: str, expires_mono_ns: int) -> None:

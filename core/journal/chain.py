@@ -19,11 +19,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
 from gwanje.core.clock import Clock, utc_text
+from gwanje.core.journal.kinds import EntryKind
 
 GENESIS = hashlib.sha256(b"gwanje journal 1").digest()
 """What the first entry is chained to."""
@@ -37,35 +37,6 @@ TAIL_BYTES = 4 * ENTRY_BYTES_MAX
 _HASH_MEMBER = len(',"hash":""}') + 64
 _CUT_TEXT_MAX = 200
 """How much of a torn line is kept in the entry that tells of it."""
-
-
-class EntryKind(StrEnum):
-    """What an entry tells of."""
-
-    JOURNAL_OPENED = "journal_opened"
-    JOURNAL_REPAIRED = "journal_repaired"
-    JOURNAL_SET_ASIDE = "journal_set_aside"
-    ENTRIES_LOST = "entries_lost"
-    PART_STARTED = "part_started"
-    PART_STOPPED = "part_stopped"
-    COMMAND_REQUESTED = "command_requested"
-    COMMAND_ACCEPTED = "command_accepted"
-    COMMAND_CONFIRMED = "command_confirmed"
-    COMMAND_REFUSED = "command_refused"
-    COMMAND_EXPIRED = "command_expired"
-    COMMAND_TIMED_OUT = "command_timed_out"
-    COMMANDS_MUTED = "commands_muted"
-    POINTS_GIVEN_BACK = "points_given_back"
-    LEASE_GRANTED = "lease_granted"
-    LEASE_REFUSED = "lease_refused"
-    LEASE_NARROWED = "lease_narrowed"
-    LEASE_RELEASED = "lease_released"
-    LEASE_EXPIRED = "lease_expired"
-    LEASE_RESTORED = "lease_restored"
-    ALARM_CHANGED = "alarm_changed"
-    ALARM_ACKNOWLEDGED = "alarm_acknowledged"
-    ALARM_STORE_SET_ASIDE = "alarm_store_set_aside"
-    GATE_CHANGED = "gate_changed"
 
 
 class JournalError(OSError):

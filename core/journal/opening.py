@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.journal.chain import Entry, EntryKind, Journal, JournalError, JournalLockedError
+from gwanje.core.journal.chain import Entry, Journal, JournalError, JournalLockedError
+from gwanje.core.journal.kinds import EntryKind
 
 REOPEN_S = 2.0
 """How often a journal that could not be opened is tried again."""

@@ -28,8 +28,10 @@ from gwanje.core.commands.messages import (
     from_message,
     to_message,
 )
-from gwanje.core.commands.server import BURST, OWED_MAX, PENDING_MAX, REFUSAL_BURST, CommandServer
-from gwanje.core.journal.chain import Entry, EntryKind, Journal, JournalError, read
+from gwanje.core.commands.server import BURST, PENDING_MAX, REFUSAL_BURST, CommandServer
+from gwanje.core.journal.chain import Entry, Journal, JournalError, read
+from gwanje.core.journal.desk import OWED_MAX, JournalDesk
+from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.verify import verify
 from gwanje.core.requests import REASONS, Code, Refused, RequestError
 from gwanje.core.tags import Tag, TagTable
@@ -62,8 +64,9 @@ class World:
         self.state: Mapping[str, Any] | None = None
         self.announced: list[str] = []
         self.replies: list[dict[str, Any]] = []
+        self.desk = JournalDesk(self)
         self.server = CommandServer(
-            TAGS, LeaseTable(["tie_line", "lighting"]), self, self.clock, self, boot="boot", read_only=read_only
+            TAGS, LeaseTable(["tie_line", "lighting"]), self.desk, self.clock, self, boot="boot", read_only=read_only
         )
 
     # what the server sees as its journal
@@ -404,10 +407,10 @@ def test_a_full_disk_refuses_commands_with_the_reason(world: World) -> None:
     assert world.forwarded == []
     assert world.lease().code is Code.JOURNAL
     assert "tie_line" not in world.until
-    assert not world.server.journal_ok
+    assert not world.desk.ok
     world.disk_full = False
-    world.server.step()
-    assert world.server.journal_ok
+    world.desk.step()
+    assert world.desk.ok
     assert world.kinds() == ["command_refused", "lease_refused"], "the refusals themselves were owed and are told"
     assert world.write() is None
 
@@ -418,7 +421,7 @@ def test_a_disk_that_fills_between_request_and_outcome_loses_no_outcome(world: W
     assert world.owner_says(Accepted("x")) == Accepted(world.forwarded[0][1].command_id)
     assert world.write(command_id="next").code is Code.JOURNAL
     world.disk_full = False
-    world.server.step()
+    world.desk.step()
     assert world.kinds() == ["command_requested", "command_accepted", "command_refused"]
     assert verify(world.path).ok
 
@@ -435,9 +438,9 @@ def test_nothing_leaves_while_an_earlier_entry_is_owed(world: World) -> None:
 
 def test_what_is_owed_is_limited_and_the_rest_is_counted(world: World) -> None:
     world.disk_full = True
-    world.server.note_all((EntryKind.ALARM_CHANGED, {"n": index}) for index in range(OWED_MAX + 7))
+    world.desk.note_all((EntryKind.ALARM_CHANGED, {"n": index}) for index in range(OWED_MAX + 7))
     world.disk_full = False
-    world.server.step()
+    world.desk.step()
     entries = list(read(world.path))
     assert (entries[-1].kind, entries[-1].data) == ("entries_lost", {"n": 7})
     assert len(entries) == 1 + OWED_MAX + 1

@@ -17,7 +17,6 @@ from gwanje.core.clock import VirtualClock
 from gwanje.core.journal.chain import (
     ENTRY_BYTES_MAX,
     TAIL_BYTES,
-    EntryKind,
     FileStorage,
     Journal,
     JournalError,
@@ -25,6 +24,7 @@ from gwanje.core.journal.chain import (
     parse_line,
     read,
 )
+from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.verify import verify
 
 
@@ -343,7 +343,8 @@ def test_a_real_file_size_limit_is_refused_and_survived(tmp_path: Path) -> None:
     program = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from gwanje.core.clock import VirtualClock\n"
-        "from gwanje.core.journal.chain import EntryKind, Journal, JournalError\n"
+        "from gwanje.core.journal.chain import Journal, JournalError\n"
+        "from gwanje.core.journal.kinds import EntryKind\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "journal = Journal.open(Path(sys.argv[1]), VirtualClock())\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))\n"
@@ -370,7 +371,8 @@ WRITER = """
 import sys
 from pathlib import Path
 from gwanje.core.clock import SystemClock
-from gwanje.core.journal.chain import EntryKind, Journal
+from gwanje.core.journal.chain import Journal
+from gwanje.core.journal.kinds import EntryKind
 journal = Journal.open(Path(sys.argv[1]), SystemClock())
 while True:
     print(journal.append(EntryKind.COMMAND_REQUESTED, reason="r" * 2000).seq, flush=True)
@@ -380,7 +382,8 @@ TORN_WRITER = """
 import os, signal, sys
 from pathlib import Path
 from gwanje.core.clock import SystemClock
-from gwanje.core.journal.chain import EntryKind, FileStorage, Journal
+from gwanje.core.journal.chain import FileStorage, Journal
+from gwanje.core.journal.kinds import EntryKind
 class Dying(FileStorage):
     def append(self, data):
         super().append(data[: len(data) // 2])
