@@ -41,7 +41,7 @@ def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int
         for device in site.devices
         if snapshot.value[site.tags.index(f"{device.prefix}.online")] != 1.0
     ]
-    running_s = (clock.utc_ns() - info.started_utc_ns) / NS_PER_S
+    running_s = (clock.mono_ns() - info.started_mono_ns) / NS_PER_S
     if as_json:
         answer = {"site": site.id, "pid": info.pid, "running_s": round(running_s, 1), "parts": parts,
                   "devices": len(site.devices), "offline": offline, "data": info.data_dir}  # fmt: skip

@@ -28,6 +28,7 @@ class RunInfo:
     site_root: str
     data_dir: str
     started_utc_ns: int
+    started_mono_ns: int
     boot_id: str
 
     @classmethod

@@ -95,7 +95,9 @@ class Supervisor:
         self.store = TagStore.create(run.path / "tags", site.tags)
         self._writer = self.store.writer("supervisor")
         self.started_mono_ns = clock.mono_ns()
-        RunInfo(os.getpid(), str(site.root), options.data_dir, clock.utc_ns(), boot_id()).write(run.path)
+        RunInfo(
+            os.getpid(), str(site.root), options.data_dir, clock.utc_ns(), self.started_mono_ns, boot_id()
+        ).write(run.path)
         self.children = {name: Child(name, Heartbeat(run.path, name)) for name in parts}
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.stop_asked = False
@@ -244,6 +246,10 @@ class Supervisor:
         quality = np.full(k, Quality.GOOD, np.uint16)
         self._writer.write(ids, np.array(columns), quality, times, now)
         self._publisher.scan(ids, np.array(columns), quality, times)
+
+    def not_running(self) -> list[str]:
+        """Parts that ended at least once and do not run now; one that is still starting for the first time is well."""
+        return [child.name for child in self.children.values() if child.restarts and child.state() != RUNNING]
 
     def stop(self) -> None:
         """Stop every part: ask, wait, kill. Afterwards no process of the city is left."""

@@ -142,16 +142,17 @@ def up(chosen: argparse.Namespace) -> int:
         deadline = began_mono_ns + int(chosen.for_s * NS_PER_S) if chosen.for_s else None
         supervisor.run_until(deadline, _each_second(watch, report), watch.first_value_seen)
     finally:
+        not_running = supervisor.not_running()
         supervisor.stop()
         watch.hear()
-        summary = watch.summary()
+        summary = {**watch.summary(), "not_running": not_running}
         bus.close()
         supervisor.clean()
     if chosen.json:
         print(json.dumps(summary, ensure_ascii=False), flush=True)
     else:
         _say_sum(summary, data_dir)
-    return 0 if summary["points_recorded"] == summary["points_acknowledged"] else 1
+    return 0 if summary["points_recorded"] == summary["points_acknowledged"] and not not_running else 1
 
 
 def _each_second(watch: Watch, report: Callable[[Watch], None]) -> Callable[[], None]:
@@ -231,14 +232,21 @@ def _say_sum(summary: dict[str, Any], data_dir: Path) -> None:
     granted = "unknown" if fifo is None else "granted" if fifo else "REFUSED by this machine (ticks may be late)"
     print(f"stopped after {summary['seconds']} s")
     if summary["loop_restarts"]:
-        print(f"  control loop started anew {summary['loop_restarts']} times: its figures are since the last start")
-    print(f"  tie-line RMS error {summary['tie_line_rms_pct']} % of the connection's rating")
-    print(
-        f"  loop: {summary['ticks']} ticks, {summary['ticks_lost']} lost, p99.9 {summary['late_p999_us']} us late; "
-        f"FIFO scheduling {granted}; the host kept {summary['host_steal_ms']} ms of processor time"
-    )
+        print(f"  control loop: {summary['loop_restarts']} restart(s); its figures are since the last one")
+    if summary["not_running"]:
+        print(f"  NOT RUNNING at the end, see the messages above: {', '.join(summary['not_running'])}")
+    rms = summary["tie_line_rms_pct"]
+    print("  tie-line RMS error " + ("not measured" if rms is None else f"{rms} % of the connection's rating"))
+    if summary["ticks"] is None:
+        print("  loop: did not run")
+    else:
+        print(
+            f"  loop: {summary['ticks']} ticks, {summary['ticks_lost']} lost, p99.9 {summary['late_p999_us']} us late; "
+            f"FIFO scheduling {granted}; the host kept {summary['host_steal_ms']} ms of processor time"
+        )
     recorded, kept = summary["points_recorded"], summary["points_acknowledged"]
     lost = "" if recorded == kept else f": {(recorded or 0) - (kept or 0)} points are LOST, see the messages above"
-    print(f"  historian: {recorded} recorded, {kept} acknowledged{lost}")
+    told = "did not run" if recorded is None else f"{recorded} recorded, {kept} acknowledged{lost}"
+    print(f"  historian: {told}")
     print(f"  sounds: {summary['n_events']}; restarts: {summary['restarts']}; data: {os.path.relpath(data_dir)}")
     sys.stdout.flush()

@@ -3,7 +3,9 @@
 import csv
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -159,3 +161,22 @@ def test_without_a_city_commands_say_so(tmp_path):
         assert answer.returncode == 2
         assert answer.stderr.startswith("gwanje: no running city found; start one with `gwanje up`")
         assert json.dumps(answer.stderr).count("\\n") == 1
+
+
+def test_a_taken_port_is_named_and_the_run_does_not_count_as_well(site_copy, tmp_path):
+    energy = (site_copy / "devices" / "energy.toml").read_text(encoding="utf-8")
+    port = int(re.search(r"(?m)^port = (\d+)$", energy)[1])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        answer = subprocess.run(
+            [
+                sys.executable, "-m", "gwanje.core.cli.main", "up", str(site_copy), "--for", "4", "--no-hmi", "--json",
+                "--run", f"/dev/shm/gwanje-taken-{os.getpid()}", "--data", str(tmp_path / "data"),
+            ],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert answer.returncode == 1
+    assert f"127.0.0.1:{port}" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert json.loads(answer.stdout.splitlines()[-1])["not_running"] == ["sim"]
