@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import available_timezones
 
 from gwanje.core.alarms.table import AlarmDefinition, EventAlarmDefinition, parse_alarms
 from gwanje.core.part import ENTRIES
@@ -249,6 +250,8 @@ def _site_head(document: Document) -> dict[str, Any]:
         "read_only": site.flag("read_only", False),
         "fresh_history": site.flag("fresh_history", False),
     }
+    if head["timezone"] not in available_timezones():
+        site.problem("timezone", f"{head['timezone']!r} is no time zone such as Asia/Seoul")
     parts = site.sequence("parts") or list(ENTRIES)
     known = tuple(ENTRIES)  # unlike the mapping, it can be asked for anything that stands in an array
     for part in parts:
@@ -395,7 +398,7 @@ def _nodes(document: Document) -> tuple[tuple[Node, ...], tuple[dict[str, Any], 
             reader.problem("url", "must begin with rtsp://")
         nodes.append(node)
     for key in document.content:
-        if key not in ("node", "script", "simulation"):
+        if key not in ("node", "script"):
             document.problem((key,), "unknown key")
     return tuple(nodes), tuple(table for _, table in _tables(root, "script"))
 

@@ -248,6 +248,9 @@ def check_tags(config: ControlConfig, tags: TagTable) -> None:
     """
     problems: list[Problem] = [(key, f"no tag {tag!r}") for key, tag in config.tags().items() if tag not in tags]
     problems += [(("tie_line",), f"no tag {name!r} of owner control") for name in (*FAST, *SLOW) if name not in tags]
+    for k, one in enumerate(config.battery):
+        if one.soc_tag in tags and (tags.get(one.soc_tag).unit or tags.get(one.soc_tag).high > 1.0):
+            problems.append((("battery", k, "soc_tag"), f"{one.soc_tag!r} is no state of charge (no unit, 0…1)"))
     own: dict[KeyPath, str] = {("battery", k, "setpoint_tag"): one.setpoint_tag for k, one in enumerate(config.battery)}
     problems += [
         (key, f"{name!r} belongs to {tags.get(name).owner!r}, not to control")
@@ -310,7 +313,7 @@ def _whole(loop: LoopParams, tie: TieParams, setpoint: SetpointParams, batteries
 
 def _tables(cls: Any, content: Any, where: str, least: int, most: int, problems: list[Problem]) -> list[Any]:
     if not isinstance(content, list):
-        problems.append(((where,), f"[[{where}]] tables are missing"))
+        problems.append(((where,), f"[[{where}]] tables are missing: the part control needs them"))
         return []
     if not least <= len(content) <= most:
         problems.append(((where,), f"{len(content)} tables, {least}…{most} are taken"))

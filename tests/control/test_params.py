@@ -91,3 +91,13 @@ def test_missing_and_foreign_tags_are_told(content):
     assert "tie_line.import_tag: no tag 'grid.tie.import_w'" in text
     assert "battery[0].setpoint_tag: 'control.ess1.discharge_setpoint_w' belongs to 'field', not to control" in text
     assert "tie_line: no tag 'control.loop.ticks' of owner control" in text
+
+
+def test_a_state_of_charge_has_no_unit_and_ends_at_one(content):
+    config = parse(content)
+    soc = config.battery[0].soc_tag
+    with pytest.raises(ControlConfigError, match="is no state of charge"):
+        check_tags(config, TagTable.build([Tag(soc, "W", "field")]))
+    with pytest.raises(ControlConfigError) as caught:
+        check_tags(config, TagTable.build([Tag(soc, "", "field", low=0.0, high=1.0)]))
+    assert "is no state of charge" not in str(caught.value)
