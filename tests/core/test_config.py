@@ -113,7 +113,7 @@ def test_the_default_site_is_sound():
     ("changes", "expected"),
     [
         ({"site": ('id = "t"', 'id = "t"\nspeed = 3')}, "small/site.toml:3: site.speed: unknown key"),
-        ({"site": ('id = "t"', 'id = "t"\ntimezone = "Asia/Soul"')}, "small/site.toml:3: site.timezone: 'Asia/Soul' is no"),
+        ({"site": ('id = "t"', 'id = "t"\ntimezone = "Asia/Soul"')}, "site.toml:3: site.timezone: 'Asia/Soul' is no"),
         ({"site": ('name_ko = "시험"\n', "")}, "small/site.toml:1: site.name_ko: is missing (text)"),
         ({"site": ("= 1000", "= -5")}, "small/site.toml:5: site.connection_rating_w: -5 is out of range 1 … 1e+10"),
         ({"site": ('"control"]', '"contrl"]')}, "small/site.toml:6: site.parts: 'contrl' is none of"),
