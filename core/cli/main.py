@@ -14,6 +14,7 @@ from typing import Any
 
 from gwanje import __version__
 from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.cli import keys
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
 from gwanje.core.part import PartError
@@ -112,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
     journal.add_argument("action", choices=("verify",))
     journal.add_argument("file", nargs="?", type=Path)
     with_site(journal)
+
+    keys.add(commands)
 
     bench = command("bench", _bench, "measure this machine")
     bench.add_argument("area", nargs="*", metavar="AREA", help=f"{', '.join(BENCHES)} (default: all)")
