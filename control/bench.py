@@ -1,7 +1,7 @@
 """``gwanje bench loop dispatch``: lateness of the 10 ms loop, and dispatch against PIQP and SciPy.
 
 Every comparison runs in interleaved rounds of one process. The lateness of a loop on a virtual machine is as good as
-its host lets it be: the processor time that the host took during the run ("steal") stands in the note.
+its host lets it be: the processor time that the host took during the run ("steal") stands beside each result.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from gwanje.control.loop import allowed_processors, processors, refusals
 from gwanje.control.microgrid.params import J_PER_WH
-from gwanje.core.bench import BenchOptions, Result, interleaved, median, result
+from gwanje.core.bench import BenchOptions, Result, Watch, interleaved, median, per_round, result
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.ext.control_loop import FAST, SLOW, ControlLoop
 from gwanje.ext.dispatch import BatteryDispatcher, Dispatcher
@@ -154,39 +154,28 @@ def _python(seconds: float) -> _Lateness:
     return _Lateness(p50, p99, p999, max(late_ns) * 1e-3, len(late_ns), lost)
 
 
-def _stolen_s() -> float:
-    """Processor time that the host took from this machine since it was started."""
-    try:
-        with open("/proc/stat", encoding="ascii") as file:
-            return float(file.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError, ValueError):
-        return float("nan")
-
-
 def run_loop(options: BenchOptions) -> list[Result]:
     """Lateness of the compiled loop, and with ``peers`` of a Python loop, both also beside a GIL hog."""
     seconds = options.seconds or LOOP_S
-    before_s = _stolen_s()
+    watch = Watch()
     run = _compiled(seconds)
-    note = "; ".join(
-        part
-        for part in (
-            f"{run.ticks} ticks in {seconds:g} s",
-            run.refused or "SCHED_FIFO granted",
-            f"steal {_stolen_s() - before_s:.2f} s",
-            f"load {os.getloadavg()[0]:.1f}",
-        )
-        if part
-    )
+    granted = f"{run.refused or 'SCHED_FIFO and pinning granted'}; {THREADS} threads race for each tick"
+    note = f"{run.ticks} ticks in {seconds:g} s; {granted}"
     results = [
-        result("loop.late_p50", run.p50_us, "us", rounds=1, note=note),
-        result("loop.late_p99", run.p99_us, "us", rounds=1),
-        result("loop.late_p999", run.p999_us, "us", rounds=1, goal="<= 1000"),
-        result("loop.late_max", run.max_us, "us", rounds=1),
-        result("loop.ticks_lost", float(run.lost), "periods", rounds=1, goal="== 0"),
+        result("loop.late_p50", run.p50_us, "us", rounds=1, watch=watch),
+        result("loop.late_p99", run.p99_us, "us", rounds=1, watch=watch),
+        result("loop.late_p999", run.p999_us, "us", rounds=1, goal="<= 1000", note=note, watch=watch),
+        result("loop.late_max", run.max_us, "us", rounds=1, watch=watch),
+        result("loop.ticks_lost", float(run.lost), "periods", rounds=1, goal="== 0", watch=watch),
         result("loop.fifo", 0.0 if "SCHED_FIFO refused" in run.refused else 1.0, "granted", rounds=1),
     ]
     return results + (_loop_peers(options) if options.peers else [])
+
+
+_HOG_NOTE = (
+    "ratio is ours / peer; both in one process with a Python thread that computes without pause, with the same "
+    "priority and pinning; the peer only looks at the time, ours steps its whole tick"
+)
 
 
 def _loop_peers(options: BenchOptions) -> list[Result]:
@@ -207,26 +196,30 @@ def _loop_peers(options: BenchOptions) -> list[Result]:
         "compiled_hog": lambda: runs["compiled_hog"].append(beside_a_hog(_compiled)),
         "python_hog": lambda: runs["python_hog"].append(beside_a_hog(_python)),
     }
+    watch = Watch()
     interleaved(arms, options.rounds)
-    p50 = {name: median([one.p50_us for one in seen[1:]]) for name, seen in runs.items()}
-    p99 = {name: median([one.p99_us for one in seen[1:]]) for name, seen in runs.items()}
+    p50 = {name: [one.p50_us for one in seen[1:]] for name, seen in runs.items()}  # the first was the warm-up
+    p99 = {name: [one.p99_us for one in seen[1:]] for name, seen in runs.items()}
     lost = {name: float(sum(one.lost for one in seen[1:])) for name, seen in runs.items()}
+    rounds = options.rounds
     peer = f"Python {platform.python_version()} loop"
     single = "our loop with one thread"
+
+    def against(name: str, taken: dict[str, list[float]], arm: str, other: str, **more: Any) -> Result:
+        return result(
+            name, median(taken[arm]), "us", rounds=rounds, peer=single if other == "one_thread" else peer,
+            peer_value=median(taken[other]), ratios=per_round(taken[arm], taken[other]), watch=watch, **more,
+        )  # fmt: skip
+
     return [
-        result("loop.race_p99", p99["compiled"], "us", rounds=options.rounds, peer=single,
-               peer_value=p99["one_thread"]),
-        result("loop.race_lost", lost["compiled"], "periods", rounds=options.rounds, peer=single,
-               peer_value=lost["one_thread"],
-               note=f"in {options.rounds} x {seconds:g} s; Python lost {lost['python']:g}"),
-        result("loop.quiet_p50", p50["compiled"], "us", rounds=options.rounds, peer=peer, peer_value=p50["python"]),
-        result("loop.quiet_p99", p99["compiled"], "us", rounds=options.rounds, peer=peer, peer_value=p99["python"]),
-        result(
-            "loop.gil_hog_p50", p50["compiled_hog"], "us", rounds=options.rounds, peer=peer,
-            peer_value=p50["python_hog"], goal="<= 0.01", of="ratio", note="ratio is ours / peer",
-        ),
-        result("loop.gil_hog_p99", p99["compiled_hog"], "us", rounds=options.rounds, peer=peer,
-               peer_value=p99["python_hog"]),
+        against("loop.race_p99", p99, "compiled", "one_thread"),
+        result("loop.race_lost", lost["compiled"], "periods", rounds=rounds, peer=single,
+               peer_value=lost["one_thread"], watch=watch,
+               note=f"in {rounds} x {seconds:g} s; Python lost {lost['python']:g}"),
+        against("loop.quiet_p50", p50, "compiled", "python"),
+        against("loop.quiet_p99", p99, "compiled", "python"),
+        against("loop.gil_hog_p50", p50, "compiled_hog", "python_hog", goal="<= 0.01", of="ratio", note=_HOG_NOTE),
+        against("loop.gil_hog_p99", p99, "compiled_hog", "python_hog"),
     ]  # fmt: skip
 
 

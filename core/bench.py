@@ -6,13 +6,17 @@ reports the median over the rounds, with the load of the machine beside it.
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import platform
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from gwanje.core.clock import SystemClock
@@ -55,6 +59,33 @@ class Result:
     holds: bool | None
     rounds: int
     note: str = ""
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    load: float | None = None
+    steal_pct: float | None = None
+
+
+class Watch:
+    """What the machine and its host did while something was measured."""
+
+    def __init__(self) -> None:
+        self._begin_ns = SystemClock().mono_ns()
+        self._stolen_s = stolen_s()
+
+    def steal_pct(self) -> float | None:
+        """Share of all processors' time that the host took since the watch was made; ``None`` where nobody tells."""
+        took_s = (SystemClock().mono_ns() - self._begin_ns) * 1e-9 * (os.cpu_count() or 1)
+        share = 100.0 * (stolen_s() - self._stolen_s) / max(took_s, 1e-9)
+        return None if math.isnan(share) else round(share, 2)
+
+
+def stolen_s() -> float:
+    """Processor time that the host took from this machine since it was started; NaN where nobody tells."""
+    try:
+        with open("/proc/stat", encoding="ascii") as file:
+            return float(file.readline().split()[8]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return math.nan
 
 
 def result(
@@ -66,9 +97,11 @@ def result(
     peer: str | None = None,
     peer_value: float | None = None,
     ratio: float | None = None,
+    ratios: Sequence[float] = (),
     goal: str | None = None,
     of: Literal["value", "ratio"] = "value",
     note: str = "",
+    watch: Watch | None = None,
 ) -> Result:
     """A result whose ``holds`` follows from its goal.
 
@@ -80,14 +113,18 @@ def result(
         peer: name and version of what it is compared with.
         peer_value: the peer's number in the same unit and run.
         ratio: as the goal counts it; ``value / peer_value`` when not given.
+        ratios: the ratio of every round; their median is the ratio, and their range is told.
         goal: comparison and number such as ``"<= 100"``.
         of: whether the goal bounds the value or the ratio.
-        note: anything the reader must know (a peer that is missing, the load).
+        note: anything the reader must know (what the peer delivers, why it is missing).
+        watch: made before the measurement; tells what the host took meanwhile. The load is told always.
 
     Raises:
         ValueError: the goal cannot be read, or bounds a ratio that was not measured with the peer present.
     """
-    if ratio is None and peer_value:
+    if ratios:
+        ratio = median(ratios)
+    elif ratio is None and peer_value:
         ratio = value / peer_value
     holds: bool | None = None
     if goal is not None:
@@ -96,7 +133,11 @@ def result(
             raise ValueError(f"goal {goal!r} is not a comparison and a number")
         measured = value if of == "value" else ratio
         holds = None if measured is None else _COMPARE[sign](measured, float(number))
-    return Result(name, value, unit, peer, peer_value, ratio, goal, holds, rounds, note)
+    return Result(
+        name, value, unit, peer, peer_value, ratio, goal, holds, rounds, note,
+        min(ratios, default=None), max(ratios, default=None), round(os.getloadavg()[0], 2),
+        watch.steal_pct() if watch is not None else None,
+    )  # fmt: skip
 
 
 def interleaved(
@@ -125,6 +166,28 @@ def interleaved(
                 call()
             taken[name].append((clock.mono_ns() - begin) * 1e-9 / inner)
     return taken
+
+
+def per_round(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
+    """Ours over the peer's, round by round."""
+    return [one / other for one, other in zip(ours, peer, strict=True)]
+
+
+@contextmanager
+def on_disk() -> Iterator[Path]:
+    """A temporary folder on a disk: memory would make every sync free."""
+    where = tempfile.gettempdir()
+    if _file_system(where) == "tmpfs":
+        where = str(Path.cwd())
+    with tempfile.TemporaryDirectory(prefix="gwanje-bench-", dir=where) as place:
+        yield Path(place)
+
+
+def _file_system(where: str) -> str:
+    """Type of the file system that holds a folder."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
+    holding = [(len(point), kind) for point, kind in mounts if Path(where).resolve().is_relative_to(point)]
+    return max(holding)[1] if holding else "unknown"
 
 
 def median(values: Sequence[float]) -> float:

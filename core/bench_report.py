@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -33,13 +34,18 @@ def measure(
 
 
 def _line(one: Result) -> str:
-    text = f"{one.name:38} {one.value:14.4g} {one.unit:10}"
+    """One result: name, value, then peer, goal and circumstances on lines of their own where there are any."""
+    text = f"{one.name:28} {one.value:12.4g} {one.unit:10}"
     if one.peer is not None:
         peer = "not measured" if one.peer_value is None else f"{one.peer_value:.4g}"
         text += f" {one.peer}: {peer}"
         if one.ratio is not None:
-            text += f" (ratio {one.ratio:.3g})"
+            text += f"  ratio {one.ratio:.3g}"
+            if one.ratio_low is not None:
+                text += f" ({one.ratio_low:.3g}…{one.ratio_high:.3g})"
     if one.goal is not None:
         text += f"  goal {one.goal}: {'holds' if one.holds else 'not measured' if one.holds is None else 'MISSED'}"
-    text += f"  [{one.rounds} round{'s' if one.rounds != 1 else ''}]"
-    return f"{text}  {one.note}" if one.note else text
+    text += f"  [{one.rounds} round{'s' if one.rounds != 1 else ''}"
+    text += f", load {one.load:.1f}" if one.load is not None else ""
+    text += f", steal {one.steal_pct:.1f} %]" if one.steal_pct is not None else "]"
+    return "\n".join([text, *textwrap.wrap(one.note, 110, initial_indent="      ", subsequent_indent="      ")])

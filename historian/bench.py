@@ -6,7 +6,6 @@ import resource
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import urllib3
 
-from gwanje.core.bench import BenchOptions, Result, interleaved, median, result
+from gwanje.core.bench import BenchOptions, Result, interleaved, median, on_disk, result
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.tags import Tag, TagTable
 from gwanje.historian import archive
@@ -52,7 +51,7 @@ def ingest(options: BenchOptions) -> list[Result]:
     points = _walk(BATCH, BATCH * BATCHES, np.random.default_rng(1))
     batches = [points[begin : begin + BATCH] for begin in range(0, len(points), BATCH)]
     with ExitStack() as stack:
-        place = Path(stack.enter_context(_on_disk()))
+        place = stack.enter_context(on_disk())
         arms = {
             "recorder": stack.enter_context(_recording(place / "history", batches)),
             "spool": _spooling(place / "spool", batches),
@@ -128,8 +127,8 @@ def at_rest(options: BenchOptions) -> Result:
     """Bytes per point of the archive on a seeded six hours of 10 000 tags, checked to be lossless."""
     points, names = reference_set()
     order, ranks, ranked = archive._order(points, names)
-    with _on_disk() as place:
-        path = Path(place) / "reference.parquet"
+    with on_disk() as place:
+        path = place / "reference.parquet"
         archive.write_points(path, points, order, ranks[order], ranked)
         size = path.stat().st_size
         back = np.concatenate([part.value for _, part in archive.read_points(path)])
@@ -156,8 +155,8 @@ def recorder_cpu(options: BenchOptions) -> Result:
     ids = np.arange(250, dtype=np.uint32)
     quality = np.zeros(250, np.uint16)
     values = np.round(1000 + np.cumsum(rng.normal(0, 2, (commits * per_commit, 250)), axis=0), 1)
-    with _on_disk() as place:
-        recorder = Recorder(Path(place) / "history", table, HistorianConfig(), SystemClock())
+    with on_disk() as place:
+        recorder = Recorder(place / "history", table, HistorianConfig(), SystemClock())
         begin = resource.getrusage(resource.RUSAGE_SELF)
         for commit in range(commits):
             for part in range(per_commit):
@@ -227,23 +226,6 @@ def _walk(n_tags: int, n: int, rng: np.random.Generator) -> Points:
 
 
 # ---- places and peers
-
-
-@contextmanager
-def _on_disk() -> Iterator[str]:
-    """A temporary folder on a disk: memory would make every sync free."""
-    where = tempfile.gettempdir()
-    if _file_system(where) == "tmpfs":
-        where = str(Path.cwd())
-    with tempfile.TemporaryDirectory(prefix="gwanje-bench-", dir=where) as place:
-        yield place
-
-
-def _file_system(where: str) -> str:
-    """Type of the file system that holds a folder."""
-    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
-    holding = [(len(point), kind) for point, kind in mounts if Path(where).resolve().is_relative_to(point)]
-    return max(holding)[1] if holding else "unknown"
 
 
 @contextmanager
