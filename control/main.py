@@ -20,7 +20,6 @@ from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, processors, refusals
 from gwanje.control.microgrid import degradations, tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
-from gwanje.core.authority.principal import Role
 from gwanje.core.bus import Bus, Publisher
 from gwanje.core.commands.client import CommandClient
 from gwanje.core.messages import Event
@@ -53,7 +52,7 @@ def main(ctx: PartContext) -> None:
     )
     lease_bus = Bus(ctx.run_dir, "control", ctx.clock, ctx.tags.n)
     keeper = LeaseKeeper(
-        CommandClient(lease_bus, "control", Role.PROGRAM),
+        CommandClient(lease_bus, ctx.session),
         config.tie_line.lease,
         [one.setpoint_tag for one in config.battery],
         "tie-line control",

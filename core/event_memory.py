@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gwanje.core.messages import Event
+from gwanje.core.requests import Code, refusal
 
 EVENTS_MAX = 500
 """Events kept for a screen that starts late: several hours of a normal day."""
@@ -26,5 +27,5 @@ class EventMemory:
     def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """The service ``events``: ``{"op": "list"}``, newest first."""
         if message.get("op") != "list":
-            return {"outcome": "refused", "reason_ko": "알 수 없는 요청입니다", "reason_en": "unknown op"}
+            return refusal(Code.MALFORMED, "unknown op")
         return {"events": [asdict(one) for one in reversed(self._events)]}

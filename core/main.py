@@ -20,6 +20,8 @@ import numpy.typing as npt
 from gwanje.core import stale
 from gwanje.core.alarms.service import KeptAlarms
 from gwanje.core.alarms.table import AlarmTable
+from gwanje.core.authority import credentials
+from gwanje.core.authority.authority import Authority
 from gwanje.core.bus import Publisher, Server
 from gwanje.core.clock import NS_PER_S, Clock, boot_id
 from gwanje.core.commands import leases as lease_files
@@ -187,15 +189,16 @@ class Core:
         self._status = StatusTags(ctx.tags, self._writer, self._publisher, ctx.clock)
         self._forwarder = Forwarder(ctx.bus.request, ctx.clock)
         outside = Outside(self._forwarder, self._status, self._publisher, ctx.clock, ctx.run_dir / LEASE_FILE)
+        self._authority = Authority(credentials.read_hashes(ctx.run_dir))
         self._commands = CommandServer(
-            ctx.tags, LeaseTable(self._status.lease_names), self._desk, ctx.clock, outside,
+            ctx.tags, LeaseTable(self._status.lease_names), self._desk, ctx.clock, outside, self._authority,
             boot=boot_id(), read_only=ctx.site.read_only,
         )  # fmt: skip
         self._desk.note_all([(EntryKind.PART_STARTED, {"part": OWNER})])
         self._commands.take_up(self._lease_state(), self._recent())
         table = AlarmTable(ctx.site.alarms, ctx.site.event_alarms, ctx.tags)
         self._alarms = KeptAlarms(
-            table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._desk.note_all
+            table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._desk.note_all, self._authority
         )
         self._events = EventMemory()
         self._servers: tuple[tuple[Server, str], ...] = tuple(

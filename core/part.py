@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from gwanje.core.authority import credentials
 from gwanje.core.bus import Bus
 from gwanje.core.clock import Clock
 from gwanje.core.store import TagStore
@@ -145,6 +146,11 @@ class PartContext:
     def heartbeat(self) -> None:
         """Tell the supervisor that the main loop turns; at least once a second."""
         self.beat.beat(self.clock.mono_ns())
+
+    @property
+    def session(self) -> str:
+        """The secret with which this part asks the core for changes; empty for a part that speaks only for people."""
+        return credentials.read(self.run_dir, self.name)
 
     @property
     def history_dir(self) -> Path:

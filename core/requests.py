@@ -51,6 +51,24 @@ class Code(StrEnum):
     LEASE_POINTS = "lease_points"
     LEASE_TTL = "lease_ttl_out_of_range"
     LEASE_NOT_HELD = "lease_not_held"
+    NEEDS_SELECT = "needs_select"
+    NOT_SELECTED = "not_selected"
+    RESERVED = "reserved_by_other"
+    ECHO = "value_not_checked"
+    WARNINGS = "warnings_not_accepted"
+    RETYPE = "not_retyped"
+    SECOND = "second_not_allowed"
+    SAFETY_TAG = "safety_tag"
+    INTERLOCK = "interlock"
+    MODE = "mode_not_allowed"
+    RAMP = "ramp_too_long"
+    VALUE_CHANGED = "value_changed"
+    BLIND = "present_value_not_good"
+    COOL_DOWN = "cool_down"
+    SUPERSEDED = "superseded"
+    UNKNOWN_COMMAND = "unknown_command"
+    UNKNOWN_TAG = "unknown_safety_tag"
+    TOO_MANY = "too_many"
 
 
 REASONS: Mapping[Code, tuple[str, str]] = {
@@ -81,6 +99,24 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.LEASE_POINTS: ("임대할 점이 잘못되었습니다", "the lease's points are not allowed"),
     Code.LEASE_TTL: ("임대 시간이 허용 범위를 벗어났습니다", "the lease's time to live is not allowed"),
     Code.LEASE_NOT_HELD: ("가지고 있지 않은 임대입니다", "the lease is not held"),
+    Code.NEEDS_SELECT: ("먼저 선택해야 하는 점입니다", "the point must be selected first"),
+    Code.NOT_SELECTED: ("선택이 없거나 만료되었습니다", "the selection is not there or has expired"),
+    Code.RESERVED: ("다른 사람이 선택하여 조작 중입니다", "somebody else has selected or operates it"),
+    Code.ECHO: ("확인한 값과 다른 값입니다", "the value is not the one that was checked"),
+    Code.WARNINGS: ("경고를 확인하지 않았습니다", "the warnings were not accepted"),
+    Code.RETYPE: ("점 이름을 다시 입력해야 합니다", "the point's name must be typed again"),
+    Code.SECOND: ("두 번째 확인자가 될 수 없습니다", "this person cannot be the second"),
+    Code.SAFETY_TAG: ("안전 태그로 조작이 금지되었습니다", "a safety tag forbids it"),
+    Code.INTERLOCK: ("인터록으로 차단되었습니다", "an interlock blocks it"),
+    Code.MODE: ("현재 상태에서는 조작할 수 없습니다", "not allowed in the present mode"),
+    Code.RAMP: ("변화 속도 한계로 제때 도달할 수 없습니다", "the ramp cannot reach it in time"),
+    Code.VALUE_CHANGED: ("화면에서 본 값이 그 사이 바뀌었습니다", "the value has changed since it was seen"),
+    Code.BLIND: ("현재 값의 품질이 나빠 결과를 볼 수 없습니다", "the present value is not good: the result could not be seen"),
+    Code.COOL_DOWN: ("방금 조작한 점입니다", "the point was operated a moment ago"),
+    Code.SUPERSEDED: ("더 새로운 명령으로 대체되었습니다", "a newer command has taken its place"),
+    Code.UNKNOWN_COMMAND: ("진행 중인 명령이 아닙니다", "no such command is under way"),
+    Code.UNKNOWN_TAG: ("그런 안전 태그가 없습니다", "there is no such safety tag"),
+    Code.TOO_MANY: ("한도를 넘었습니다", "the limit of their number is reached"),
 }
 """Operator texts of each code, Korean and English."""
 
@@ -91,7 +127,7 @@ class RequestError(ValueError):
     def __init__(self, code: Code, detail: str) -> None:
         self.code = code
         self.detail = detail
-        super().__init__(f"{REASONS[code][1]}: {detail}")
+        super().__init__(f"{REASONS[code][1]}: {detail}" if detail else REASONS[code][1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +147,15 @@ class Refused:
     def text_en(self) -> str:
         """For operators, in English."""
         return f"{REASONS[self.code][1]} ({self.detail})" if self.detail else REASONS[self.code][1]
+
+
+def refusal(code: Code, detail: str = "") -> dict[str, Any]:
+    """A refusal as every service of the core answers it."""
+    refused = Refused(code, detail)
+    return {
+        "outcome": "refused", "code": str(code), "detail": detail,
+        "text_ko": refused.text_ko, "text_en": refused.text_en,
+    }  # fmt: skip
 
 
 def take_text(message: Mapping[str, Any], key: str, longest: int = NAME_MAX, empty: bool = False) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gwanje.core.authority import credentials
 from gwanje.core.bus import Bus
 from gwanje.core.clock import NS_PER_S, boot_id
 from gwanje.core.config import Site
@@ -98,6 +99,7 @@ class Supervisor:
         RunInfo(
             os.getpid(), str(site.root), options.data_dir, clock.utc_ns(), self.started_mono_ns, boot_id()
         ).write(run.path)
+        credentials.write(run.path, parts)
         self.children = {name: Child(name, Heartbeat(run.path, name)) for name in parts}
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.stop_asked = False

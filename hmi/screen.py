@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,23 +144,14 @@ def _maps(value: Any) -> Sequence[dict[str, Any]]:
     return value
 
 
-def _user() -> str:
-    """Who sits here; the number of a user that the machine has no name for, as in a container."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return f"uid {os.getuid()}"
-
-
 def _acknowledge(bus: Bus, link: Link, clock: Clock, alarm_ids: list[str]) -> None:
     """Tell the core; what it refuses stands in the event list, so that nobody believes it was done."""
-    author = _user()
     for alarm_id in alarm_ids:
-        message = {"op": "ack", "alarm_id": alarm_id, "author": author, "role": "operator"}
+        message = {"op": "ack", "alarm_id": alarm_id, "session": ""}
         try:
             answer = bus.request("alarms", message, REQUEST_TIMEOUT_MS)
         except (RequestTimeoutError, RequestRefusedError) as error:
-            answer = {"reason_ko": "관제 핵심이 응답하지 않습니다", "reason_en": str(error), "gone": True}
+            answer = {"text_ko": "관제 핵심이 응답하지 않습니다", "text_en": str(error), "gone": True}
         if answer.get("outcome") == "acknowledged":
             continue
         link.inbox.put_event(
@@ -172,8 +161,8 @@ def _acknowledge(bus: Bus, link: Link, clock: Clock, alarm_ids: list[str]) -> No
                 class_name="acknowledgement_refused",
                 utc_ns=clock.utc_ns(),
                 mono_ns=clock.mono_ns(),
-                text_ko=f"경보 확인 거부: {answer.get('reason_ko', '')}",
-                text_en=f"Acknowledgement refused: {answer.get('reason_en', '')}",
+                text_ko=f"경보 확인 거부: {answer.get('text_ko', '')}",
+                text_en=f"Acknowledgement refused: {answer.get('text_en', '')}",
             )
         )
         if answer.get("gone"):

@@ -9,11 +9,11 @@ from typing import Any
 
 from gwanje.core.alarms.store import AlarmStore, AlarmStoreError
 from gwanje.core.alarms.table import Acknowledged, AlarmTable, Counts, NotAcknowledged
-from gwanje.core.authority.principal import Role
+from gwanje.core.authority.principal import Principals, Role
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.messages import AlarmChange, Event
-from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, Refused, RequestError, take_author
+from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, RequestError, refusal, take_text
 from gwanje.core.store import Snapshot
 
 REOPEN_S = 2.0
@@ -28,14 +28,16 @@ class KeptAlarms:
     """The alarm table with its file, its journal and its listeners."""
 
     def __init__(
-        self, table: AlarmTable, path: Path, clock: Clock, publish: Callable[[AlarmChange], None], note: Note
-    ) -> None:
+        self, table: AlarmTable, path: Path, clock: Clock, publish: Callable[[AlarmChange], None], note: Note,
+        authority: Principals,
+    ) -> None:  # fmt: skip
         """Take up what an earlier process kept; a damaged file is set aside and the journal says so."""
         self._table = table
         self._path = path
         self._clock = clock
         self._publish = publish
         self._note = note
+        self._authority = authority
         self._store: AlarmStore | None = None
         self._unkept: set[str] = set()
         self._tried_mono_ns = -round(REOPEN_S * NS_PER_S)
@@ -103,7 +105,7 @@ class KeptAlarms:
             self._publish(change)
 
     def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The service ``alarms``: ``{"op": "list"}`` and ``{"op": "ack", "alarm_id", "author", "role"}``."""
+        """The service ``alarms``: ``{"op": "list"}`` and ``{"op": "ack", "session", "alarm_id"}``."""
         match message.get("op"):
             case "list":
                 standing = self._table.current()
@@ -111,26 +113,21 @@ class KeptAlarms:
             case "ack":
                 return self._acknowledge(message)
             case _:
-                return {"outcome": "refused", "reason_ko": "알 수 없는 요청입니다", "reason_en": "unknown op"}
+                return refusal(Code.MALFORMED, "unknown op")
 
     def _acknowledge(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        alarm_id = message.get("alarm_id")
         try:
-            author = take_author(message)
-            role = Role(message.get("role", Role.OPERATOR))
+            who = self._authority.principal(message)
+            alarm_id = take_text(message, "alarm_id", 4 * NAME_MAX)
         except RequestError as error:
-            refused = Refused(error.code, error.detail)
-            return {"outcome": "refused", "reason_ko": refused.text_ko, "reason_en": refused.text_en}
-        except ValueError:
-            role = Role.VIEWER
-        if role in (Role.VIEWER, Role.PROGRAM) or not isinstance(alarm_id, str) or len(alarm_id) > 4 * NAME_MAX:
-            refused = Refused(Code.ROLE if role in (Role.VIEWER, Role.PROGRAM) else Code.MALFORMED)
-            return {"outcome": "refused", "reason_ko": refused.text_ko, "reason_en": refused.text_en}
-        result = self._table.acknowledge(alarm_id, author, self._clock.utc_ns())
+            return refusal(error.code, error.detail)
+        if who.role in (Role.VIEWER, Role.PROGRAM):
+            return refusal(Code.ROLE, who.role)
+        result = self._table.acknowledge(alarm_id, who.name, self._clock.utc_ns())
         if isinstance(result, NotAcknowledged):
-            return {"outcome": "refused", "reason_ko": result.reason_ko, "reason_en": result.reason_en}
+            return refusal(Code.MALFORMED) | {"text_ko": result.reason_ko, "text_en": result.reason_en}
         assert isinstance(result, Acknowledged)
-        self._tell([result.change], EntryKind.ALARM_ACKNOWLEDGED, author=author)
+        self._tell([result.change], EntryKind.ALARM_ACKNOWLEDGED, author=who.name)
         return {"outcome": "acknowledged", "alarm": asdict(result.change)}
 
     def _tell(self, changes: Sequence[AlarmChange], kind: EntryKind, **more: Any) -> None:

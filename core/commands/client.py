@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from gwanje.core.authority.principal import Role
+from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.bus import RequestRefusedError, RequestTimeoutError
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.commands.messages import (
@@ -33,13 +33,21 @@ class RequestsBus(Protocol):
         """Ask a service; see :meth:`gwanje.core.bus.Bus.request`."""
 
 
-class CommandClient:
-    """Asks for leases and writes as one author in one role; each call waits at most :data:`REQUEST_TIMEOUT_MS`."""
+_SOMEBODY = Principal("-", Role.VIEWER, "")
+"""Stands for whoever the core will find behind the session; never sent."""
 
-    def __init__(self, bus: RequestsBus, author: str, role: Role | str) -> None:
+
+class CommandClient:
+    """Asks for leases and writes with one session; each call waits at most :data:`REQUEST_TIMEOUT_MS`.
+
+    Args:
+        bus: of the part.
+        session: a program's credential (``PartContext.session``) or the token of a person who signed in.
+    """
+
+    def __init__(self, bus: RequestsBus, session: str) -> None:
         self._bus = bus
-        self._author = author
-        self._role = Role(role)
+        self._session = session
         self._lease_ids: dict[str, str] = {}
 
     def write(
@@ -58,12 +66,12 @@ class CommandClient:
         command_id = new_id()
         try:
             command = Command(
-                command_id, point, float(value), unit, self._author, self._role, area, reason, now,
+                command_id, point, float(value), unit, _SOMEBODY.name, _SOMEBODY.role, area, reason, now,
                 self._bus.clock.utc_ns(), now + round(expires_s * NS_PER_S), seen_mono_ns,
             )  # fmt: skip
         except RequestError as error:
             return Refused(error.code, error.detail, command_id)
-        answer = self._ask(command.to_message(), command_id)
+        answer = self._ask(command.to_request(), command_id)
         if isinstance(answer, (Granted, Released)):
             return Refused(Code.MALFORMED, "the core answered with a lease", command_id)
         return answer
@@ -101,7 +109,7 @@ class CommandClient:
         return answer if known else Refused(Code.MALFORMED, "unexpected answer")  # type: ignore[return-value]
 
     def _ask(self, message: dict[str, Any], command_id: str) -> Answer:
-        message |= {"author": self._author, "role": str(self._role)}
+        message["session"] = self._session
         try:
             return from_message(self._bus.request(SERVICE, message, REQUEST_TIMEOUT_MS))
         except RequestTimeoutError:

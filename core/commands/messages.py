@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, assert_never
 
-from gwanje.core.authority.principal import Role
+from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.requests import (
     NAME_MAX,
@@ -97,8 +97,21 @@ class Command:
             raise RequestError(Code.EXPIRY, f"a life of {life_s:g} s, at most {EXPIRES_S_MAX:g} s")
 
     @classmethod
+    def from_request(cls, message: Mapping[str, Any], principal: Principal) -> Self:
+        """Read what somebody asked of the core; who asks is what the core found out, never what the request says.
+
+        Raises:
+            RequestError: it is no command; the error says what to refuse it with.
+        """
+        claimed = message.keys() & _FILLED_BY_CORE
+        if claimed:
+            raise RequestError(Code.MALFORMED, f"{min(claimed)} is not for the asker to say")
+        asked = {key: value for key, value in message.items() if key != "session"}
+        return cls.from_message({**asked, "author": principal.name, "role": str(principal.role)})
+
+    @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Self:
-        """Read and check.
+        """Read and check what the core forwards to the owner of a point.
 
         Raises:
             RequestError: it is no command; the error says what to refuse it with.
@@ -123,11 +136,16 @@ class Command:
         )
 
     def to_message(self) -> dict[str, Any]:
-        """As it travels."""
+        """As the core forwards it to the owner of the point."""
         return {"op": "write", **asdict(self), "role": str(self.role)}
+
+    def to_request(self) -> dict[str, Any]:
+        """As it is asked of the core, which fills in who asks; the session is the client's to add."""
+        return {key: value for key, value in self.to_message().items() if key not in _FILLED_BY_CORE}
 
 
 _COMMAND_KEYS = {"op", *(one.name for one in fields(Command))}
+_FILLED_BY_CORE = {"author", "role"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, assert_never
 
-from gwanje.core.authority.principal import Role
+from gwanje.core.authority.principal import Principal, Principals, Role
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.commands.leases import POINTS_MAX, Fault, Lease, LeaseFault, LeaseTable
 from gwanje.core.commands.messages import (
@@ -41,10 +41,8 @@ from gwanje.core.requests import (
     Code,
     Refused,
     RequestError,
-    take_author,
     take_number,
     take_points,
-    take_role,
     take_text,
 )
 from gwanje.core.tags import Tag, TagTable
@@ -80,8 +78,8 @@ _FAULT_CODES = {
 
 _TOLD_POINTS = 64
 """Points of a lease that an entry names; their number is always told."""
-_TOLD_KEYS = ("op", "point", "name", "value", "author", "role")
-"""Members of a refused request that the journal keeps."""
+_TOLD_KEYS = ("op", "point", "name", "value")
+"""Members of a refused request that the journal keeps; who asked is added when the core knows it."""
 
 Reply = Callable[[dict[str, Any]], None]
 
@@ -160,8 +158,8 @@ class CommandServer:
     """Checks, journals and forwards; see the module."""
 
     def __init__(
-        self, tags: TagTable, leases: LeaseTable, desk: JournalDesk, clock: Clock, outside: Outside, *,
-        boot: str, read_only: bool,
+        self, tags: TagTable, leases: LeaseTable, desk: JournalDesk, clock: Clock, outside: Outside,
+        authority: Principals, *, boot: str, read_only: bool,
     ) -> None:  # fmt: skip
         """A server without leases; call :meth:`take_up` with what an earlier process left.
 
@@ -171,6 +169,7 @@ class CommandServer:
             desk: of the journal.
             clock: of the machine.
             outside: the world.
+            authority: knows who is behind a request's session.
             boot: identity of this boot, to which monotonic times belong.
             read_only: the site's own gate; when it is closed no request opens it.
         """
@@ -179,6 +178,7 @@ class CommandServer:
         self._desk = desk
         self._clock = clock
         self._outside = outside
+        self._authority = authority
         self._boot = boot
         self._site_read_only = read_only
         self._gate_closed = False
@@ -186,6 +186,7 @@ class CommandServer:
         self._buckets: dict[str, Bucket] = {}
         self._refusals = Bucket.full(REFUSAL_BURST, REFUSALS_PER_S, clock.mono_ns())
         self._muted = 0
+        self._asking: Principal | None = None
         self._pending: dict[str, _Pending] = {}
         self.accepted = 0
         self.refused = 0
@@ -244,26 +245,14 @@ class CommandServer:
 
     def handle(self, message: Mapping[str, Any], reply: Reply) -> None:
         """Take one request; the reply comes now or when the owner has answered."""
+        if message.get("op") == "leases":
+            reply({**self._state(), "read_only": self.read_only, "mono_ns": self._clock.mono_ns()})
+            return
         answer: Answer | None
+        self._asking = None
         try:
-            match message.get("op"):
-                case "write":
-                    answer = self._write(message, reply)
-                case "lease":
-                    answer = self._lease(message)
-                case "renew":
-                    answer = self._renew(message)
-                case "release":
-                    answer = self._release(message)
-                case "give_back":
-                    answer = self._give_back(message)
-                case "gate":
-                    answer = self._gate(message)
-                case "leases":
-                    reply({**self._state(), "read_only": self.read_only, "mono_ns": self._clock.mono_ns()})
-                    return
-                case _:
-                    answer = self._refuse(Refused(Code.MALFORMED, "unknown op"), message)
+            self._asking = who = self._authority.principal(message)
+            answer = self._change(message, who, reply)
         except RequestError as error:
             known = message.get("command_id")
             command_id = known[:64] if isinstance(known, str) else ""
@@ -273,8 +262,26 @@ class CommandServer:
         if answer is not None:
             reply(to_message(answer))
 
-    def _write(self, message: Mapping[str, Any], reply: Reply) -> Answer | None:
-        command = Command.from_message(message)
+    def _change(self, message: Mapping[str, Any], who: Principal, reply: Reply) -> Answer | None:
+        """What somebody wants changed; ``None`` when the answer comes later."""
+        match message.get("op"):
+            case "write":
+                return self._write(message, who, reply)
+            case "lease":
+                return self._lease(message, who)
+            case "renew":
+                return self._renew(message)
+            case "release":
+                return self._release(message)
+            case "give_back":
+                return self._give_back(message, who)
+            case "gate":
+                return self._gate(message, who)
+            case _:
+                return self._refuse(Refused(Code.MALFORMED, "unknown op"), message)
+
+    def _write(self, message: Mapping[str, Any], who: Principal, reply: Reply) -> Answer | None:
+        command = Command.from_request(message, who)
         now = self._clock.mono_ns()
         if command.command_id in self._seen:
             return self._refuse(Refused(Code.REPLAYED, "", command.command_id), message)
@@ -359,8 +366,8 @@ class CommandServer:
 
     # ------------------------------------------------------------ leases
 
-    def _lease(self, message: Mapping[str, Any]) -> Answer:
-        author, role = take_author(message), take_role(message)
+    def _lease(self, message: Mapping[str, Any], who: Principal) -> Answer:
+        author, role = who.name, who.role
         name, reason = take_text(message, "name"), take_text(message, "reason", TEXT_MAX)
         points, ttl_s = take_points(message, POINTS_MAX), take_number(message, "ttl_s")
         if role not in LEASE_ROLES:
@@ -406,8 +413,8 @@ class CommandServer:
         self._desk.note(EntryKind.LEASE_RELEASED, **_told(released), by=released.holder)
         return Released(name)
 
-    def _give_back(self, message: Mapping[str, Any]) -> Answer:
-        author, role = take_author(message), take_role(message)
+    def _give_back(self, message: Mapping[str, Any], who: Principal) -> Answer:
+        author, role = who.name, who.role
         points, reason = take_points(message, POINTS_MAX), take_text(message, "reason", TEXT_MAX)
         if role in (Role.VIEWER, Role.PROGRAM):
             return self._refuse(Refused(Code.ROLE, role), message)
@@ -420,8 +427,8 @@ class CommandServer:
         self._save()
         return Released(", ".join(points)[:TEXT_MAX])
 
-    def _gate(self, message: Mapping[str, Any]) -> Answer:
-        author, role = take_author(message), take_role(message)
+    def _gate(self, message: Mapping[str, Any], who: Principal) -> Answer:
+        author, role = who.name, who.role
         reason, closed = take_text(message, "reason", TEXT_MAX), message.get("read_only")
         if not isinstance(closed, bool):
             raise RequestError(Code.MALFORMED, "read_only must be true or false")
@@ -473,6 +480,8 @@ class CommandServer:
             self._muted += 1
             return refused
         told = {key: _plain(message[key]) for key in _TOLD_KEYS if key in message}
+        if self._asking is not None:
+            told |= {"author": self._asking.name, "role": str(self._asking.role)}
         self._desk.note(kind, code=str(refused.code), detail=refused.detail, command_id=refused.command_id, **told)
         return refused
 

@@ -7,13 +7,25 @@ from gwanje.core.alarms.definitions import TEXT_KEYS, EventAlarmDefinition, Text
 from gwanje.core.alarms.service import REOPEN_S, KeptAlarms
 from gwanje.core.alarms.store import AlarmStore, AlarmStoreError
 from gwanje.core.alarms.table import AlarmTable
+from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.clock import NS_PER_S, VirtualClock
 from gwanje.core.messages import Event
+from gwanje.core.requests import Code, RequestError
 from gwanje.core.store import Snapshot
 from gwanje.core.tags import Tag, TagTable
 
 TAGS = TagTable.build([Tag("grid.tie.import_w", "W", "field")])
 GLASS = EventAlarmDefinition("glass", "acoustic", "glass_break", 0.5, 600.0, 2, 60.0, Texts(*TEXT_KEYS))
+
+
+class People:
+    """Everybody is who the session says, as ``kim/operator``."""
+
+    def principal(self, message):
+        name, _, role = message.get("session", "").partition("/")
+        if not name:
+            raise RequestError(Code.NOT_SIGNED_IN, "")
+        return Principal(name, Role(role), "s1")
 
 
 def table() -> AlarmTable:
@@ -37,7 +49,7 @@ def clock():
 
 
 def kept(path, clock):
-    return KeptAlarms(table(), path / "alarms.sqlite", clock, lambda change: None, lambda entries: None)
+    return KeptAlarms(table(), path / "alarms.sqlite", clock, lambda change: None, lambda entries: None, People())
 
 
 def test_alarms_that_could_not_be_read_at_first_are_taken_up_later(tmp_path, clock, monkeypatch):
@@ -61,17 +73,18 @@ def test_alarms_that_could_not_be_read_at_first_are_taken_up_later(tmp_path, clo
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        ({"alarm_id": "x" * 1_000, "role": "operator"}, "malformed"),
-        ({"alarm_id": 5, "role": "operator"}, "malformed"),
-        ({"alarm_id": "glass:mic03", "role": "viewer"}, "this role may not command"),
-        ({"alarm_id": "glass:mic03", "role": "king"}, "this role may not command"),
-        ({"alarm_id": "glass:mic03", "role": "operator", "author": ""}, "names no author"),
-        ({"alarm_id": "glass:mic03", "role": "operator"}, "there is no alarm"),
+        ({"alarm_id": "x" * 1_000}, "malformed"),
+        ({"alarm_id": 5}, "malformed"),
+        ({}, "malformed"),
+        ({"alarm_id": "glass:mic03", "session": "kim/viewer"}, "this role may not command"),
+        ({"alarm_id": "glass:mic03", "session": "control/program"}, "this role may not command"),
+        ({"alarm_id": "glass:mic03", "session": ""}, "nobody is signed in"),
+        ({"alarm_id": "glass:mic03"}, "there is no alarm"),
     ],
 )
 def test_acknowledgements_that_cannot_be_are_refused_with_the_reason(tmp_path, clock, message, reason):
     alarms = kept(tmp_path, clock)
-    answer = alarms.handle({"op": "ack", "author": "kim", **message})
+    answer = alarms.handle({"op": "ack", "session": "kim/operator", **message})
     assert answer["outcome"] == "refused"
-    assert reason in answer["reason_en"]
+    assert reason in answer["text_en"]
     alarms.close()
