@@ -23,6 +23,7 @@ from gwanje.core.store import StoreError
 from gwanje.core.toml_reader import ConfigErrors
 
 BENCHES = {
+    "core": "gwanje.core.benches.area:run",
     "loop": "gwanje.control.bench:run_loop",
     "dispatch": "gwanje.control.bench:run_dispatch",
     "acoustic": "gwanje.control.acoustic.bench:run",
