@@ -11,19 +11,28 @@ from gwanje.core.config import load_site
 HERE = Path(__file__).resolve().parent
 
 
-def _fake_city():
-    name = "gwanje_tests_hmi_fake_city"
+def _beside(stem):
+    """A module of this folder, loaded once; the tests' import mode makes no package of it."""
+    name = f"gwanje_tests_hmi_{stem}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, HERE / "fake_city.py")
+        spec = importlib.util.spec_from_file_location(name, HERE / f"{stem}.py")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
     return sys.modules[name]
 
 
+_beside("fake_core")  # fake_city imports it
+
+
 @pytest.fixture(scope="session")
 def fake():
-    return _fake_city()
+    return _beside("fake_city")
+
+
+@pytest.fixture(scope="session")
+def fake_core():
+    return _beside("fake_core")
 
 
 @pytest.fixture(scope="session")
