@@ -1,11 +1,13 @@
 """Quality of a sample: a severity and the reasons for it, in sixteen bits.
 
 The severity sits in the two top bits as in OPC UA (good, uncertain, bad); the low bits name reasons with the words of
-IEC 61850-7-3. ``SIMULATED`` is a reason without severity: the value is sound, but no real device stands behind it.
+IEC 61850-7-3. ``SIMULATED`` and ``TIME`` are reasons without severity: the value is sound, but no real device stands
+behind it, or the clock that stamped its source time was known to be wrong.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntFlag
 
 SEVERITY_MASK = 0xC000
@@ -30,11 +32,20 @@ class Quality(IntFlag):
     CONFIG = 512
     NEVER = 1024
     SIMULATED = 2048
+    TIME = 4096
 
 
 def is_good(quality: int) -> bool:
     """Neither uncertain nor bad; a simulated value may be good."""
     return quality & SEVERITY_MASK == 0
+
+
+def worst(qualities: Iterable[int]) -> int:
+    """The quality of what is computed from samples: the worst severity with all their reasons."""
+    bits = 0
+    for one in qualities:
+        bits |= int(one)
+    return bits & ~int(Quality.UNCERTAIN) if bits & Quality.BAD else bits
 
 
 def is_bad(quality: int) -> bool:

@@ -1,7 +1,12 @@
 """The tag store: every tag's latest sample in shared memory, for all parts of a running city.
 
 The compiled :class:`gwanje.ext.tagstore.StoreView` does the copying; this module owns the file, its header and the
-rights: any process may read, only a :class:`TagWriter` of the owning part may write an owner's blocks.
+rights: any process may read, only a :class:`TagWriter` of the owning part may write an owner's blocks, and only the
+core's :class:`CommonWriter` what lies over all of them: substituted and blocked values, and the quality flags that
+every writer adds.
+
+A read with the time of the reader is what everybody decides by: too old is BAD|STALE, and overrides are in force until
+their end. A read without it shows what the owners wrote, for those who keep the store.
 """
 
 from __future__ import annotations
@@ -10,21 +15,26 @@ import fcntl
 import mmap
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.quality import Quality
+from gwanje.core.quality import SEVERITY_MASK, Quality
 from gwanje.core.tags import BLOCK, TagTable
-from gwanje.ext.tagstore import BLOCK_BYTES, StoreView
+from gwanje.ext.tagstore import BLOCK_BYTES, COMMON_BYTES, NOT_SEEN, OVERRIDES_MAX, StoreView, changes
 
 _MAGIC = b"GWANJETS"
-_VERSION = 1
+_VERSION = 2
 _HEADER = struct.Struct("<8sII64s")
-_HEADER_BYTES = 4096  # one page, so that the blocks begin aligned
+_PAGE = 4096
+_COMMON_AT = _PAGE  # after one page of header
+_BLOCKS_AT = _COMMON_AT + -(-COMMON_BYTES // _PAGE) * _PAGE  # on a page, so that the blocks begin aligned
+
+Columns = tuple[npt.NDArray[np.integer[Any]], npt.NDArray[np.float64], npt.NDArray[np.uint16], npt.NDArray[np.int64]]
+"""ids, values, quality and source times (UTC) of a scan, (k,) each."""
 
 
 class StoreError(Exception):
@@ -40,12 +50,29 @@ class Snapshot:
         quality: (n,) :class:`~gwanje.core.quality.Quality` bits.
         source_utc_ns: (n,) when the value was true, UTC.
         received_mono_ns: (n,) when it was written, monotonic; 0 for never.
+
+    One that is filled again and again by :meth:`TagStore.snapshot_at` is kept up to date: blocks that nobody wrote are
+    not copied again, so nobody else may change its columns.
     """
 
     value: npt.NDArray[np.float64]
     quality: npt.NDArray[np.uint16]
     source_utc_ns: npt.NDArray[np.int64]
     received_mono_ns: npt.NDArray[np.int64]
+    _seen: npt.NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
+    _seen_in: object = field(default=None, repr=False, compare=False)
+    _seen_at_ns: int = field(default=0, repr=False, compare=False)
+
+    def turns_seen(self, store: object, n_blocks: int, now_mono_ns: int) -> npt.NDArray[np.uint64]:
+        """Which turn of each block of a store the columns hold, for the kernel to read and write."""
+        if self._seen is None or self._seen_in is not store or now_mono_ns < self._seen_at_ns:
+            self._seen, self._seen_in = np.full(n_blocks, NOT_SEEN, np.uint64), store
+        self._seen_at_ns = now_mono_ns
+        return self._seen
+
+    def forget_turns(self) -> None:
+        """The columns were filled in another way."""
+        self._seen = None
 
     @classmethod
     def empty(cls, n: int) -> Self:
@@ -123,6 +150,83 @@ class TagWriter:
         os.close(self._lock)
 
 
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """Values that lie over those of their owners; columns of (m,) in ascending order of the ids.
+
+    Attributes:
+        ids: tags.
+        value: what readers get.
+        quality: its quality; the bit SIMULATED of the owner's sample stays.
+        source_utc_ns: since when it is true.
+        received_mono_ns: what its age is counted from; 0: it is as fresh as its reader.
+        until_mono_ns: when it ends by itself.
+    """
+
+    ids: npt.NDArray[np.int32]
+    value: npt.NDArray[np.float64]
+    quality: npt.NDArray[np.uint16]
+    source_utc_ns: npt.NDArray[np.int64]
+    received_mono_ns: npt.NDArray[np.int64]
+    until_mono_ns: npt.NDArray[np.int64]
+
+
+class CommonWriter:
+    """Writes what lies over all tags. At most one process may hold it; the file lock enforces it."""
+
+    def __init__(self, store: TagStore) -> None:
+        self._view = store.view
+        self._lock = os.open(store.path.with_name("writer-common.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StoreError("another process writes the overrides") from None
+
+    def override(self, overrides: Overrides) -> None:
+        """Replace all overrides at once, for every reader.
+
+        Raises:
+            ValueError: more than ``OVERRIDES_MAX``, or ids not ascending inside the store.
+        """
+        self._view.override(
+            overrides.ids, overrides.value, overrides.quality, overrides.source_utc_ns, overrides.received_mono_ns,
+            overrides.until_mono_ns,
+        )  # fmt: skip
+
+    def flag(self, quality: int) -> None:
+        """Have every writer add these bits (no severity) to the quality from now on; 0 for none."""
+        assert not quality & SEVERITY_MASK, "a severity is for the writer of a value to say"
+        self._view.quality_flags = quality
+
+    def close(self) -> None:
+        """Give the writer's place up; what it wrote stays."""
+        os.close(self._lock)
+
+
+class ChangeFilter:
+    """Report by exception: says which tags moved by more than their deadband since they were last told.
+
+    Args:
+        deadband: (n,) in each tag's unit; 0 for any change.
+    """
+
+    def __init__(self, deadband: npt.NDArray[np.float64]) -> None:
+        self._deadband = deadband
+        self._value = np.full(len(deadband), np.nan)
+        self._quality = np.full(len(deadband), 0xFFFF, np.uint16)  # no sample has it: the first look tells everything
+        self._out = np.empty(len(deadband), np.int32)
+
+    def take(self, value: npt.NDArray[np.float64], quality: npt.NDArray[np.uint16]) -> npt.NDArray[np.int32]:
+        """Positions of what changed, ascending, valid until the next call; they count as told from now on.
+
+        Args:
+            value: (n,) now.
+            quality: (n,) now; a change of it is a change.
+        """
+        return self._out[: changes(self._value, self._quality, value, quality, self._deadband, self._out)]
+
+
 class TagStore:
     """A mapped store. Use :meth:`create` in the supervisor and :meth:`attach` in every part."""
 
@@ -131,8 +235,10 @@ class TagStore:
         self.table = table
         self.stale_after_ns = table.stale_after_ns()
         self._mapping = mapping
-        blocks = np.frombuffer(mapping, dtype=np.uint8, offset=_HEADER_BYTES)
-        self.view = StoreView(blocks, self.stale_after_ns)
+        blocks = np.frombuffer(mapping, dtype=np.uint8, offset=_BLOCKS_AT)
+        common = np.frombuffer(mapping, dtype=np.uint8, offset=_COMMON_AT, count=COMMON_BYTES)
+        self.view = StoreView(blocks, self.stale_after_ns, common)
+        self._overridden = np.empty(OVERRIDES_MAX, np.int32)
 
     @classmethod
     def create(cls, path: Path, table: TagTable) -> TagStore:
@@ -141,7 +247,7 @@ class TagStore:
         Raises:
             StoreError: the file cannot be made (it exists, no memory).
         """
-        size = _HEADER_BYTES + table.n // BLOCK * BLOCK_BYTES
+        size = _BLOCKS_AT + table.n // BLOCK * BLOCK_BYTES
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
@@ -174,7 +280,7 @@ class TagStore:
                 os.close(descriptor)
         except (OSError, ValueError) as error:
             raise StoreError(f"cannot attach the tag store {path}: {error}") from error
-        if len(mapping) < _HEADER_BYTES:
+        if len(mapping) < _BLOCKS_AT:
             raise StoreError(f"{path} is not a tag store")
         magic, version, n, layout = _HEADER.unpack(mapping[: _HEADER.size])
         if magic != _MAGIC or version != _VERSION:
@@ -191,25 +297,57 @@ class TagStore:
         """
         return TagWriter(self, owner)
 
+    def common_writer(self) -> CommonWriter:
+        """The one writer of what lies over all tags.
+
+        Raises:
+            StoreError: another process writes it.
+        """
+        return CommonWriter(self)
+
     def snapshot(self, out: Snapshot | None = None) -> Snapshot:
-        """All tags with their quality as written: for copying, not for deciding."""
-        return self.snapshot_at(0, out)
+        """All tags as their owners wrote them, neither aged nor overridden: not to decide by."""
+        snapshot = out or Snapshot.empty(self.table.n)
+        snapshot.forget_turns()
+        self.view.snapshot(0, snapshot.value, snapshot.quality, snapshot.source_utc_ns, snapshot.received_mono_ns)
+        return snapshot
 
     def snapshot_at(self, now_mono_ns: int, out: Snapshot | None = None) -> Snapshot:
-        """All tags; what is older than its tag allows at ``now_mono_ns`` is BAD|STALE.
+        """All tags; what is older than its tag allows at ``now_mono_ns`` is BAD|STALE, overrides are in force.
 
         Args:
-            now_mono_ns: monotonic time of the reader.
-            out: filled and returned when given.
+            now_mono_ns: monotonic time of the reader, above 0.
+            out: brought up to date and returned when given.
         """
         snapshot = out or Snapshot.empty(self.table.n)
         self.view.snapshot(
-            now_mono_ns, snapshot.value, snapshot.quality, snapshot.source_utc_ns, snapshot.received_mono_ns
-        )
+            now_mono_ns, snapshot.value, snapshot.quality, snapshot.source_utc_ns, snapshot.received_mono_ns,
+            snapshot.turns_seen(self, self.view.n_blocks, now_mono_ns) if out else None,
+        )  # fmt: skip
         return snapshot
 
+    def overridden(self, now_mono_ns: int) -> npt.NDArray[np.int32]:
+        """Ids with an override in force, ascending; valid until the next call."""
+        return self._overridden[: self.view.overridden(now_mono_ns, self._overridden)]
+
+    def outgoing(
+        self,
+        now_mono_ns: int,
+        ids: npt.NDArray[np.integer[Any]],
+        values: npt.NDArray[np.float64],
+        quality: npt.NDArray[np.uint16],
+        source_utc_ns: npt.NDArray[np.int64],
+    ) -> Columns:
+        """What an owner may publish of a scan: without overridden tags (the core tells of those), with the flags."""
+        if (flags := self.view.quality_flags) != 0:
+            quality = quality | np.uint16(flags)
+        if len(over := self.overridden(now_mono_ns)):
+            keep = ~np.isin(ids, over)
+            return ids[keep], values[keep], quality[keep], source_utc_ns[keep]
+        return ids, values, quality, source_utc_ns
+
     def read(self, tag_id: int, now_mono_ns: int = 0) -> Sample:
-        """One tag's sample; stale values are marked when ``now_mono_ns`` is given."""
+        """One tag's sample; aged and overridden when ``now_mono_ns`` is given, else as its owner wrote it."""
         one = Snapshot.empty(1)
         self.view.read(
             np.array([tag_id], np.int32),
@@ -224,7 +362,7 @@ class TagStore:
         )
 
     def read_many(self, ids: npt.NDArray[np.int32], now_mono_ns: int, out: Snapshot | None = None) -> Snapshot:
-        """Samples of several tags, (k,) columns in the order of the ids."""
+        """Samples of several tags, (k,) columns in the order of the ids; 0 for the time reads as the owners wrote."""
         snapshot = out or Snapshot.empty(len(ids))
         self.view.read(
             ids, now_mono_ns, snapshot.value, snapshot.quality, snapshot.source_utc_ns, snapshot.received_mono_ns

@@ -172,3 +172,7 @@ class TagTable:
     def stale_after_ns(self) -> npt.NDArray[np.int64]:
         """Per id, the age in ns at which a value is stale; 0 where it never is, (n,)."""
         return np.array([0 if tag is None else int(tag.stale_after_s * 1e9) for tag in self.tags], dtype=np.int64)
+
+    def deadband(self) -> npt.NDArray[np.float64]:
+        """Per id, the change below which nobody needs to hear of it, in the tag's unit, (n,)."""
+        return np.array([0.0 if tag is None else tag.deadband for tag in self.tags])

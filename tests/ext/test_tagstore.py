@@ -1,15 +1,21 @@
-"""The store's kernel against a plain twin, under writers that race and die."""
+"""The store's kernel against its numpy twin, under writers that race and die."""
 
+import math
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gwanje.core.store import Snapshot, StoreError, TagStore
+from gwanje.core.quality import Quality
+from gwanje.core.store import ChangeFilter, Overrides, Sample, Snapshot, StoreError, TagStore
 from gwanje.core.tags import BLOCK, Tag, TagTable
-from gwanje.ext.tagstore import BLOCK_BYTES, StoreView
+from gwanje.ext import tagstore
+from gwanje.ext.reference import tagstore as reference
+from gwanje.ext.tagstore import BLOCK_BYTES, COMMON_BYTES, NOT_SEEN, OVERRIDES_MAX, StoreView
 
 BAD_STALE = 0x8001
 
@@ -23,29 +29,145 @@ def view(blocks: int = 2, stale_ns: int = 0) -> StoreView:
     return StoreView(np.zeros(blocks * BLOCK_BYTES, np.uint8), np.full(blocks * BLOCK, stale_ns, np.int64))
 
 
-def test_random_writes_agree_with_the_twin():
-    rng = np.random.default_rng(7)
-    store = view(3)
-    twin = Snapshot.empty(store.n)
-    twin.value[:] = 0.0
-    for _ in range(200):
-        ids = np.sort(rng.choice(store.n, rng.integers(1, 400), replace=False)).astype(np.int32)
-        values = rng.normal(size=len(ids))
-        quality = rng.integers(0, 4096, len(ids)).astype(np.uint16)
-        times = rng.integers(0, 2**60, len(ids))
-        now = int(rng.integers(1, 2**40))
-        store.write(ids, values, quality, times, now)
-        twin.value[ids], twin.quality[ids], twin.source_utc_ns[ids], twin.received_mono_ns[ids] = (
-            values, quality, times, now,
-        )  # fmt: skip
-    got = Snapshot.empty(store.n)
-    store.snapshot(0, got.value, got.quality, got.source_utc_ns, got.received_mono_ns)
-    for name in ("value", "quality", "source_utc_ns", "received_mono_ns"):
-        np.testing.assert_array_equal(getattr(got, name), getattr(twin, name))
-    some = rng.integers(0, store.n, 500).astype(np.int32)
-    part = Snapshot.empty(500)
-    store.read(some, 0, part.value, part.quality, part.source_utc_ns, part.received_mono_ns)
-    np.testing.assert_array_equal(part.value, twin.value[some])
+COLUMNS = ("value", "quality", "source_utc_ns", "received_mono_ns")
+
+
+def columns(snapshot: Snapshot) -> tuple:
+    return tuple(getattr(snapshot, name) for name in COLUMNS)
+
+
+def overrides(*entries: tuple[int, float, int, int, int, int]) -> tuple:
+    """Columns of (id, value, quality, source, received, until) in the order of the ids."""
+    ordered = sorted(entries)
+    types = (np.int32, np.float64, np.uint16, np.int64, np.int64, np.int64)
+    return tuple(np.array([one[k] for one in ordered], dtype) for k, dtype in enumerate(types))
+
+
+SECONDS = st.integers(1, 2**40)
+IDS = st.integers(0, 2 * BLOCK - 1)
+OVERRIDE = st.tuples(st.floats(allow_nan=False), st.sampled_from([32, 0x4080]), SECONDS, st.integers(0, 2**40), SECONDS)
+STEP = st.one_of(
+    st.tuples(st.just("write"), st.dictionaries(IDS, st.floats(), max_size=30), st.integers(0, 0xFFFF), SECONDS),
+    st.tuples(st.just("override"), st.dictionaries(IDS, OVERRIDE, max_size=20)),
+    st.tuples(st.just("flag"), st.sampled_from([0, 4096])),
+    st.tuples(st.just("read"), st.lists(IDS, min_size=1, max_size=40), st.one_of(st.just(0), SECONDS)),
+    st.tuples(st.just("snapshot"), SECONDS),
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(STEP, max_size=25), st.integers(0, 2**41))
+def test_whatever_is_done_the_kernel_agrees_with_its_twin(steps: list, stale_ns: int) -> None:
+    store = view(2, stale_ns)
+    twin = reference.ReferenceStore(np.full(store.n, stale_ns, np.int64))
+    kept, seen, last_ns = Snapshot.empty(store.n), np.full(2, NOT_SEEN, np.uint64), 0
+    everything = np.arange(store.n, dtype=np.int32)
+    for step in steps:
+        match step:
+            case ("write", samples, quality, now):
+                ids = np.array(sorted(samples), np.int32)
+                values = np.array([samples[int(one)] for one in ids])
+                k = len(ids)
+                args = (ids, values, np.full(k, quality, np.uint16), np.arange(k, dtype=np.int64), now)
+                store.write(*args)
+                twin.write(*args)
+            case ("override", entries):
+                twin.overrides = dict(entries)
+                store.override(*overrides(*((one, *rest) for one, rest in entries.items())))
+            case ("flag", bits):
+                twin.quality_flags = store.quality_flags = bits
+            case ("read", some, now):
+                got = Snapshot.empty(len(some))
+                store.read(np.array(some, np.int32), now, *columns(got))
+                for mine, theirs in zip(columns(got), twin.read(np.array(some, np.int32), now), strict=True):
+                    np.testing.assert_array_equal(mine, theirs)
+                out = np.zeros(OVERRIDES_MAX, np.int32)
+                assert out[: store.overridden(now, out)].tolist() == twin.overridden(now)
+            case ("snapshot", now):
+                last_ns = max(last_ns, now)
+                fresh = Snapshot.empty(store.n)
+                store.snapshot(last_ns, *columns(fresh))
+                store.snapshot(last_ns, *columns(kept), seen)
+                for mine, again, theirs in zip(
+                    columns(fresh), columns(kept), twin.read(everything, last_ns), strict=True
+                ):
+                    np.testing.assert_array_equal(mine, theirs)
+                    np.testing.assert_array_equal(again, theirs, err_msg="brought up to date")
+
+
+SAMPLE = st.tuples(
+    st.one_of(st.sampled_from([0.0, 1.0, 1.5, math.nan, math.inf, -math.inf]), st.floats(-10, 10)),
+    st.sampled_from([0, 0x8001]),
+)
+
+
+@settings(deadline=None)
+@given(st.data(), st.integers(1, 200), st.integers(0, 2**32 - 1))
+def test_changes_agree_with_their_twin(data: st.DataObject, n: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    deadband = rng.choice([0.0, 0.5, 2.0], n)
+    last, twin_last = (np.zeros(n), np.zeros(n, np.uint16)), (np.zeros(n), np.zeros(n, np.uint16))
+    out = np.empty(n, np.int32)
+    for _ in range(data.draw(st.integers(1, 4))):
+        value, quality = rng.normal(size=n).round(1), rng.choice([0, 0x8001], n, p=[0.9, 0.1]).astype(np.uint16)
+        for position, (one, bits) in data.draw(st.dictionaries(st.integers(0, n - 1), SAMPLE, max_size=5)).items():
+            value[position], quality[position] = one, bits
+        found = out[: tagstore.changes(*last, value, quality, deadband, out)]
+        np.testing.assert_array_equal(found, reference.changes(*twin_last, value, quality, deadband))
+        np.testing.assert_array_equal(last[0], twin_last[0])
+        np.testing.assert_array_equal(last[1], twin_last[1])
+
+
+def test_a_slow_drift_is_told_once_it_has_left_the_deadband():
+    told = ChangeFilter(np.array([1.0]))
+    heard = [len(told.take(np.array([value]), np.zeros(1, np.uint16))) for value in (0.0, 0.6, 1.0, 1.1, 1.9, 2.1, 2.2)]
+    assert heard == [1, 0, 0, 1, 0, 0, 1]
+
+
+def test_a_filter_of_a_hundred_thousand_tags_tells_each_change_once():
+    n, rng = 100_000, np.random.default_rng(3)
+    told = ChangeFilter(np.full(n, 0.5))
+    value, quality = rng.normal(size=n), np.zeros(n, np.uint16)
+    assert len(told.take(value, quality)) == n
+    moved = np.sort(rng.choice(n, n // 10, replace=False))
+    value[moved] += 1.0
+    np.testing.assert_array_equal(told.take(value, quality), moved)
+    assert len(told.take(value, quality)) == 0
+
+
+@pytest.mark.parametrize("short", range(6))
+def test_columns_that_do_not_fit_changes_are_refused(short):
+    good = [np.zeros(8, dtype) for dtype in ("f8", "u2", "f8", "u2", "f8", "i4")]
+    good[short] = good[short][:7]
+    with pytest.raises(ValueError, match="different length"):
+        tagstore.changes(*good)
+
+
+def test_overrides_that_cannot_be_are_refused():
+    store, entry = view(), (1.0, 32, 1, 0, 9)
+    with pytest.raises(ValueError, match="at most 512"):
+        store.override(*overrides(*((one, *entry) for one in range(OVERRIDES_MAX + 1))))
+    for ids in ([2, 1], [1, 1], [-1], [2 * BLOCK]):
+        columns_of = overrides(*((one, *entry) for one in ids))
+        with pytest.raises(ValueError, match="not ascending inside"):
+            store.override(np.array(ids, np.int32), *columns_of[1:])
+    with pytest.raises(ValueError, match="different length"):
+        store.override(*overrides((1, *entry))[:5], np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match="room for"):
+        store.overridden(1, np.zeros(3, np.int32))
+    with pytest.raises(ValueError, match="common region"):
+        StoreView(np.zeros(BLOCK_BYTES, np.uint8), np.zeros(BLOCK, np.int64), np.zeros(COMMON_BYTES - 1, np.uint8))
+    with pytest.raises(ValueError, match="one per block"):
+        store.snapshot(1, *columns(Snapshot.empty(store.n)), np.zeros(3, np.uint64))
+
+
+def test_a_full_set_of_overrides_serves_first_and_last():
+    store = view()
+    store.override(*overrides(*((4 * one, float(one), 32, 7, 0, 100) for one in range(OVERRIDES_MAX))))
+    out = Snapshot.empty(4)
+    store.read(np.array([0, 4 * (OVERRIDES_MAX - 1), 1, 2047], np.int32), 50, *columns(out))
+    assert out.value.tolist() == [0.0, OVERRIDES_MAX - 1.0, 0.0, 0.0]
+    assert out.quality.tolist() == [32, 32, 0, 0]
 
 
 def test_old_values_turn_bad_and_keep_their_reasons():
@@ -130,16 +252,29 @@ def test_no_snapshot_is_torn_while_a_writer_races(race):
 
 
 def test_a_killed_writer_leaves_a_whole_block_and_its_place(race):
+    """Killed at random moments: readers find one turn; the next writer heals the other copy."""
     store, start = race
-    out = Snapshot.empty(store.table.n)
-    first = store.table.range_of("field")[0]
-    for _ in range(5):
+    out, rng = Snapshot.empty(store.table.n), np.random.default_rng(5)
+    first = int(store.table.range_of("field")[0])
+    half = np.arange(first, first + 512, dtype=np.int32)
+    for _ in range(25):
         writer = start()
+        until = store.view.sequence(first // BLOCK) + int(rng.integers(1, 3_000))
+        while store.view.sequence(first // BLOCK) < until:
+            os.sched_yield()
         writer.kill()
         writer.wait()
         store.snapshot(out)
-        assert len(np.unique(out.source_utc_ns[first : first + 1024])) == 1
-    store.writer("field").close()
+        turns = np.unique(out.source_utc_ns[first : first + 1024])
+        assert len(turns) == 1
+        assert (out.value[first : first + 1024] == turns[0]).all()
+        # A write of one half goes into the other copy: unless that was healed, its second half is of another turn.
+        heir = store.writer("field")
+        heir.write(half, np.full(512, -1.0), np.zeros(512, np.uint16), np.full(512, -1), 1)
+        store.snapshot(out)
+        assert set(out.source_utc_ns[first : first + 512].tolist()) == {-1}
+        assert set(out.source_utc_ns[first + 512 : first + 1024].tolist()) == {int(turns[0])}
+        heir.close()
 
 
 def test_one_writer_per_owner(tmp_path):
@@ -166,3 +301,141 @@ def test_attach_refuses_another_layout_and_other_files(tmp_path):
         TagStore.attach(tmp_path / "empty", table())
     with pytest.raises(StoreError, match="cannot attach"):
         TagStore.attach(tmp_path / "absent", table())
+
+
+# ---------------------------------------------------------------- what lies over the tags
+
+
+OVERRIDER = """
+import sys
+from pathlib import Path
+import numpy as np
+from gwanje.core.store import Overrides, TagStore
+from gwanje.core.tags import Tag, TagTable
+
+tags = [Tag(f"a.b.t{i}", "W", "field") for i in range(1500)]
+store = TagStore.attach(Path(sys.argv[1]), TagTable.build([*tags, Tag("a.c.x", "", "control")]))
+writer = store.common_writer()
+first = store.table.range_of("field")[0]
+print("ready", flush=True)
+turn = 0
+while True:
+    turn = turn % 500 + 1
+    ids = np.arange(first, first + turn, dtype=np.int32)
+    times = np.full(turn, turn, np.int64)
+    writer.override(Overrides(ids, np.full(turn, float(turn)), np.full(turn, 32, np.uint16), times, times,
+                              np.full(turn, 2**62)))
+"""
+
+
+def start_overrider(path):
+    process = subprocess.Popen([sys.executable, "-c", OVERRIDER, str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_no_reader_meets_half_an_override_however_often_their_writer_is_killed(tmp_path):
+    store = TagStore.create(tmp_path / "tags", table())
+    first = store.table.range_of("field")[0]
+    ids = np.arange(first, first + 600, dtype=np.int32)
+    out, many, rng = Snapshot.empty(store.table.n), Snapshot.empty(600), np.random.default_rng(11)
+
+    def check(value, source, received):
+        over = np.flatnonzero(source)
+        assert (value[over] == source[over]).all(), "value and time are of two turns"
+        assert (received[over] == source[over]).all()
+
+    for _ in range(15):
+        process = start_overrider(tmp_path / "tags")
+        before = store.view.override_turns
+        while store.view.override_turns < before + int(rng.integers(1, 2_000)):
+            store.snapshot_at(5, out)
+            check(out.value, out.source_utc_ns, out.received_mono_ns)
+            store.read_many(ids, 5, many)
+            check(many.value, many.source_utc_ns, many.received_mono_ns)
+        process.kill()
+        process.wait()
+        over = store.overridden(5)
+        sources = store.read_many(over.copy(), 5).source_utc_ns
+        assert len(np.unique(sources)) == 1, "a set of two turns"
+        assert int(sources[0]) == len(over)
+    store.common_writer().close()
+
+
+def make_store(tmp_path):
+    store = TagStore.create(tmp_path / "tags", table(stale_after_s=1e-6))
+    return store, store.writer("field"), store.common_writer(), int(store.table.range_of("field")[0])
+
+
+def test_a_substituted_value_is_good_and_fresh_until_its_end_whoever_reads(tmp_path):
+    store, writer, common, first = make_store(tmp_path)
+    writer.write_one(first, 5.0, Quality.SIMULATED, 11, 1_000)
+    common.override(Overrides(*overrides((first, 7.0, int(Quality.SUBSTITUTED), 22, 0, 9_000))))
+    for read in (lambda now: store.read(first, now), lambda now: sample_of(store.snapshot_at(now), first)):
+        assert (read(8_999).value, read(8_999).quality) == (7.0, Quality.SUBSTITUTED | Quality.SIMULATED)
+        assert (read(8_999).source_utc_ns, read(8_999).received_mono_ns) == (22, 8_999)
+        ended = read(9_000)
+        assert (ended.value, ended.source_utc_ns) == (5.0, 11)
+        assert ended.quality == Quality.BAD | Quality.STALE | Quality.SIMULATED
+    assert store.read(first).value == 5.0  # as its owner wrote it
+
+
+def sample_of(snapshot, tag_id):
+    return Sample(*(column[tag_id].item() for column in columns(snapshot)))
+
+
+def test_a_blocked_value_is_frozen_and_ages_but_is_not_stale(tmp_path):
+    store, writer, common, first = make_store(tmp_path)
+    blocked = int(Quality.UNCERTAIN | Quality.BLOCKED)
+    common.override(Overrides(*overrides((first, 5.0, blocked, 11, 1_000, 90_000))))
+    writer.write_one(first, 6.0, Quality.GOOD, 33, 50_000)
+    sample = store.read(first, 80_000)
+    assert (sample.value, sample.quality, sample.received_mono_ns) == (5.0, blocked, 1_000)
+
+
+def test_a_snapshot_brought_up_to_date_gives_back_what_was_overridden(tmp_path):
+    store, writer, common, first = make_store(tmp_path)
+    writer.write_one(first, 5.0, Quality.GOOD, 11, 1_000)
+    out = Snapshot.empty(store.table.n)
+    assert store.snapshot_at(1_000, out).value[first] == 5.0
+    common.override(Overrides(*overrides((first, 7.0, 32, 22, 0, 9_000))))
+    assert store.snapshot_at(1_001, out).value[first] == 7.0
+    common.override(Overrides(*overrides()))
+    assert store.snapshot_at(1_002, out).value[first] == 5.0
+    assert store.snapshot(out).value[first] == 5.0
+    assert store.snapshot_at(1_500, out).quality[first] == Quality.GOOD  # an earlier time than before is no trap either
+    other = TagStore.create(tmp_path / "other", table(stale_after_s=1e-6))
+    assert math.isnan(other.snapshot_at(2_000, out).value[first])
+
+
+def test_flags_are_added_to_what_is_written_and_to_what_is_published(tmp_path):
+    store, writer, common, first = make_store(tmp_path)
+    columns_of = (np.array([first]), np.array([1.0]), np.zeros(1, np.uint16), np.array([5]))
+    common.flag(Quality.TIME)
+    writer.write_one(first, 1.0, Quality.GOOD, 5, 1_000)
+    assert store.read(first, 1_000).quality == Quality.TIME
+    assert store.outgoing(1_000, *columns_of)[2].tolist() == [Quality.TIME]
+    common.flag(0)
+    writer.write_one(first, 1.0, Quality.GOOD, 5, 1_000)
+    assert store.read(first, 1_000).quality == Quality.GOOD
+    assert store.outgoing(1_000, *columns_of)[2] is columns_of[2]  # nothing to do costs nothing
+    with pytest.raises(AssertionError):
+        common.flag(Quality.BAD)
+
+
+def test_an_owner_does_not_publish_what_is_overridden(tmp_path):
+    store, _, common, first = make_store(tmp_path)
+    common.override(Overrides(*overrides((first + 1, 7.0, 32, 22, 0, 9_000))))
+    scan = (np.arange(first, first + 3), np.arange(3.0), np.zeros(3, np.uint16), np.zeros(3, np.int64))
+    assert store.outgoing(8_999, *scan)[0].tolist() == [first, first + 2]
+    assert store.outgoing(8_999, *scan)[1].tolist() == [0.0, 2.0]
+    assert store.outgoing(9_000, *scan)[0].tolist() == [first, first + 1, first + 2]
+
+
+def test_one_process_writes_what_lies_over_the_tags(tmp_path):
+    store, _, common, _ = make_store(tmp_path)
+    with pytest.raises(StoreError, match="another process writes the overrides"):
+        store.common_writer()
+    common.close()
+    store.common_writer().close()
