@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gwanje.core.bench import BenchOptions, Result
-from gwanje.core.benches import store
+from gwanje.core.benches import deadband, store
 
 
 def run(options: BenchOptions) -> list[Result]:
     """All figures of the core."""
-    return [*store.run(options)]
+    return [*store.run(options), *deadband.run(options)]
