@@ -10,6 +10,7 @@ import math
 import operator
 import os
 import platform
+import shutil
 import statistics
 import sys
 import tempfile
@@ -171,6 +172,12 @@ def interleaved(
 def per_round(ours: Sequence[float], peer: Sequence[float]) -> list[float]:
     """Ours over the peer's, round by round."""
     return [one / other for one, other in zip(ours, peer, strict=True)]
+
+
+def program(*names: str) -> str | None:
+    """Path of the first program that is installed: on PATH, beside Python where ``.ci/prepare`` puts peers, in sbin."""
+    beside = os.pathsep.join([str(Path(sys.executable).parent), "/usr/sbin"])
+    return next((found for name in names if (found := shutil.which(name) or shutil.which(name, path=beside))), None)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-import shutil
 import signal
 import subprocess
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import urllib3
 
-from gwanje.core.bench import BenchOptions, Result, interleaved, median, on_disk, result
+from gwanje.core.bench import BenchOptions, Result, interleaved, median, on_disk, program, result
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.tags import Tag, TagTable
 from gwanje.historian import archive
@@ -231,7 +230,7 @@ def _walk(n_tags: int, n: int, rng: np.random.Generator) -> Points:
 @contextmanager
 def _victoria(place: Path) -> Iterator[urllib3.HTTPConnectionPool | None]:
     """VictoriaMetrics on a free loopback port with storage of its own, or None when it is not installed."""
-    binary = next((found for name in VICTORIA if (found := shutil.which(name))), None)
+    binary = program(*VICTORIA)
     if binary is None:
         yield None
         return

@@ -6,7 +6,6 @@ import gzip
 import json
 import math
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gwanje.core.bench import program
 from gwanje.core.clock import NS_PER_S, SystemClock, VirtualClock
 from gwanje.historian.columns import Points
 from gwanje.historian.config import InfluxConfig
@@ -28,7 +28,7 @@ from gwanje.historian.sealing import seal_closed
 from gwanje.historian.sinks.influx import IDLE_S, InfluxForwarder, SinkError, read_token
 from gwanje.historian.sinks.lineprotocol import encode
 
-VICTORIA = shutil.which("victoria-metrics") or shutil.which("victoria-metrics-prod")
+VICTORIA = program("victoria-metrics", "victoria-metrics-prod")
 
 
 class FakeServer(ThreadingHTTPServer):
