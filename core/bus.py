@@ -3,19 +3,24 @@
 Every part binds one PUB socket; whoever wants to hear connects to all of them, before or after they exist. No process
 stands between two parts, so none can take the city with it. Requests go to ROUTER sockets, one per service.
 
-Nothing here blocks a publisher: a subscriber that is too slow loses messages, and its gap counters say how many.
-Only this module opens ZeroMQ sockets. ``ipc`` sockets lie in a directory that only this user may enter; a transport
-beyond the machine needs CURVE and does not exist yet.
+Nothing here blocks a publisher: a subscriber that is too slow loses the newest messages, and its gap counters say how
+many. Every queue is limited in messages, and every message in bytes, so every queue is limited in bytes. Only this
+module and :mod:`gwanje.core.remote` open ZeroMQ sockets: these are ``ipc`` and lie in a directory that only this user
+may enter, those reach beyond the machine with CURVE.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
+import secrets
+import struct
+import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgpack
 import numpy as np
@@ -24,19 +29,58 @@ import zmq
 
 from gwanje.core.clock import Clock
 from gwanje.core.messages import AlarmChange, Blob, Event, Scalar
-from gwanje.core.scan import MAX_TAGS_PER_FRAME, FrameError, Scan, unpack_map
+from gwanje.core.msgpack_map import FrameError, Limits, unpack_map
+from gwanje.core.rate import RateLimit
+from gwanje.core.scan import MAX_FRAME_BYTES, MAX_TABLE, MAX_TAGS_PER_FRAME, Columns, Scan, without_false_good
+from gwanje.core.streams import Counters, Cut, Streams
+from gwanje.core.wire import Message, decode, seal, unseal
 
-PARTS = ("core", "sim", "simsound", "field", "media", "control", "acoustic", "historian", "query", "hmi", "supervisor")
+PARTS = (
+    "core", "sim", "simsound", "field", "media", "control", "acoustic", "historian", "query", "hmi", "supervisor",
+    "remote",
+)  # fmt: skip
 """Everybody who may publish; a subscriber connects to all of them unless told otherwise."""
 
+LIBZMQ_MIN = (4, 3, 5)
+"""Older ones have known holes: CVE-2019-13132 in CURVE listeners (4.3.1), a crash on malformed ZMTP (4.3.4)."""
+
 HIGH_WATER = 2_000
-"""Messages a queue holds: at 100 frames a second a subscriber may sleep for 20 s before it loses any."""
+"""Messages a queue holds: at 100 frames a second a subscriber may sleep for 20 s before it loses any. A message has at
+most 64 KiB, so a queue at either end takes at most 128 MiB; usual scans are 2 kB, and it takes 4 MB."""
+MAX_WIRE_BYTES = 2 * MAX_FRAME_BYTES
+"""libzmq cuts a peer off that sends a longer frame; between the two limits the frame is refused and counted."""
 RECONNECT_MS = 50
 """A restarted part is heard again within this time."""
-MAX_REQUEST_BYTES = 65_536
-MAX_PENDING_REQUESTS = 1_000
 
-Message = Scan | Event | AlarmChange | Blob
+MAX_REQUEST_BYTES = 65_536
+MAX_ANSWER_BYTES = 4_194_304
+"""A snapshot of 100 000 tags takes 3 MB; a list of all alarms less."""
+REQUEST_LIMITS = Limits(MAX_REQUEST_BYTES, containers=1_024, depth=6)
+ANSWER_LIMITS = Limits(MAX_ANSWER_BYTES, containers=100_000, depth=12)
+MAX_PENDING_REQUESTS = 64
+"""Waiting of one asker: a program asks, waits and asks again. At most 4 MiB an asker."""
+REQUESTS_PER_S, REQUEST_BURST = 2_000.0, 2_000
+"""Of one asker; the core answers one in 50 µs, so one that runs wild takes a tenth of it and nobody else's turn."""
+MAX_DOORS = 8
+"""Open connections to one service that a part keeps: as many threads may ask at a time without connecting anew."""
+
+
+class BusError(Exception):
+    """The bus cannot be used; the text is one line."""
+
+
+class Outgoing(Protocol):
+    """Decides what of a scan is published."""
+
+    def __call__(
+        self,
+        now_mono_ns: int,
+        ids: npt.NDArray[np.integer[Any]],
+        values: npt.NDArray[np.float64],
+        quality: npt.NDArray[np.uint16],
+        source_utc_ns: npt.NDArray[np.int64],
+    ) -> Columns:
+        """Columns of what may leave."""
 
 
 class RequestTimeoutError(Exception):
@@ -47,6 +91,44 @@ class RequestRefusedError(Exception):
     """The service answered with an error; the text is the service's."""
 
 
+def check_libzmq(version: tuple[int, ...]) -> None:
+    """Refuse a libzmq with known holes.
+
+    Raises:
+        BusError: it is older than :data:`LIBZMQ_MIN`.
+    """
+    if version < LIBZMQ_MIN:
+        found, wanted = (".".join(map(str, one)) for one in (version, LIBZMQ_MIN))
+        raise BusError(f"libzmq {found} is too old, {wanted} is needed: install pyzmq from its wheel")
+
+
+class Mark:
+    """How far a part's scans are, in shared memory: incarnation and number of the next scan.
+
+    The owner of a tag writes it into the store first and publishes then. So whoever reads the mark and then the store
+    finds every scan before the mark in it.
+    """
+
+    _CELL = struct.Struct("<QQ")
+
+    def __init__(self, run_dir: Path, part: str) -> None:
+        path = run_dir / f"mark-{part}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(descriptor, self._CELL.size)
+            self._cell = mmap.mmap(descriptor, self._CELL.size)
+        finally:
+            os.close(descriptor)
+
+    def write(self, incarnation: int, sequence: int) -> None:
+        """Say that the scan before ``sequence`` is about to be published."""
+        self._CELL.pack_into(self._cell, 0, incarnation, sequence)
+
+    def read(self) -> Cut:
+        """Where the part is; incarnation 0 for one that never published."""
+        return Cut(*self._CELL.unpack_from(self._cell, 0))
+
+
 class Bus:
     """One part's door to the bus.
 
@@ -55,15 +137,22 @@ class Bus:
         part: name under which this process publishes.
         clock: stamps what is published.
         n_tags: length of the tag table; scans with ids beyond it are refused.
+
+    Raises:
+        BusError: libzmq is too old.
     """
 
-    def __init__(self, run_dir: Path, part: str, clock: Clock, n_tags: int = MAX_TAGS_PER_FRAME) -> None:
+    def __init__(self, run_dir: Path, part: str, clock: Clock, n_tags: int = MAX_TABLE) -> None:
+        check_libzmq(zmq.zmq_version_info())
         self.run_dir = run_dir
         self.part = part
         self.clock = clock
         self.n_tags = n_tags
         self._context = zmq.Context()
         self._publisher: Publisher | None = None
+        self._outgoing: Outgoing | None = None
+        self._doors: dict[str, list[zmq.Socket[bytes]]] = {}
+        self._doors_lock = threading.Lock()
 
     def _address(self, kind: str, name: str) -> str:
         path = str(self.run_dir / f"{kind}-{name}")
@@ -71,14 +160,22 @@ class Bus:
             raise ValueError(f"run directory is too long for a socket name: {path}")
         return f"ipc://{path}"
 
+    def pass_scans_through(self, outgoing: Outgoing) -> None:
+        """Publish of every scan only what ``outgoing`` leaves; see :meth:`gwanje.core.store.TagStore.outgoing`."""
+        self._outgoing = outgoing
+        if self._publisher is not None:
+            self._publisher.outgoing = outgoing
+
     def publisher(self) -> Publisher:
         """This part's publisher; made at the first call."""
         if self._publisher is None:
             socket = self._context.socket(zmq.PUB)
             socket.setsockopt(zmq.LINGER, 200)
             socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
+            socket.setsockopt(zmq.MAXMSGSIZE, MAX_WIRE_BYTES)
             socket.bind(self._address("pub", self.part))
-            self._publisher = Publisher(socket, self.part, self.clock)
+            self._publisher = Publisher(socket, self.part, self.clock, Mark(self.run_dir, self.part))
+            self._publisher.outgoing = self._outgoing
         return self._publisher
 
     def subscriber(
@@ -88,66 +185,147 @@ class Bus:
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, high_water)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_WIRE_BYTES)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         for topic in topics:
             socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
-        for part in PARTS if parts is None else parts:
+        heard = PARTS if parts is None else tuple(parts)
+        for part in heard:
             socket.connect(self._address("pub", part))
-        return Subscriber(socket, self.n_tags)
+        return Subscriber(socket, self.n_tags, self.clock, heard)
 
     def server(self, name: str) -> Server:
         """Answer requests to the service ``name``; one process at a time."""
         socket = self._context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 200)
         socket.setsockopt(zmq.RCVHWM, MAX_PENDING_REQUESTS)
+        socket.setsockopt(zmq.MAXMSGSIZE, 2 * MAX_REQUEST_BYTES)
         socket.bind(self._address("svc", name))
-        return Server(socket)
+        return Server(socket, self.clock)
 
-    def request(self, name: str, message: dict[str, Any], timeout_ms: int = 2_000) -> dict[str, Any]:
-        """Ask a service and wait for its answer.
+    def door(self, name: str) -> zmq.Socket[bytes]:
+        """A connection of one's own to a service, for who asks many things at once; see :meth:`request`."""
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, MAX_PENDING_REQUESTS)
+        socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_ANSWER_BYTES)
+        socket.connect(self._address("svc", name))
+        return socket
+
+    def request(self, name: str, message: Mapping[str, Any], timeout_ms: int = 2_000) -> dict[str, Any]:
+        """Ask a service and wait for its answer; from any thread.
 
         Raises:
-            RequestTimeoutError: no answer within ``timeout_ms``.
-            RequestRefusedError: the service answered with an error.
+            RequestTimeoutError: no answer within ``timeout_ms``. What was asked may still be on its way to a service
+                that does not run yet; it is taken back.
+            RequestRefusedError: the service answered with an error, or the request is too long.
         """
-        with self._context.socket(zmq.DEALER) as socket:
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(self._address("svc", name))
-            request_id = uuid.uuid4().bytes
-            socket.send_multipart([request_id, msgpack.packb(message)])
-            deadline = self.clock.mono_ns() + timeout_ms * 1_000_000
-            while (left_ms := (deadline - self.clock.mono_ns()) // 1_000_000) > 0 and socket.poll(left_ms):
-                parts = socket.recv_multipart()
-                if len(parts) != 2 or parts[0] != request_id:
-                    continue
-                answer = unpack_map(parts[1], MAX_REQUEST_BYTES * 16)
-                if "error" in answer:
-                    raise RequestRefusedError(str(answer["error"]))
-                return answer
-        raise RequestTimeoutError(f"service {name!r} did not answer within {timeout_ms} ms")
+        with self._doors_lock:
+            doors = self._doors.setdefault(name, [])
+            socket = doors.pop() if doors else None
+        if socket is None:
+            socket = self.door(name)
+        answer = None
+        try:
+            answer = ask(socket, [], message, timeout_ms, self.clock)
+        finally:
+            with self._doors_lock:
+                keep = answer is not None and len(doors) < MAX_DOORS
+                if keep:
+                    doors.append(socket)
+            if not keep:
+                socket.close(0)
+        return told(answer, name, timeout_ms)
+
+    def marks(self) -> dict[str, Cut]:
+        """How far every part's scans are that published any."""
+        found = {}
+        for path in self.run_dir.glob("mark-*"):
+            mark = Mark(self.run_dir, part := path.name.removeprefix("mark-")).read()
+            if mark.incarnation:
+                found[part] = mark
+        return found
 
     def close(self) -> None:
         """Close every socket; what was just published is given 0.2 s to leave."""
         self._context.destroy(linger=200)
 
 
+def ask(
+    socket: zmq.Socket[bytes], address: Sequence[bytes], message: Mapping[str, Any], timeout_ms: int, clock: Clock
+) -> dict[str, Any] | None:
+    """Send a request through a connection and wait for its answer.
+
+    Args:
+        socket: connected; nobody else uses it meanwhile.
+        address: frames between the request's id and its body.
+        message: what is asked.
+        timeout_ms: how long to wait.
+        clock: to wait by.
+
+    Returns:
+        The answer, None when there was none in time.
+
+    Raises:
+        RequestRefusedError: the request is too long, or the answer is none that can be read.
+    """
+    body = msgpack.packb(message)
+    if len(body) > MAX_REQUEST_BYTES:
+        raise RequestRefusedError(f"request of {len(body)} bytes, at most {MAX_REQUEST_BYTES} are taken")
+    request_id = uuid.uuid4().bytes
+    deadline = clock.mono_ns() + timeout_ms * 1_000_000
+    try:
+        socket.send_multipart([request_id, *address, body], zmq.DONTWAIT)
+    except zmq.Again:
+        return None
+    while (left_ms := (deadline - clock.mono_ns()) // 1_000_000) > 0 and socket.poll(left_ms):
+        parts = socket.recv_multipart()
+        if len(parts) == 2 and parts[0] == request_id:
+            try:
+                return unpack_map(parts[1], ANSWER_LIMITS)
+            except FrameError as error:
+                raise RequestRefusedError(f"the answer cannot be read: {error}") from None
+    return None
+
+
+def told(answer: dict[str, Any] | None, name: str, timeout_ms: int) -> dict[str, Any]:
+    """An answer that is one.
+
+    Raises:
+        RequestTimeoutError: there is none.
+        RequestRefusedError: it is an error.
+    """
+    if answer is None:
+        raise RequestTimeoutError(f"service {name!r} did not answer within {timeout_ms} ms")
+    if "error" in answer:
+        raise RequestRefusedError(str(answer["error"]))
+    return answer
+
+
 class Publisher:
     """Publishes; never waits. Use it from one thread."""
 
-    def __init__(self, socket: zmq.Socket[bytes], part: str, clock: Clock) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], part: str, clock: Clock, mark: Mark) -> None:
         self._socket = socket
         self._clock = clock
+        self._mark = mark
         self.part = part
+        self.outgoing: Outgoing | None = None
+        self.incarnation = secrets.randbits(62) + 1
         self._sequence: dict[str, int] = {}
-        self.dropped = 0
+        self.refused = 0
+        """Messages that were too long to be published."""
+        mark.write(self.incarnation, 0)
 
-    def _send(self, topic: str, body: bytes, sequence: int) -> None:
+    def _send(self, topic: str, body: bytes) -> None:
+        sequence = self._next(topic)
         try:
-            self._socket.send_multipart(
-                [topic.encode(), self.part.encode(), sequence.to_bytes(8, "little"), body], zmq.DONTWAIT
-            )
-        except zmq.Again:
-            self.dropped += 1
+            frames = seal(topic, self.part, self.incarnation, sequence, self._clock.mono_ns(), body)
+        except FrameError:
+            self.refused += 1
+            return
+        self._socket.send_multipart(frames, zmq.DONTWAIT)  # a PUB socket never waits and never says Again
 
     def _next(self, topic: str) -> int:
         sequence = self._sequence.get(topic, 0)
@@ -161,56 +339,85 @@ class Publisher:
         quality: npt.NDArray[np.uint16],
         source_utc_ns: npt.NDArray[np.int64],
     ) -> None:
-        """Publish k samples; ids ascending."""
-        sequence = self._next("scan")
-        frame = Scan(
-            ids.astype(np.uint32), values, quality, source_utc_ns, sequence, self.part, self._clock.mono_ns()
-        ).encode()
-        self._send("scan", frame, sequence)
+        """Publish k samples; ids ascending. Of overridden tags the core tells, not their owner.
+
+        What is GOOD without a finite value leaves as BAD. Write the store before: see :class:`Mark`.
+        """
+        if self.outgoing is not None:
+            ids, values, quality, source_utc_ns = self.outgoing(
+                self._clock.mono_ns(), ids, values, quality, source_utc_ns
+            )
+            if not len(ids):
+                return
+        self.scan_as_is(ids, values, quality, source_utc_ns)
+
+    def scan_as_is(
+        self,
+        ids: npt.NDArray[np.integer[Any]],
+        values: npt.NDArray[np.float64],
+        quality: npt.NDArray[np.uint16],
+        source_utc_ns: npt.NDArray[np.int64],
+    ) -> None:
+        """Publish k samples, also of overridden tags: for the core, which knows what lies over them."""
+        for first in range(0, max(len(ids), 1), MAX_TAGS_PER_FRAME):
+            some = slice(first, first + MAX_TAGS_PER_FRAME)
+            value = np.ascontiguousarray(values[some], np.float64)
+            believed = without_false_good(value, np.asarray(quality[some], np.uint16)) if len(value) else quality
+            frame = Scan(ids[some].astype(np.uint32), value, believed, source_utc_ns[some], 0, self.part, 0).encode()
+            self._mark.write(self.incarnation, self._sequence.get("scan", 0) + 1)
+            self._send("scan", frame)
 
     def event(self, event: Event) -> None:
         """Publish an event."""
-        self._send("event", event.encode(), self._next("event"))
+        self._send("event", event.encode())
 
     def alarm(self, change: AlarmChange) -> None:
         """Publish a change of an alarm."""
-        self._send("alarm", change.encode(), self._next("alarm"))
+        self._send("alarm", change.encode())
 
     def blob(self, topic: str, header: dict[str, Scalar], *arrays: npt.NDArray[Any]) -> None:
         """Publish display data under a topic of its own."""
-        self._send(topic, Blob(topic, header, arrays).encode(), self._next(topic))
-
-
-@dataclass(slots=True)
-class Counters:
-    """What a subscriber saw.
-
-    Attributes:
-        received: messages taken.
-        refused: frames that were not what they said.
-        gaps: (part, topic) → messages that never arrived.
-        restarts: (part, topic) → times a publisher began again at zero.
-    """
-
-    received: int
-    refused: int
-    gaps: dict[tuple[str, str], int]
-    restarts: dict[tuple[str, str], int]
+        self._send(topic, Blob(topic, header, arrays).encode())
 
 
 class Subscriber:
-    """Hears. Use it from one thread."""
+    """Hears. Use it from one thread.
 
-    def __init__(self, socket: zmq.Socket[bytes], n_tags: int) -> None:
+    Args:
+        socket: subscribed and connected.
+        n_tags: length of the tag table.
+        clock: of this machine.
+        parts: who may publish.
+        ahead_ns: by how much the publishers' monotonic clock is ahead of this machine's.
+        check_sum: false where every message is authenticated anyway.
+    """
+
+    def __init__(
+        self,
+        socket: zmq.Socket[bytes],
+        n_tags: int,
+        clock: Clock,
+        parts: Collection[str] = PARTS,
+        ahead_ns: Callable[[], int] = lambda: 0,
+        check_sum: bool = True,
+    ) -> None:
         self._socket = socket
         self._n_tags = n_tags
-        self._expected: dict[tuple[str, str], int] = {}
-        self.counters = Counters(0, 0, {}, {})
+        self._clock = clock
+        self._parts = frozenset(parts)
+        self._ahead_ns = ahead_ns
+        self._check_sum = check_sum
+        self.streams = Streams()
+
+    @property
+    def counters(self) -> Counters:
+        """What was received, refused, lost."""
+        return self.streams.counters
 
     @property
     def gaps(self) -> dict[tuple[str, str], int]:
         """(part, topic) → messages that never arrived."""
-        return self.counters.gaps
+        return self.streams.counters.gaps
 
     def fileno(self) -> int:
         """Descriptor to wait on; it is edge-triggered: after it fires, receive until there is nothing."""
@@ -222,41 +429,37 @@ class Subscriber:
 
     def receive(self) -> Message | None:
         """The next message, or None when nothing is there. Frames that lie are counted and passed over."""
-        while True:
+        while (frames := self.receive_frames()) is not None:
             try:
-                frames = self._socket.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                return None
-            try:
-                return self._decode(frames)
+                message = self._decode(frames)
             except FrameError:
                 self.counters.refused += 1
+                continue
+            if message is not None:
+                return message
+        return None
 
-    def _decode(self, frames: list[bytes]) -> Message:
-        if len(frames) != 4 or len(frames[2]) != 8:
-            raise FrameError(f"{len(frames)} frames in a message")
+    def receive_frames(self) -> list[bytes] | None:
+        """The next message as it arrived, unchecked and uncounted; None when nothing is there."""
         try:
-            topic, part = frames[0].decode(), frames[1].decode()
-        except UnicodeDecodeError as error:
-            raise FrameError(str(error)) from None
-        self._count(part, topic, int.from_bytes(frames[2], "little"))
-        if topic == "scan":
-            return Scan.decode(frames[3], self._n_tags)
-        if topic == "event":
-            return Event.decode(frames[3])
-        if topic == "alarm":
-            return AlarmChange.decode(frames[3])
-        return Blob.decode(topic, frames[3])
+            return self._socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return None
 
-    def _count(self, part: str, topic: str, sequence: int) -> None:
-        key = (part, topic)
-        expected = self._expected.get(key)
-        if expected is not None and sequence > expected:
-            self.counters.gaps[key] = self.counters.gaps.get(key, 0) + sequence - expected
-        elif expected is not None and sequence < expected:
-            self.counters.restarts[key] = self.counters.restarts.get(key, 0) + 1
-        self._expected[key] = sequence + 1
-        self.counters.received += 1
+    def _decode(self, frames: Sequence[bytes]) -> Message | None:
+        """The message in frames; None for one that a snapshot holds already.
+
+        Raises:
+            FrameError: it is not what it says, or goes backwards.
+        """
+        envelope = unseal(frames, self._parts, self._check_sum)
+        if not self.streams.take(envelope, self._clock.mono_ns() + self._ahead_ns()):
+            return None
+        return decode(envelope, self._n_tags)
+
+    def cut(self, cuts: Mapping[str, Cut]) -> None:
+        """Pass over scans that a snapshot holds; see :class:`gwanje.core.snapshot_service.TagPicture`."""
+        self.streams.cut(cuts)
 
     def close(self) -> None:
         """Stop hearing."""
@@ -280,11 +483,18 @@ class Request:
 
 
 class Server:
-    """Takes requests. Use it from one thread."""
+    """Takes requests, of each asker at most so many a second. Use it from one thread.
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    Attributes:
+        refused: requests that were not what they said, and answers to nobody.
+        flooded: requests beyond the asker's rate.
+    """
+
+    def __init__(self, socket: zmq.Socket[bytes], clock: Clock) -> None:
         self._socket = socket
-        self.refused = 0
+        self._clock = clock
+        self._rate = RateLimit(REQUESTS_PER_S, REQUEST_BURST)
+        self.refused = self.flooded = 0
 
     def fileno(self) -> int:
         """Descriptor to wait on; edge-triggered, see :meth:`Subscriber.fileno`."""
@@ -300,17 +510,27 @@ class Server:
             identity, request_id, body = frames
 
             def reply(answer: dict[str, Any], identity: bytes = identity, request_id: bytes = request_id) -> None:
-                try:
-                    self._socket.send_multipart([identity, request_id, msgpack.packb(answer)], zmq.DONTWAIT)
-                except zmq.ZMQError:
-                    self.refused += 1  # the asker is gone or its queue is full: it will see its own timeout
+                self._answer(identity, request_id, answer)
 
+            if not self._rate.take(identity, self._clock.mono_ns()):
+                self.flooded += 1
+                reply({"error": f"more than {REQUESTS_PER_S:g} requests a second"})
+                continue
             try:
-                return Request(unpack_map(body, MAX_REQUEST_BYTES), reply)
+                return Request(unpack_map(body, REQUEST_LIMITS), reply)
             except FrameError as error:
                 self.refused += 1
                 reply({"error": str(error)})
         return None
+
+    def _answer(self, identity: bytes, request_id: bytes, answer: dict[str, Any]) -> None:
+        body = msgpack.packb(answer)
+        if len(body) > MAX_ANSWER_BYTES:
+            body = msgpack.packb({"error": f"the answer has {len(body)} bytes, at most {MAX_ANSWER_BYTES} are sent"})
+        try:
+            self._socket.send_multipart([identity, request_id, body], zmq.DONTWAIT)
+        except zmq.ZMQError:
+            self.refused += 1  # the asker is gone or its queue is full: it will see its own timeout
 
     def close(self) -> None:
         """Stop taking requests."""

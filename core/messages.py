@@ -11,13 +11,17 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.scan import FrameError, unpack_map
+from gwanje.core.msgpack_map import FrameError, Limits, unpack_map
+from gwanje.core.scan import MAX_FRAME_BYTES
 
-MAX_MESSAGE_BYTES = 65_536
-"""An event is about 1 kB; 64 kB leaves room for long texts and bounds what a forger can send."""
-MAX_BLOB_BYTES = 4_194_304
-"""Display data of one frame; a spectrogram column is 64 bytes."""
 MAX_DATA_ITEMS = 64
+MAX_ARRAYS = 8
+"""Of display data; all together within a frame. A spectrogram column is 64 bytes."""
+_MESSAGE = Limits(MAX_FRAME_BYTES, containers=8, depth=3)
+"""An event is a map with one map in it, and about 1 kB; 64 kB leave room for long texts."""
+_BLOB = Limits(MAX_FRAME_BYTES, containers=3 + 2 * MAX_ARRAYS, depth=4)
+WHOLE_MAX = 2**63
+"""Whole numbers are below it and times not below 0: they fit into the signed columns of everything behind the bus."""
 
 Scalar = float | int | str | bool
 
@@ -30,12 +34,29 @@ def _check_types(message: Any) -> None:
             raise ValueError(f"{one.name} is not text")
         if one.type == "int" and (not isinstance(value, int) or isinstance(value, bool)):
             raise ValueError(f"{one.name} is not a whole number")
+        if one.type == "int" and not 0 <= value < WHOLE_MAX:
+            raise ValueError(f"{one.name} {value} is negative or too large")
+        if one.type == "bool" and not isinstance(value, bool):
+            raise ValueError(f"{one.name} is not true or false")
         if one.type == "float" and (not isinstance(value, (int, float)) or isinstance(value, bool)):
             raise ValueError(f"{one.name} is not a number")
 
 
+def _check_scalars(name: str, content: Any) -> None:
+    """Raise ValueError when something is no small map of numbers and words."""
+    if not isinstance(content, dict) or len(content) > MAX_DATA_ITEMS:
+        raise ValueError(f"{name} is no map of at most {MAX_DATA_ITEMS} items")
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, (str, int, float, bool)):
+            raise ValueError(f"{name}[{key!r}] is not a number or text")
+        if isinstance(value, int) and not -WHOLE_MAX <= value < WHOLE_MAX:
+            raise ValueError(f"{name}[{key!r}] is too large")
+
+
 def _decoded(cls: type[Any], frame: bytes) -> Any:
-    content = unpack_map(frame, MAX_MESSAGE_BYTES)
+    content = unpack_map(frame, _MESSAGE)
+    if content.keys() != {one.name for one in fields(cls)}:
+        raise FrameError(f"not a {cls.__name__}: members are missing or unknown")
     try:
         return cls(**content)
     except (TypeError, ValueError) as error:
@@ -78,11 +99,7 @@ class Event:
             raise ValueError(f"confidence {self.confidence} is not within 0…1")
         if not math.isfinite(self.latency_s):
             raise ValueError("latency_s is not finite")
-        if not isinstance(self.data, dict) or len(self.data) > MAX_DATA_ITEMS:
-            raise ValueError(f"data is no map of at most {MAX_DATA_ITEMS} items")
-        for key, value in self.data.items():
-            if not isinstance(key, str) or not isinstance(value, (str, int, float, bool)):
-                raise ValueError(f"data[{key!r}] is not a number or text")
+        _check_scalars("data", self.data)
 
     def encode(self) -> bytes:
         """The message's bytes."""
@@ -187,10 +204,15 @@ class Blob:
         Raises:
             FrameError: header or arrays are not what they say.
         """
-        content = unpack_map(frame, MAX_BLOB_BYTES)
+        content = unpack_map(frame, _BLOB)
         header, arrays = content.get("h"), content.get("a")
-        if not isinstance(header, dict) or not isinstance(arrays, list) or len(arrays) > 8:
-            raise FrameError("display data lacks its header or arrays")
+        if content.keys() != {"h", "a"} or not isinstance(arrays, list) or len(arrays) > MAX_ARRAYS:
+            raise FrameError("display data lacks its header or arrays, or has more")
+        try:
+            _check_scalars("header", header)
+        except ValueError as error:
+            raise FrameError(f"display data: {error}") from None
+        assert isinstance(header, dict)
         return cls(topic, header, tuple(_array(one) for one in arrays))
 
 
@@ -198,12 +220,14 @@ _BLOB_DTYPES = {"|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<f4", "<f8"}
 
 
 def _array(content: Any) -> npt.NDArray[Any]:
-    if not isinstance(content, dict):
-        raise FrameError("an array is no map")
+    if not isinstance(content, dict) or content.keys() != {"d", "s", "b"}:
+        raise FrameError("an array is no map of its type, shape and bytes")
     dtype, shape, body = content.get("d"), content.get("s"), content.get("b")
-    if dtype not in _BLOB_DTYPES or not isinstance(shape, list) or not isinstance(body, bytes):
-        raise FrameError("an array lacks its type, shape or bytes")
-    if not 1 <= len(shape) <= 3 or not all(isinstance(side, int) and 0 <= side <= MAX_BLOB_BYTES for side in shape):
+    if not isinstance(dtype, str) or dtype not in _BLOB_DTYPES:
+        raise FrameError("an array's type is none that can travel")
+    if not isinstance(shape, list) or not isinstance(body, bytes):
+        raise FrameError("an array lacks its shape or bytes")
+    if not 1 <= len(shape) <= 3 or not all(type(side) is int and 0 <= side <= MAX_FRAME_BYTES for side in shape):
         raise FrameError(f"shape {shape!r} of an array")
     if math.prod(shape) * np.dtype(dtype).itemsize != len(body):
         raise FrameError("an array's bytes do not fill its shape")

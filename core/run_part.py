@@ -16,7 +16,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus import Bus, BusError
 from gwanje.core.clock import SystemClock
 from gwanje.core.config import ConfigErrors, Site, load_site
 from gwanje.core.part import ENTRIES, Heartbeat, PartContext, PartError, RunOptions
@@ -65,7 +65,7 @@ def run(name: str, site: Site, run_dir: Path, options: RunOptions) -> int:
         context = _context(name, site, run_dir, options, stop_fd, log)
         context.heartbeat()
         importlib.import_module(ENTRIES[name]).main(context)
-    except (PartError, StoreError) as error:
+    except (PartError, StoreError, BusError) as error:
         if _news(run_dir / f"said-{name}", str(error)):
             log.error("%s", error)
         return EXIT_CLEAR_FAILURE
@@ -105,13 +105,16 @@ def _context(
     name: str, site: Site, run_dir: Path, options: RunOptions, stop_fd: int, log: logging.Logger
 ) -> PartContext:
     clock = SystemClock()
+    store = TagStore.attach(run_dir / "tags", site.tags)
+    bus = Bus(run_dir, name, clock, site.tags.n)
+    bus.pass_scans_through(store.outgoing)
     return PartContext(
         name=name,
         site=site,
         tags=site.tags,
-        store=TagStore.attach(run_dir / "tags", site.tags),
+        store=store,
         clock=clock,
-        bus=Bus(run_dir, name, clock, site.tags.n),
+        bus=bus,
         run_dir=run_dir,
         options=options,
         stop_fd=stop_fd,

@@ -1,7 +1,11 @@
 """The column frame: one scan of many tags as a msgpack envelope around four binary columns.
 
 Packing objects per tag costs 200 ns each; columns cost 4. What is decoded is checked before anything uses it: lengths,
-ids, dtypes by byte count, the order of ids. A frame that lies is refused as a whole.
+ids, dtypes by byte count, the order of ids, times, quality bits. A frame that lies is refused as a whole.
+
+No frame brings a wrong GOOD: a quality that does not exist (unknown bits, severity ``0xC000``) refuses its frame, for
+nobody of ours writes it. A GOOD or UNCERTAIN that contradicts itself (the value is not finite, or the reasons say that
+there is no value) is turned into BAD for that tag alone: one sick device must not blind its neighbours in the frame.
 """
 
 from __future__ import annotations
@@ -13,14 +17,32 @@ import msgpack
 import numpy as np
 import numpy.typing as npt
 
-MAX_TAGS_PER_FRAME = 131_072
-"""The design load of 100 000 tags fits into one frame; nothing larger is ours."""
-MAX_FRAME_BYTES = 32 * MAX_TAGS_PER_FRAME
-"""22 bytes a tag plus the envelope."""
+from gwanje.core.msgpack_map import FrameError, Limits, unpack_map
+from gwanje.core.quality import SEVERITY_MASK, Quality
 
+MAX_TABLE = 131_072
+"""Tags that a site may have: the design load of 100 000 and the padding between owners."""
+MAX_TAGS_PER_FRAME = 2_048
+"""What is longer travels in several frames: queues are limited in messages, and so they are limited in bytes too."""
+MAX_FRAME_BYTES = 65_536
+"""Of anything that is published; 2048 tags of 22 bytes and the envelope take 45 kB."""
+_LIMITS = Limits(MAX_FRAME_BYTES, containers=1, depth=1)
+_KEYS = {"n", "i", "v", "q", "t"}
+_ZEROS = np.zeros(MAX_TAGS_PER_FRAME)
+_ZEROS.flags.writeable = False
 
-class FrameError(ValueError):
-    """A frame that is not what it says it is."""
+Columns = tuple[
+    npt.NDArray[np.integer[Any]], npt.NDArray[np.float64], npt.NDArray[np.uint16], npt.NDArray[np.int64]
+]  # fmt: skip
+"""Ids, values, qualities and source times, (k,) each, ids ascending."""
+
+KNOWN_BITS = int(np.bitwise_or.reduce([int(one) for one in Quality]))
+NO_VALUE = int(
+    Quality.STALE | Quality.DEVICE_FAILURE | Quality.COMM | Quality.NOT_IMPLEMENTED | Quality.NEVER
+)  # fmt: skip
+"""Reasons that never go with GOOD: each says that the value is not the device's present one."""
+NOT_FINITE = int(Quality.BAD | Quality.DEVICE_FAILURE)
+"""What a GOOD or UNCERTAIN becomes whose value is no finite number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +68,10 @@ class Scan:
     published_mono_ns: int
 
     def encode(self) -> bytes:
-        """The frame's bytes."""
+        """The columns' bytes; part, sequence and time travel in the message's header."""
         return bytes(
             msgpack.packb(
                 {
-                    "p": self.part,
-                    "s": self.sequence,
-                    "m": self.published_mono_ns,
                     "n": len(self.ids),
                     "i": np.ascontiguousarray(self.ids, "<u4").tobytes(),
                     "v": np.ascontiguousarray(self.values, "<f8").tobytes(),
@@ -63,57 +82,71 @@ class Scan:
         )
 
     @classmethod
-    def decode(cls, frame: bytes, n_tags: int = MAX_TAGS_PER_FRAME) -> Scan:
+    def decode(
+        cls, frame: bytes, n_tags: int = MAX_TABLE, sequence: int = 0, part: str = "", published_mono_ns: int = 0
+    ) -> Scan:
         """Read and check a frame.
 
         Args:
             frame: what arrived.
             n_tags: length of the tag table; ids beyond it are refused.
+            sequence: of the message's header, as are the following.
+            part: who published.
+            published_mono_ns: when.
 
         Raises:
             FrameError: anything about it is wrong.
         """
-        envelope = unpack_map(frame, MAX_FRAME_BYTES)
-        part, count = envelope.get("p"), envelope.get("n")
-        sequence, published = envelope.get("s"), envelope.get("m")
-        if not isinstance(part, str) or not _natural(count) or not _natural(sequence) or not _natural(published):
-            raise FrameError("envelope of a scan lacks its part, length, sequence or time")
-        assert isinstance(count, int)
+        envelope = unpack_map(frame, _LIMITS)
+        count = envelope.get("n")
+        if envelope.keys() != _KEYS or type(count) is not int or count < 0:
+            raise FrameError("envelope of a scan lacks its length or columns, or has more")
         if count > MAX_TAGS_PER_FRAME:
             raise FrameError(f"{count} tags in one frame")
         ids = _column(envelope, "i", np.dtype("<u4"), count)
-        if count and (int(ids[-1]) >= n_tags or bool(np.any(ids[1:] <= ids[:-1]))):
-            raise FrameError("tag ids are not ascending inside the table")
-        return cls(
-            ids,
-            _column(envelope, "v", np.dtype("<f8"), count),
-            _column(envelope, "q", np.dtype("<u2"), count),
-            _column(envelope, "t", np.dtype("<i8"), count),
-            int(sequence),  # type: ignore[arg-type]
-            part,
-            int(published),  # type: ignore[arg-type]
-        )
+        values = _column(envelope, "v", np.dtype("<f8"), count)
+        quality = _column(envelope, "q", np.dtype("<u2"), count)
+        times = _column(envelope, "t", np.dtype("<i8"), count)
+        if count:
+            if int(ids[-1]) >= n_tags or bool(np.any(ids[1:] <= ids[:-1])):
+                raise FrameError("tag ids are not ascending inside the table")
+            if int(np.bitwise_or.reduce(times)) < 0:
+                raise FrameError("a source time lies before 1970")
+            quality = without_false_good(values, quality)
+        return cls(ids, values, quality, times, sequence, part, published_mono_ns)
 
 
-def unpack_map(frame: bytes, max_bytes: int) -> dict[str, Any]:
-    """A msgpack map with text keys.
+def without_false_good(
+    values: npt.NDArray[np.float64], quality: npt.NDArray[np.uint16]
+) -> npt.NDArray[np.uint16]:
+    """Qualities that can be believed, (k,): the same array when nothing had to change.
+
+    Args:
+        values: (k,), at most :data:`MAX_TAGS_PER_FRAME`.
+        quality: (k,).
 
     Raises:
-        FrameError: too long, not msgpack, nested too deep, or no such map.
+        FrameError: a quality that does not exist.
     """
-    if len(frame) > max_bytes:
-        raise FrameError(f"frame of {len(frame)} bytes, at most {max_bytes} are taken")
-    try:
-        content = msgpack.unpackb(frame, raw=False, strict_map_key=True, max_array_len=10_000, max_map_len=1_000)
-    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
-        raise FrameError(f"not a msgpack map: {error}") from None
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise FrameError("not a map with text keys")
-    return content
-
-
-def _natural(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 2**63
+    bits = int(np.bitwise_or.reduce(quality))
+    if bits & ~KNOWN_BITS:
+        raise FrameError(f"quality has unknown bits {bits & ~KNOWN_BITS:#06x}")
+    if bits & SEVERITY_MASK == SEVERITY_MASK and int(quality.max()) >= SEVERITY_MASK:
+        raise FrameError("quality is uncertain and bad at once")
+    # Infinity and NaN times 0 are NaN, a finite value times 0 is 0 and never overflows: quicker than isfinite
+    with np.errstate(invalid="ignore"):
+        finite = float(np.dot(values, _ZEROS[: len(values)])) == 0.0
+    if finite and not bits & NO_VALUE:
+        return quality
+    severity = quality & SEVERITY_MASK
+    broken = ~np.isfinite(values) & (severity != int(Quality.BAD))
+    absent = (quality & NO_VALUE != 0) & (severity == 0)
+    if not (broken.any() or absent.any()):
+        return quality
+    believed = quality.copy()
+    believed[absent] |= int(Quality.BAD)
+    believed[broken] = (believed[broken] & ~np.uint16(SEVERITY_MASK)) | NOT_FINITE
+    return believed
 
 
 def _column(envelope: dict[str, Any], key: str, dtype: np.dtype[Any], count: int) -> npt.NDArray[Any]:

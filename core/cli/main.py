@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gwanje import __version__
-from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus import Bus, BusError, RequestRefusedError, RequestTimeoutError
 from gwanje.core.cli import keys
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
@@ -30,6 +30,9 @@ BENCHES = {
     "historian": "gwanje.historian.bench:run",
 }
 """Area → function; looked up by name because core imports none of these parts."""
+
+EXPECTED = (CommandError, BusError, RunDirError, StoreError, PartError, RequestTimeoutError, RequestRefusedError)
+"""Errors that say in one line what is wrong."""
 
 
 def entry(name: str) -> Callable[..., Any]:
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         count = len(errors.problems)
         print(f"gwanje: {count} error{'s' if count > 1 else ''} in the site's files", file=sys.stderr)
         return 1
-    except (CommandError, RunDirError, StoreError, PartError, RequestTimeoutError, RequestRefusedError) as error:
+    except EXPECTED as error:
         print(f"gwanje: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

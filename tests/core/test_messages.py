@@ -1,4 +1,6 @@
-"""Frames: what we encode we decode; what lies is refused as a whole."""
+"""Frames: what we encode we decode; what lies is refused as a whole; nothing becomes GOOD that was not."""
+
+import math
 
 import msgpack
 import numpy as np
@@ -7,19 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gwanje.core.messages import AlarmChange, Blob, Event
-from gwanje.core.scan import FrameError, Scan
+from gwanje.core.msgpack_map import FrameError, Limits, unpack_map
+from gwanje.core.quality import Quality
+from gwanje.core.scan import MAX_FRAME_BYTES, MAX_TAGS_PER_FRAME, NO_VALUE, NOT_FINITE, Scan, without_false_good
+
+SICK = int(Quality.BAD | Quality.COMM)
 
 
 def scan(k: int = 5) -> Scan:
     ids = np.arange(3, 3 + k, dtype=np.uint32)
-    return Scan(ids, np.linspace(-1, 1, k), np.full(k, 7, np.uint16), np.arange(k) + 10**18, 4, "field", 99)
+    return Scan(ids, np.linspace(-1, 1, k), np.full(k, SICK, np.uint16), np.arange(k) + 10**18, 4, "field", 99)
+
+
+def changed(**change) -> bytes:
+    return msgpack.packb(msgpack.unpackb(scan().encode()) | change)
 
 
 def test_scan_round_trip():
-    got = Scan.decode(scan().encode(), n_tags=100)
+    got = Scan.decode(scan().encode(), 100, 4, "field", 99)
     for name in ("ids", "values", "quality", "source_utc_ns"):
         np.testing.assert_array_equal(getattr(got, name), getattr(scan(), name))
     assert (got.sequence, got.part, got.published_mono_ns) == (4, "field", 99)
+
+
+def test_the_largest_scan_fits_into_a_frame():
+    k = MAX_TAGS_PER_FRAME
+    full = Scan(np.arange(k, dtype=np.uint32), np.ones(k), np.zeros(k, np.uint16), np.ones(k, np.int64), 0, "", 0)
+    assert len(full.encode()) < MAX_FRAME_BYTES
+    assert len(Scan.decode(full.encode()).ids) == k
 
 
 @pytest.mark.parametrize(
@@ -28,25 +45,124 @@ def test_scan_round_trip():
         ({"n": 6}, "column 'i'"),
         ({"n": -1}, "lacks"),
         ({"n": True}, "lacks"),
+        ({"n": 5.0}, "lacks"),
         ({"n": 10**9}, "tags in one frame"),
         ({"v": b"123"}, "column 'v'"),
         ({"q": None}, "column 'q'"),
         ({"t": "text"}, "column 't'"),
-        ({"p": 5}, "lacks"),
-        ({"s": -3}, "lacks"),
+        ({"x": 5}, "has more"),
+        ({"i": [1, 2]}, "too many maps"),
         ({"i": np.array([3, 4, 5, 6, 100], "<u4").tobytes()}, "ascending"),
         ({"i": np.array([3, 4, 4, 6, 7], "<u4").tobytes()}, "ascending"),
+        ({"i": np.array([7, 6, 5, 4, 3], "<u4").tobytes()}, "ascending"),
+        ({"t": np.array([1, 2, -3, 4, 5], "<i8").tobytes()}, "before 1970"),
+        ({"q": np.array([0, 0, 0x2000, 0, 0], "<u2").tobytes()}, "unknown bits"),
+        ({"q": np.array([0, 0, 0xC000, 0, 0], "<u2").tobytes()}, "uncertain and bad"),
+        ({"q": np.array([0, 0xFFFF, 0, 0, 0], "<u2").tobytes()}, "unknown bits"),
     ],
 )
 def test_scans_that_lie_are_refused(change, reason):
-    content = msgpack.unpackb(scan().encode()) | change
     with pytest.raises(FrameError, match=reason):
-        Scan.decode(msgpack.packb(content), n_tags=100)
+        Scan.decode(changed(**change), n_tags=100)
+
+
+def test_uncertain_and_bad_in_one_scan_are_no_lie():
+    quality = np.array([0x4000, 0x8000, 0, 0x4200, 0x8001], "<u2")
+    got = Scan.decode(changed(q=quality.tobytes()), n_tags=100)
+    np.testing.assert_array_equal(got.quality, quality)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("quality", [0, 0x4000, 0x4010, 0x0800])
+def test_what_is_not_finite_is_bad_and_its_neighbours_stay(value, quality):
+    values, qualities = np.array([1.0, value, -1e308, 1e308, 0.0]), np.array([0, quality, 0, 0x4200, 0x8001], "<u2")
+    got = Scan.decode(changed(v=values.tobytes(), q=qualities.tobytes()), n_tags=100)
+    assert got.quality[1] == NOT_FINITE | (quality & 0x0FFF)
+    np.testing.assert_array_equal(np.delete(got.quality, 1), np.delete(qualities, 1))
+    np.testing.assert_array_equal(got.values, values)
+
+
+@pytest.mark.parametrize("reason", [one for one in Quality if one & NO_VALUE])
+def test_good_with_a_reason_that_says_there_is_no_value_is_bad(reason):
+    got = Scan.decode(changed(q=np.array([reason, 0, 0x800, 0x4000 | reason, 0], "<u2").tobytes()), n_tags=100)
+    assert list(got.quality) == [0x8000 | reason, 0, 0x800, 0x4000 | reason, 0]
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(width=64), st.sampled_from([int(one) for one in Quality]), st.integers(0, 2**16 - 1)),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_no_column_ever_holds_a_wrong_good(rows):
+    values = np.array([row[0] for row in rows])
+    known = np.array([row[1] for row in rows], np.uint16)
+    for quality in (known, np.array([row[2] for row in rows], np.uint16)):
+        before = quality.copy()
+        try:
+            believed = without_false_good(values, quality)
+        except FrameError:
+            assert np.any(quality & 0x2000) or np.any(quality >= 0xC000)
+            continue
+        np.testing.assert_array_equal(quality, before)
+        good = believed & 0xC000 == 0
+        assert np.all(np.isfinite(values[good]))
+        assert not np.any(believed[good] & NO_VALUE)
+        assert np.all((believed >= 0x8000) | (quality < 0x8000))
+        assert np.all(np.isfinite(values) | (believed & 0x8000 != 0))
 
 
 def test_deep_nesting_is_refused():
+    for depth in (9, 500, 1_023, 1_025, 60_000):
+        for opening in (b"\x91", b"\x81\xa1a"):
+            with pytest.raises(FrameError):
+                Scan.decode(b"\x81\xa1n" + opening * depth + b"\x00")
+            with pytest.raises(FrameError):
+                unpack_map(b"\x81\xa1n" + opening * depth + b"\x00", Limits(10**6, 10**6, 8))
+
+
+def test_depth_and_containers_are_counted_exactly():
+    def nested(depth):
+        return b"\x81\xa1a" * depth + b"\x00"
+
+    assert unpack_map(nested(6), Limits(100, 6, 6))
+    with pytest.raises(FrameError, match="nested too deep"):
+        unpack_map(nested(7), Limits(100, 100, 6))
+    with pytest.raises(FrameError, match="too many"):
+        unpack_map(nested(6), Limits(100, 5, 100))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"\x82\xa1a\x01\xa1a\x02",  # a key twice
+        b"\x81\xc4\x01a\x01",  # a key of bytes
+        b"\x81\x01\x01",  # a key that is a number
+        b"\x81\xa1a\xd4\x05\x00",  # an extension
+        b"\x81\xa1a\xd6\xff\x00\x00\x00\x00",  # a timestamp
+        b"\x81\xa1a\xc7\x00\x05",  # an extension of no bytes
+        b"\x81\xa1a\xa2\xff\xfe",  # no UTF-8
+        b"\x81\xa1a",  # cut off
+        b"\x81\xa1a\x01\x00",  # something behind
+        b"\x93\x01\x02\x03",
+        b"\xdf\xff\xff\xff\xff",  # four thousand million members
+        b"\xdd\xff\xff\xff\xff",
+        b"\xc6\xff\xff\xff\xff",
+        b"\xc1",
+        b"",
+    ],
+)
+def test_odd_maps_are_refused(frame):
     with pytest.raises(FrameError):
-        Scan.decode(b"\x81\xa1p" + b"\x91" * 5000 + b"\x00")
+        unpack_map(frame, Limits(1_000, 10, 4))
+
+
+def test_longer_than_the_limit_is_not_even_looked_at():
+    with pytest.raises(FrameError, match="1001 bytes"):
+        unpack_map(b"\xc1" * 1_001, Limits(1_000, 10, 4))
+    with pytest.raises(FrameError, match="bytes, at most"):
+        Event.decode(b"\x80" + b"\x00" * MAX_FRAME_BYTES)
 
 
 @given(st.binary(max_size=200))
@@ -54,6 +170,19 @@ def test_garbage_is_refused_or_sound(frame):
     for decode in (Scan.decode, Event.decode, AlarmChange.decode, lambda one: Blob.decode("spectrum.x", one)):
         with pytest.raises(FrameError):
             decode(frame)
+
+
+def test_every_cut_of_every_message_is_refused():
+    event = Event("acoustic", "mic03", "glass_break", 1, 2, "유리 파손", "glass break", 0.9, 0.4, {"snr_db": 12.5})
+    blob = Blob("spectrum.mic01", {"node": "mic01"}, (np.arange(12, dtype=np.uint8),))
+    for decode, frame in (
+        (Scan.decode, scan().encode()), (Event.decode, event.encode()),
+        (lambda one: Blob.decode("spectrum.mic01", one), blob.encode()),
+    ):  # fmt: skip
+        decode(frame)
+        for end in range(len(frame)):
+            with pytest.raises(FrameError):
+                decode(frame[:end])
 
 
 @given(st.data())
@@ -79,19 +208,43 @@ def test_event_round_trip_and_limits():
     with pytest.raises(FrameError, match="Event"):
         Event.decode(msgpack.packb({"kind": "acoustic"}))
     content = msgpack.unpackb(event.encode())
-    for data in ({"a": None}, {"a": [1]}, {str(i): i for i in range(65)}, "text"):
+    for data in ({"a": None}, {"a": [1]}, {str(i): i for i in range(65)}, "text", {"a": 2**63}):
         with pytest.raises(FrameError, match="data"):
             Event.decode(msgpack.packb(content | {"data": data}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"utc_ns": -1}, {"utc_ns": 2**63}, {"mono_ns": math.nan}, {"mono_ns": True}, {"confidence": math.nan},
+        {"latency_s": math.inf}, {"latency_s": None}, {"kind": 5}, {"more": 1}, {"data": {1: 2}},
+    ],
+)  # fmt: skip
+def test_events_that_lie_are_refused(change):
+    content = msgpack.unpackb(Event("device", "ess1", "device_offline", 1, 2, "끊김", "offline").encode())
+    with pytest.raises(FrameError):
+        Event.decode(msgpack.packb(content | change))
+
+
+@pytest.mark.parametrize("missing", ["kind", "event_id", "data", "confidence"])
+def test_an_event_without_a_member_is_refused(missing):
+    content = msgpack.unpackb(Event("device", "ess1", "device_offline", 1, 2, "끊김", "offline").encode())
+    del content[missing]
+    with pytest.raises(FrameError, match="missing"):
+        Event.decode(msgpack.packb(content))
 
 
 def test_blob_round_trip_and_lies():
     blob = Blob("spectrum.mic01", {"node": "mic01"}, (np.arange(128, dtype=np.uint8).reshape(2, 64),))
     got = Blob.decode("spectrum.mic01", blob.encode())
     np.testing.assert_array_equal(got.arrays[0], blob.arrays[0])
-    content = msgpack.unpackb(blob.encode())
-    content["a"][0]["s"] = [2, 65]
-    with pytest.raises(FrameError, match="do not fill"):
-        Blob.decode("spectrum.mic01", msgpack.packb(content))
-    content["a"][0] |= {"s": [2, 64], "d": "|O8"}
-    with pytest.raises(FrameError, match="type"):
-        Blob.decode("spectrum.mic01", msgpack.packb(content))
+    array = {"d": "|u1", "s": [2, 64], "b": bytes(128)}
+    for lie, reason in (
+        ({"s": [2, 65]}, "do not fill"), ({"d": "|O8"}, "type"), ({"d": ["|u1"]}, "type"), ({"x": 1}, "no map of"),
+        ({"s": [True, 128]}, "shape"), ({"s": [-2, -64]}, "shape"), ({"s": [2**40, 0]}, "shape"), ({"b": None}, "lacks"),
+    ):  # fmt: skip
+        with pytest.raises(FrameError, match=reason):
+            Blob.decode("spectrum.mic01", msgpack.packb({"h": {}, "a": [array | lie]}))
+    for lie in ({"h": 5}, {"h": {"a": [1]}}, {"h": {"a": {}}}, {"a": {}}, {"a": [array] * 9}, {"x": 1}):
+        with pytest.raises(FrameError):
+            Blob.decode("spectrum.mic01", msgpack.packb({"h": {}, "a": [array]} | lie))
