@@ -241,7 +241,8 @@ def test_blob_round_trip_and_lies():
     array = {"d": "|u1", "s": [2, 64], "b": bytes(128)}
     for lie, reason in (
         ({"s": [2, 65]}, "do not fill"), ({"d": "|O8"}, "type"), ({"d": ["|u1"]}, "type"), ({"x": 1}, "no map of"),
-        ({"s": [True, 128]}, "shape"), ({"s": [-2, -64]}, "shape"), ({"s": [2**40, 0]}, "shape"), ({"b": None}, "lacks"),
+        ({"s": [True, 128]}, "shape"), ({"s": [-2, -64]}, "shape"), ({"s": [2**40, 0]}, "shape"),
+        ({"b": None}, "lacks"),
     ):  # fmt: skip
         with pytest.raises(FrameError, match=reason):
             Blob.decode("spectrum.mic01", msgpack.packb({"h": {}, "a": [array | lie]}))
