@@ -48,10 +48,10 @@ class BenchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One measured number, with its peer and goal where it has them."""
+    """One measured number, with its peer and goal where it has them; ``None`` for what could not be measured."""
 
     name: str
-    value: float
+    value: float | None
     unit: str
     peer: str | None
     peer_value: float | None
@@ -139,6 +139,11 @@ def result(
         min(ratios, default=None), max(ratios, default=None), round(os.getloadavg()[0], 2),
         watch.steal_pct() if watch is not None else None,
     )  # fmt: skip
+
+
+def unmeasured(name: str, unit: str, why: str, goal: str | None = None) -> Result:
+    """A number that could not be measured: it neither holds nor misses its goal."""
+    return Result(name, None, unit, None, None, None, goal, None, 0, f"not measured: {why}")
 
 
 def interleaved(

@@ -16,7 +16,7 @@ def measure(
     """Measure, print, write.
 
     Returns:
-        0 when every goal that was measured holds, else 1.
+        0 when every goal that was measured holds, else 1; a goal that was not measured is named.
     """
     about = machine()
     print(f"{about['cpu']}, {about['cores']} cores, {about['system']}, Python {about['python']}, load {about['load']}")
@@ -29,13 +29,16 @@ def measure(
     if out is not None:
         out.write_text(json.dumps(as_json(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     missed = [one.name for one in results if one.holds is False]
-    print(f"{len(results)} results; {'every goal holds' if not missed else 'missed: ' + ', '.join(missed)}")
+    unknown = [one.name for one in results if one.goal is not None and one.holds is None]
+    verdict = f"missed: {', '.join(missed)}" if missed else "every measured goal holds" if unknown else "every goal holds"
+    print(f"{len(results)} results; {verdict}{'; not measured: ' + ', '.join(unknown) if unknown else ''}")
     return 1 if missed else 0
 
 
 def _line(one: Result) -> str:
     """One result: name, value, then peer, goal and circumstances on lines of their own where there are any."""
-    text = f"{one.name:28} {one.value:12.4g} {one.unit:10}"
+    value = "not measured" if one.value is None else f"{one.value:12.4g}"
+    text = f"{one.name:28} {value} {one.unit:10}"
     if one.peer is not None:
         peer = "not measured" if one.peer_value is None else f"{one.peer_value:.4g}"
         text += f" {one.peer}: {peer}"

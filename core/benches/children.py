@@ -48,7 +48,11 @@ class Child:
         self._process = context.Process(target=_run, args=(theirs, processor, body, arguments), daemon=True)
         self._process.start()
         theirs.close()
-        self.hello = self.answer(START_S)
+        try:
+            self.hello = self.answer(START_S)
+        except BenchError:
+            self.close()
+            raise
 
     @property
     def pid(self) -> int:
@@ -136,7 +140,7 @@ def _run(connection: Connection, processor: int | None, body: Body, arguments: S
             connection.send(("failed", f"{type(error).__name__}: {error}"))
 
 
-def two_processors() -> tuple[int, int] | tuple[None, None]:
+def two_processors() -> tuple[int | None, int | None]:
     """The first two processors that this process may use; nothing is pinned where there is only one."""
     allowed = sorted(os.sched_getaffinity(0))
     return (allowed[0], allowed[1]) if len(allowed) > 1 else (None, None)

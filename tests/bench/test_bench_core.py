@@ -1,0 +1,147 @@
+"""The core's kernels under pytest-benchmark, and the measurements of ``gwanje bench core`` in a tiny configuration."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from gwanje.core.bench import BenchOptions, Watch, as_json, per_round, result
+from gwanje.core.bench_report import measure
+from gwanje.core.benches import deadband, store
+from gwanje.core.benches.children import BenchError, Child, in_memory, two_processors
+from gwanje.core.store import Snapshot, TagStore
+from gwanje.core.tags import BLOCK
+from gwanje.ext.tagstore import changes
+
+ONE_ROUND = BenchOptions(peers=True, rounds=1)
+
+
+@pytest.fixture
+def full_store():
+    with in_memory() as place:
+        made = TagStore.create(place / "tags", store.table_of(store.N_TAGS))
+        ids = np.arange(store.N_TAGS, dtype=np.int32)
+        zeros = np.zeros(store.N_TAGS, np.int64)
+        made.writer("field").write(ids, zeros.astype(np.float64), zeros.astype(np.uint16), zeros, 1)
+        yield made
+
+
+@pytest.mark.bench
+def test_snapshot_of_100_000_tags(benchmark, full_store) -> None:
+    """Budget: 100 µs for a snapshot that is brought up to date."""
+    out = Snapshot.empty(full_store.table.n)
+    benchmark(lambda: full_store.snapshot_at(1, out))
+    assert not out.value[: store.N_TAGS].any()
+
+
+@pytest.mark.bench
+def test_changes_of_100_000_tags(benchmark) -> None:
+    """Budget: 150 µs with a tenth changed."""
+    n = store.N_TAGS
+    values = [np.zeros(n), np.where(np.arange(n) % 10 == 0, 1.0, 0.0)]
+    last, quality, out, turn = values[0].copy(), np.zeros(n, np.uint16), np.empty(n, np.int32), iter(range(10**9))
+    found = benchmark(lambda: changes(last, quality, values[(next(turn) + 1) % 2], quality, np.full(n, 0.5), out))
+    assert found == n // 10
+
+
+# ---------------------------------------------------------------- measurements measure
+
+
+def by_name(results):
+    return {one.name: one for one in results}
+
+
+def test_store_measures_itself_and_finds_what_a_plain_copy_tears() -> None:
+    found = by_name(store.run(ONE_ROUND, n_tags=8 * BLOCK, snapshots=20, checks=4_000))
+    assert found["store.snapshot_torn"].value == 0
+    assert found["store.snapshot_torn"].holds is True
+    snapshot = found["store.snapshot_p99"]
+    assert snapshot.goal == "<= 100"
+    assert snapshot.holds == (snapshot.value <= 100)
+    assert 0 < snapshot.ratio_low <= snapshot.ratio <= snapshot.ratio_high
+
+
+def test_without_peers_nothing_is_compared() -> None:
+    results = store.run(BenchOptions(rounds=1), n_tags=2 * BLOCK, snapshots=5, checks=100)
+    results += deadband.run(BenchOptions(rounds=1), n_tags=2_000)
+    assert all(one.peer_value is None and one.ratio is None for one in results)
+    assert all("not measured" in one.note for one in results if one.name in ("store.snapshot_p99", "store.deadband"))
+
+
+@pytest.mark.parametrize("column", ["value", "quality", "source_utc_ns", "received_mono_ns"])
+def test_a_torn_block_is_found_in_every_column(column) -> None:
+    checker = store.Checker(3)
+    snapshot = Snapshot.empty(4 * BLOCK)  # the last block is not filled as a whole, so nobody looks at it
+    for one in (snapshot.value, snapshot.quality, snapshot.source_utc_ns, snapshot.received_mono_ns):
+        one[: 3 * BLOCK] = 7
+    checker.look(snapshot)
+    assert (checker.checks.blocks, checker.checks.fresh, checker.checks.torn) == (3, 3, 0)
+    getattr(snapshot, column)[2 * BLOCK + 5] = 6
+    checker.look(snapshot)
+    assert (checker.checks.blocks, checker.checks.fresh, checker.checks.torn) == (6, 3, 1)
+
+
+def test_deadband_finds_the_same_as_its_twin() -> None:
+    (found,) = deadband.run(ONE_ROUND, n_tags=3_000)
+    assert found.holds == (found.value <= 150)
+    assert found.ratio > 0
+
+
+# ---------------------------------------------------------------- processes
+
+
+@pytest.fixture
+def place():
+    """A store and columns for a writer to work on."""
+    with in_memory() as made:
+        table = store.table_of(BLOCK)
+        TagStore.create(made / "tags", table)
+        store.Columns(made / "columns", table.n)
+        yield made
+
+
+def test_a_child_stays_on_its_processor_and_goes(place) -> None:
+    first, _ = two_processors()
+    with Child(store.write_stamps, place, BLOCK, processor=first) as child:
+        assert first is None or os.sched_getaffinity(child.pid) == {first}
+        store.Columns(place / "columns", BLOCK).cell[0] = store.LEAVE
+    with pytest.raises(ProcessLookupError):
+        os.kill(child.pid, 0)
+
+
+def test_a_child_that_cannot_begin_says_why(tmp_path) -> None:
+    with pytest.raises(BenchError, match="StoreError: cannot attach"):
+        Child(store.write_stamps, tmp_path, BLOCK)
+
+
+def test_a_child_that_dies_is_noticed(place) -> None:
+    with Child(store.write_stamps, place, BLOCK) as child:
+        os.kill(child.pid, signal.SIGKILL)
+        with pytest.raises(BenchError, match="died"):
+            child.answer()
+
+
+# ---------------------------------------------------------------- results
+
+
+def test_ratio_is_the_median_of_the_rounds_with_its_range() -> None:
+    one = result(
+        "area.what", 2.0, "us", rounds=3, peer="peer", peer_value=1.0, ratios=per_round([1.0, 4.0, 9.0], [1, 2, 3]),
+        goal="<= 2", of="ratio", watch=Watch(),
+    )  # fmt: skip
+    assert (one.ratio_low, one.ratio, one.ratio_high) == (1.0, 2.0, 3.0)
+    assert one.holds is True
+    assert one.load is not None
+    assert as_json([one])["results"][0]["ratio"] == 2.0
+
+
+def test_a_ratio_that_was_not_measured_neither_holds_nor_misses(capsys) -> None:
+    one = result("area.what", 2.0, "us", rounds=1, peer="peer", goal=">= 2.5", of="ratio", note="not measured: gone")
+    assert one.holds is None
+    assert measure({"area": lambda _: [one]}, BenchOptions(), None) == 0
+    said = capsys.readouterr().out
+    assert "peer: not measured" in said
+    assert "goal >= 2.5: not measured" in said
