@@ -29,6 +29,15 @@ class Code(StrEnum):
     SESSION_OVER = "session_over"
     SESSION_LOCKED = "session_locked"
     WRONG_PASSWORD = "wrong_password"
+    TRY_LATER = "try_later"
+    SESSIONS = "too_many_sessions"
+    UNKNOWN_SESSION = "unknown_session"
+    UNKNOWN_AREA = "unknown_area"
+    AREA_NOT_HELD = "area_not_held"
+    AREA_HELD_BY_OTHER = "area_held_by_other"
+    AREA_NOT_ALLOWED = "area_not_allowed"
+    AREA_NOT_OFFERED = "area_not_offered"
+    NO_AREA = "point_of_no_area"
     NO_AUTHOR = "no_author"
     ROLE = "role_not_allowed"
     REPLAYED = "replayed"
@@ -77,6 +86,15 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.SESSION_OVER: ("로그인이 끝났습니다", "the session is over"),
     Code.SESSION_LOCKED: ("화면이 잠겨 있습니다", "the session is locked"),
     Code.WRONG_PASSWORD: ("사용자 이름 또는 암호가 틀립니다", "user name or password is wrong"),
+    Code.TRY_LATER: ("로그인 실패가 많아 잠시 기다려야 합니다", "too many failed attempts: wait"),
+    Code.SESSIONS: ("로그인한 화면이 너무 많습니다", "too many sessions"),
+    Code.UNKNOWN_SESSION: ("그런 로그인이 없습니다", "nobody of that name or session is signed in"),
+    Code.UNKNOWN_AREA: ("그런 관할 구역이 없습니다", "the site has no such area"),
+    Code.AREA_NOT_HELD: ("관할 구역을 맡고 있지 않습니다", "the area of authority is not held"),
+    Code.AREA_HELD_BY_OTHER: ("다른 사람이 맡은 관할 구역입니다", "somebody else holds the area of authority"),
+    Code.AREA_NOT_ALLOWED: ("이 사용자가 맡을 수 없는 관할 구역입니다", "this user may not take the area"),
+    Code.AREA_NOT_OFFERED: ("인계받을 수 있는 관할 구역이 아닙니다", "the area is not offered"),
+    Code.NO_AREA: ("관할 구역이 없는 점은 감독자부터 조작합니다", "a point of no area needs a supervisor"),
     Code.NO_AUTHOR: ("명령한 사람이 적혀 있지 않습니다", "the command names no author"),
     Code.ROLE: ("이 역할은 명령할 수 없습니다", "this role may not command"),
     Code.REPLAYED: ("이미 받은 명령입니다", "this command was received before"),
@@ -111,7 +129,7 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.MODE: ("현재 상태에서는 조작할 수 없습니다", "not allowed in the present mode"),
     Code.RAMP: ("변화 속도 한계로 제때 도달할 수 없습니다", "the ramp cannot reach it in time"),
     Code.VALUE_CHANGED: ("화면에서 본 값이 그 사이 바뀌었습니다", "the value has changed since it was seen"),
-    Code.BLIND: ("현재 값의 품질이 나빠 결과를 볼 수 없습니다", "the present value is not good: the result could not be seen"),
+    Code.BLIND: ("현재 값의 품질이 나빠 결과를 볼 수 없습니다", "the present value is not good"),
     Code.COOL_DOWN: ("방금 조작한 점입니다", "the point was operated a moment ago"),
     Code.SUPERSEDED: ("더 새로운 명령으로 대체되었습니다", "a newer command has taken its place"),
     Code.UNKNOWN_COMMAND: ("진행 중인 명령이 아닙니다", "no such command is under way"),

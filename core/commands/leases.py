@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -43,6 +43,7 @@ class LeaseFault(StrEnum):
     TTL = "lease_ttl_out_of_range"
     HELD_BY_OTHER = "leased_by_other"
     HELD_BY_OPERATOR = "held_by_operator"
+    SAFETY_TAG = "safety_tag"
     NOT_HELD = "lease_not_held"
 
 
@@ -60,6 +61,7 @@ class Lease:
         granted_mono_ns: when it was given.
         until_mono_ns: valid before this.
         renewals: how often it was renewed.
+        asked: tags that its holder asked for; what people took or a safety tag bars is among them.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Lease:
     granted_mono_ns: int
     until_mono_ns: int
     renewals: int = 0
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +103,11 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What a person's write did to a lease: ``after`` is ``None`` when the lease ended with its last point."""
+class Narrowed:
+    """What a person's operation or a safety tag did: ``after`` is ``None`` when the lease ended with its last point."""
 
     before: Lease
     after: Lease | None
-    point: str
 
     @property
     def effect(self) -> str:
@@ -142,9 +144,21 @@ class LeaseTable:
         return None
 
     def ask(
-        self, name: str, holder: str, points: Sequence[str], ttl_s: float, reason: str, lease_id: str, now_mono_ns: int
-    ) -> Given | Fault:
-        """What a request for a lease would get. Changes nothing: :meth:`put` does, after the journal has it."""
+        self, name: str, holder: str, points: Sequence[str], ttl_s: float, reason: str, lease_id: str,
+        now_mono_ns: int, barred: Collection[str] = (),
+    ) -> Given | Fault:  # fmt: skip
+        """What a request for a lease would get. Changes nothing: :meth:`put` does, after the journal has it.
+
+        Args:
+            name: of the lease.
+            holder: who asks.
+            points: wanted.
+            ttl_s: how far each renewal shall reach.
+            reason: why.
+            lease_id: of the lease to come.
+            now_mono_ns: now.
+            barred: points that a safety tag keeps from programs.
+        """
         wanted = tuple(sorted(set(points)))
         if name not in self.names:
             return Fault(LeaseFault.UNKNOWN_LEASE, name)
@@ -162,22 +176,26 @@ class LeaseTable:
                 replaces = other.lease_id  # a holder that was restarted takes its own lease up again
             elif other.name == name or set(other.points) & set(wanted):
                 return Fault(LeaseFault.HELD_BY_OTHER, f"{other.name} of {other.holder}")
-        withheld = tuple(point for point in wanted if self._held(point, now_mono_ns))
+        withheld = tuple(point for point in wanted if point in barred or self._held(point, now_mono_ns))
         if len(withheld) == len(wanted):
-            return Fault(LeaseFault.HELD_BY_OPERATOR, ", ".join(sorted({self._holds[one].author for one in withheld})))
+            authors = sorted({self._holds[one].author for one in withheld if one not in barred})
+            if not authors:
+                return Fault(LeaseFault.SAFETY_TAG, withheld[0])
+            return Fault(LeaseFault.HELD_BY_OPERATOR, ", ".join(authors))
         given = tuple(point for point in wanted if point not in withheld)
         until = now_mono_ns + round(ttl_s * NS_PER_S)
-        lease = Lease(name, lease_id, holder, given, ttl_s, reason, now_mono_ns, until)
+        lease = Lease(name, lease_id, holder, given, ttl_s, reason, now_mono_ns, until, asked=wanted)
         return Given(lease, withheld, replaces)
 
     def put(self, lease: Lease) -> None:
         """Take a lease in."""
         self._leases[lease.name] = lease
 
-    def renew(self, name: str, lease_id: str, now_mono_ns: int) -> Lease | Fault:
+    def renew(self, name: str, lease_id: str, holder: str, now_mono_ns: int) -> Lease | Fault:
         """Prolong a lease by its own ttl from now; an expired lease must be asked for again."""
         lease = self._leases.get(name)
-        if lease is None or lease.lease_id != lease_id or lease.until_mono_ns <= now_mono_ns:
+        mine = lease is not None and lease.lease_id == lease_id and lease.holder == holder
+        if lease is None or not mine or lease.until_mono_ns <= now_mono_ns:
             return Fault(LeaseFault.NOT_HELD, name)
         until = now_mono_ns + round(lease.ttl_s * NS_PER_S)
         renewed = replace(lease, until_mono_ns=until, renewals=lease.renewals + 1)
@@ -191,7 +209,7 @@ class LeaseTable:
             return Fault(LeaseFault.NOT_HELD, name)
         return self._leases.pop(name)
 
-    def take(self, point: str, author: str, now_mono_ns: int, hold_s: float = HOLD_S_DEFAULT) -> Taken | None:
+    def take(self, point: str, author: str, now_mono_ns: int, hold_s: float = HOLD_S_DEFAULT) -> Narrowed | None:
         """A person wrote a point: it leaves its lease and is held; ``None`` when no valid lease covered it."""
         lease = self.holder_of(point, now_mono_ns)
         if lease is None and point not in self._holds:
@@ -200,13 +218,34 @@ class LeaseTable:
             self._holds[point] = Hold(point, author, now_mono_ns + round(hold_s * NS_PER_S))
         if lease is None:
             return None
-        left = tuple(one for one in lease.points if one != point)
+        return self.narrow(lease.name, (point,))
+
+    def narrow(self, name: str, points: Collection[str]) -> Narrowed:
+        """Take points out of a lease; it ends with its last one."""
+        lease = self._leases[name]
+        left = tuple(one for one in lease.points if one not in points)
         after = replace(lease, points=left) if left else None
         if after is None:
-            del self._leases[lease.name]
+            del self._leases[name]
         else:
-            self._leases[lease.name] = after
-        return Taken(lease, after, point)
+            self._leases[name] = after
+        return Narrowed(lease, after)
+
+    def widen(self, name: str, barred: Collection[str], now_mono_ns: int) -> Lease | None:
+        """Give a valid lease those points back that it asked for and nobody holds now; ``None`` when there are none."""
+        lease = self._leases[name]
+        if lease.until_mono_ns <= now_mono_ns:
+            return None
+        free = [
+            one for one in lease.asked
+            if one not in lease.points and one not in barred and not self._held(one, now_mono_ns)
+            and self.holder_of(one, now_mono_ns) is None
+        ]  # fmt: skip
+        if not free:
+            return None
+        wider = replace(lease, points=tuple(sorted((*lease.points, *free))))
+        self._leases[name] = wider
+        return wider
 
     def give_back(self, points: Sequence[str]) -> tuple[Hold, ...]:
         """People's points that programs may have again; the holds that ended."""
@@ -243,7 +282,10 @@ class LeaseTable:
         if state.get("boot") != boot:
             return ()
         try:
-            leases = [Lease(**{**one, "points": tuple(one["points"])}) for one in state["leases"]]
+            leases = [
+                Lease(**{**one, "points": tuple(one["points"]), "asked": tuple(one["asked"])})
+                for one in state["leases"]
+            ]
             holds = [Hold(**one) for one in state["holds"]]
             for lease in leases:
                 reach_ns = round(min(lease.ttl_s, TTL_S_MAX) * NS_PER_S)

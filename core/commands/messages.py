@@ -74,6 +74,7 @@ class Command:
         issued_utc_ns: when, for people.
         expires_mono_ns: worthless from then on.
         seen_mono_ns: time of the snapshot that the author looked at; 0 when not said.
+        seen_value: what the author saw there; ``None`` when not said.
     """
 
     command_id: str
@@ -88,6 +89,7 @@ class Command:
     issued_utc_ns: int
     expires_mono_ns: int
     seen_mono_ns: int = 0
+    seen_value: float | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -106,7 +108,7 @@ class Command:
         claimed = message.keys() & _FILLED_BY_CORE
         if claimed:
             raise RequestError(Code.MALFORMED, f"{min(claimed)} is not for the asker to say")
-        asked = {key: value for key, value in message.items() if key != "session"}
+        asked = {key: value for key, value in message.items() if key not in _WHO_ASKS}
         return cls.from_message({**asked, "author": principal.name, "role": str(principal.role)})
 
     @classmethod
@@ -133,6 +135,7 @@ class Command:
             issued_utc_ns=take_whole(message, "issued_utc_ns"),
             expires_mono_ns=take_whole(message, "expires_mono_ns"),
             seen_mono_ns=take_whole(message, "seen_mono_ns", 0),
+            seen_value=None if message.get("seen_value") is None else take_number(message, "seen_value"),
         )
 
     def to_message(self) -> dict[str, Any]:
@@ -146,6 +149,8 @@ class Command:
 
 _COMMAND_KEYS = {"op", *(one.name for one in fields(Command))}
 _FILLED_BY_CORE = {"author", "role"}
+_WHO_ASKS = {"session", "remote_key", "remote_role"}
+"""What the authority looks at, and nobody after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,8 @@ def test_a_name_has_one_holder_but_a_restarted_holder_takes_its_own_up_again() -
     assert isinstance(again, Given)
     assert again.replaces == "id1"
     leases.put(again.lease)
-    assert isinstance(leases.renew("tie_line", "id1", NOW + S), Fault), "the dead process's proof is worth nothing"
-    assert isinstance(leases.renew("tie_line", "id2", NOW + S), Lease)
+    assert isinstance(leases.renew("tie_line", "id1", "control", NOW + S), Fault), "the dead process's proof is worth nothing"
+    assert isinstance(leases.renew("tie_line", "id2", "control", NOW + S), Lease)
 
 
 def test_after_expiry_somebody_else_may_have_it() -> None:
@@ -97,12 +97,13 @@ def test_renewal_reaches_one_ttl_from_now_and_is_counted() -> None:
     leases = table()
     give(leases)
     for step in range(1, 4):
-        renewed = leases.renew("tie_line", "id1", NOW + step * 4 * S)
+        renewed = leases.renew("tie_line", "id1", "control", NOW + step * 4 * S)
         assert isinstance(renewed, Lease)
         assert renewed.until_mono_ns == NOW + step * 4 * S + 5 * S
         assert renewed.renewals == step
-    assert isinstance(leases.renew("tie_line", "wrong", NOW + 13 * S), Fault)
-    assert isinstance(leases.renew("tie_line", "id1", NOW + 17 * S), Fault), "expired to the nanosecond"
+    assert isinstance(leases.renew("tie_line", "wrong", "control", NOW + 13 * S), Fault)
+    assert isinstance(leases.renew("tie_line", "id1", "other", NOW + 13 * S), Fault), "who knows the id is not the holder"
+    assert isinstance(leases.renew("tie_line", "id1", "control", NOW + 17 * S), Fault), "expired to the nanosecond"
 
 
 def test_release_needs_the_proof() -> None:
@@ -161,7 +162,7 @@ def test_state_survives_a_restart_and_only_what_is_still_valid(tmp_path: Path) -
     assert state is not None
     fresh = table()
     assert fresh.restore(state, "boot1", NOW + 2 * S) == (lease,)
-    assert isinstance(fresh.renew("tie_line", "id1", NOW + 2 * S), Lease)
+    assert isinstance(fresh.renew("tie_line", "id1", "control", NOW + 2 * S), Lease)
     assert [hold.point for hold in fresh.holds()] == ["x.y.a"]
     assert table().restore(state, "boot2", NOW + 2 * S) == (), "another boot's monotonic times mean nothing"
     assert table().restore(state, "boot1", NOW + 200 * S) == ()
@@ -209,7 +210,7 @@ def test_at_no_time_two_leases_cover_one_point(steps: list[tuple[str, int]]) -> 
             leases.expire(now)
         elif what == "renew":
             for lease in leases.leases():
-                leases.renew(lease.name, lease.lease_id, now)
+                leases.renew(lease.name, lease.lease_id, lease.holder, now)
         else:
             for lease in leases.leases():
                 leases.release(lease.name, lease.lease_id)

@@ -3,7 +3,7 @@
 import json
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
 from gwanje.core.clock import SystemClock, VirtualClock
+from gwanje.core.commands.checks import NOTHING
 from gwanje.core.commands.client import CommandClient
+from gwanje.core.commands.ground import REFUSAL_BURST, Ground
 from gwanje.core.commands.leases import LeaseTable
 from gwanje.core.commands.messages import (
     Accepted,
@@ -28,11 +30,16 @@ from gwanje.core.commands.messages import (
     from_message,
     to_message,
 )
-from gwanje.core.commands.server import BURST, PENDING_MAX, REFUSAL_BURST, CommandServer
-from gwanje.core.journal.chain import Entry, Journal, JournalError, read
+from gwanje.core.commands.operating import BURST, PENDING_MAX
+from gwanje.core.commands.operations import OperationClass, Operations
+from gwanje.core.commands.operations_table import Seen
+from gwanje.core.commands.safety_tags import SafetyTags
+from gwanje.core.commands.server import CommandServer
+from gwanje.core.journal.chain import Entry, JournalError, read
 from gwanje.core.journal.desk import OWED_MAX, JournalDesk
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.verify import verify
+from gwanje.core.journal.writer import Journal
 from gwanje.core.requests import REASONS, Code, Refused, RequestError
 from gwanje.core.tags import Tag, TagTable
 
@@ -49,11 +56,23 @@ TAGS = TagTable.build(
     ]
 )
 
+DIRECT = Operations(
+    {point: replace(one, steps=OperationClass.DIRECT) for point, one in Operations.of_tags(TAGS).by_point.items()}
+)
+"""Every point may be written at once: what these tests are about holds for each way to a point."""
+
 
 class World:
     """A command server on a virtual clock with a real journal and a pretended outside."""
 
-    def __init__(self, folder: Path, clock: VirtualClock | None = None, read_only: bool = False) -> None:
+    def __init__(
+        self, folder: Path, clock: VirtualClock | None = None, read_only: bool = False,
+        operations: Operations | None = None,
+    ) -> None:  # fmt: skip
+        operations = operations or DIRECT
+        self.values: dict[str, Seen] = {}
+        self.covered: dict[str, int] = {}
+        self.areas: dict[tuple[str, str], tuple[Code, str]] = {}
         self.path = folder / "journal.jsonl"
         self.clock = clock or VirtualClock(mono_ns=1_000 * S)
         self.journal = Journal.open(self.path, self.clock)
@@ -65,10 +84,9 @@ class World:
         self.announced: list[str] = []
         self.replies: list[dict[str, Any]] = []
         self.desk = JournalDesk(self)
-        self.server = CommandServer(
-            TAGS, LeaseTable(["tie_line", "lighting"]), self.desk, self.clock, self, self,
-            boot="boot", read_only=read_only,
-        )  # fmt: skip
+        self.safety: Mapping[str, Any] | None = None
+        ground = Ground(TAGS, operations, SafetyTags(), self.desk, self.clock, self, self, "boot")
+        self.server = CommandServer(ground, LeaseTable(["tie_line", "lighting"]), read_only=read_only)
 
     # what the server sees as its journal
     def append(self, kind: EntryKind, **data: Any) -> Entry:
@@ -78,6 +96,18 @@ class World:
         if self.disk_full:
             raise JournalError(28, "journal cannot be written: No space left on device")
         return self.journal.append_all(entries)
+
+    def write_all(self, entries: Any) -> list[Entry]:
+        if self.disk_full:
+            raise JournalError(28, "journal cannot be written: No space left on device")
+        return self.journal.write_all(entries)
+
+    @property
+    def due_mono_ns(self) -> int | None:
+        return self.journal.due_mono_ns
+
+    def step(self) -> None:
+        self.journal.step()
 
     # and as its outside
     def forward(self, owner: str, command: Command) -> None:
@@ -93,8 +123,26 @@ class World:
             raise OSError(28, "No space left on device")
         self.state = json.loads(json.dumps(state))
 
-    def announce(self, class_name: str, source: str, text_ko: str, text_en: str) -> None:
+    def announce(
+        self, kind: str, class_name: str, source: str, text_ko: str, text_en: str, data: Mapping[str, Any] | None = None
+    ) -> None:
+        assert text_ko
+        assert text_en
         self.announced.append(class_name)
+
+    def samples(self, names: Iterable[str]) -> Mapping[str, Seen]:
+        return {name: self.values.get(name, NOTHING) for name in names}
+
+    def cover(self, until_mono_ns: Mapping[str, int]) -> None:
+        self.covered = dict(until_mono_ns)
+
+    def save_safety(self, state: Mapping[str, Any]) -> None:
+        if self.state_full:
+            raise OSError(28, "No space left on device")
+        self.safety = json.loads(json.dumps(state))
+
+    def area_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
+        return self.areas.get((principal.name, point))
 
     # and as its authority: everybody is who the session says, as ``kim/operator``
     def principal(self, message: Mapping[str, Any]) -> Principal:
@@ -161,7 +209,7 @@ def test_a_good_command_is_journalled_forwarded_answered_journalled(world: World
     assert world.kinds() == ["command_requested", "command_accepted"]
     requested = list(read(world.path))[1].data
     assert (requested["author"], requested["reason"], requested["value"]) == ("kim", "evening peak", 300_000.0)
-    assert world.announced == ["command_accepted"]
+    assert world.announced == ["command_sent", "command_accepted"]
     assert verify(world.path).ok
 
 

@@ -1,0 +1,54 @@
+"""Which points a lease covers, for every driver to see: one time per tag in shared memory.
+
+The tag ``system.lease.<name>_until_s`` tells people how long a lease is valid. Before a driver writes a set-point it
+asks here whether a valid lease covers *this* point: a point that a person has taken out, or that a danger tag reaches,
+is not covered from the same moment on. The core alone writes; a time is one aligned word: nobody reads half of one.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+FILE = "lease-coverage"
+
+
+class LeaseCoverage:
+    """Until when each tag's set-point may be written, CLOCK_MONOTONIC ns; 0 for not at all.
+
+    Args:
+        run_dir: of the city, on tmpfs: nothing of it survives a restart of the machine.
+        n_tags: length of the tag table.
+    """
+
+    def __init__(self, run_dir: Path, n_tags: int) -> None:
+        descriptor = os.open(run_dir / FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            size = 8 * max(n_tags, 1)
+            if os.fstat(descriptor).st_size != size:
+                os.ftruncate(descriptor, size)  # whoever comes first makes it: nothing is covered
+            self._until: npt.NDArray[np.int64] = np.frombuffer(mmap.mmap(descriptor, size), dtype=np.int64)
+        finally:
+            os.close(descriptor)
+
+    def until_mono_ns(self, tag_id: int) -> int:
+        """Until when a valid lease covers a tag; 0 when none does."""
+        return int(self._until[tag_id])
+
+    def put(self, tag_ids: Iterable[int], until_mono_ns: int) -> None:
+        """Cover tags until a time; 0 ends it."""
+        for tag_id in tag_ids:
+            self._until[tag_id] = until_mono_ns
+
+    def replace(self, until_mono_ns: Mapping[int, int]) -> None:
+        """Cover these tags and no others: what a core that starts knows."""
+        for tag_id in np.flatnonzero(self._until):
+            if int(tag_id) not in until_mono_ns:
+                self._until[tag_id] = 0
+        for tag_id, until in until_mono_ns.items():
+            self._until[tag_id] = until

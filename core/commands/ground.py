@@ -1,0 +1,147 @@
+"""What the desks of the command path stand on together: the site, the world outside, replay memory, refusals."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from gwanje.core.authority.principal import Principal, Principals
+from gwanje.core.clock import Clock
+from gwanje.core.commands.messages import Command
+from gwanje.core.commands.operations import Operations
+from gwanje.core.commands.operations_table import Seen
+from gwanje.core.commands.rates import Bucket
+from gwanje.core.commands.safety_tags import SafetyTags
+from gwanje.core.journal.desk import JournalDesk
+from gwanje.core.journal.kinds import EntryKind
+from gwanje.core.requests import Code, Refused
+from gwanje.core.tags import TagTable
+
+REMEMBERED_MAX = 8_192
+"""Command ids kept for the replay check: over a hundred new ones a second for the longest life of a command."""
+REFUSAL_BURST = 50
+"""Refusals journalled one by one; a storm beyond it is counted and told in one entry."""
+REFUSALS_PER_S = 2.0
+
+_TOLD_KEYS = ("op", "point", "select_id", "name", "scope", "value")
+"""Members of a refused request that the journal keeps; who asked is added when the core knows it."""
+
+Reply = Callable[[dict[str, Any]], None]
+
+
+class Outside(Protocol):
+    """What the command path needs of the world."""
+
+    def forward(self, owner: str, command: Command) -> None:
+        """Hand a command to the part that owns its point; the answer comes back through ``finished``."""
+
+    def samples(self, names: Iterable[str]) -> Mapping[str, Seen]:
+        """What tags say now, staleness applied."""
+
+    def lease_changed(self, name: str, until_mono_ns: int) -> None:
+        """Show a lease to people: valid before ``until_mono_ns``, 0 for none."""
+
+    def cover(self, until_mono_ns: Mapping[str, int]) -> None:
+        """Show the drivers which points leases cover until when: these and no others."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep leases and holds for a restart; raises OSError when that fails."""
+
+    def save_safety(self, state: Mapping[str, Any]) -> None:
+        """Keep the safety tags for ever; raises OSError when that fails."""
+
+    def announce(
+        self, kind: str, class_name: str, source: str, text_ko: str, text_en: str, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Tell the screens what happened."""
+
+
+class Authority(Principals, Protocol):
+    """What the command path needs to know of people and areas."""
+
+    def area_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
+        """Why the area of authority is against it; ``None`` when it is not."""
+
+
+@dataclass(slots=True)
+class Ground:
+    """See the module.
+
+    Attributes:
+        tags: the site's tags.
+        operations: how its points are operated.
+        safety: safety tags that hang.
+        desk: of the journal.
+        clock: of the machine.
+        outside: the world.
+        authority: knows who asks and what is theirs.
+        boot: identity of this boot, to which monotonic times belong.
+        seen: command id → when it expires; what stands here is a replay.
+        refused: requests refused, ever.
+        muted: refusals that were counted only.
+    """
+
+    tags: TagTable
+    operations: Operations
+    safety: SafetyTags
+    desk: JournalDesk
+    clock: Clock
+    outside: Outside
+    authority: Authority
+    boot: str
+    seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    refused: int = 0
+    muted: int = 0
+    _refusals: Bucket | None = None
+
+    def tell_some(self) -> bool:
+        """Whether one more refusal or expiry is journalled by itself; in a storm it is counted only."""
+        now = self.clock.mono_ns()
+        if self._refusals is None:
+            self._refusals = Bucket.full(REFUSAL_BURST, REFUSALS_PER_S, now)
+        if self._refusals.take(now):
+            return True
+        self.muted += 1
+        return False
+
+    def refuse(self, refused: Refused, message: Mapping[str, Any], who: Principal | None) -> Refused:
+        """Count, journal and return a refusal."""
+        self.refused += 1
+        if not self.tell_some():
+            return refused
+        op = message.get("op")
+        kind = EntryKind.LEASE_REFUSED if op in ("lease", "renew", "release") else EntryKind.COMMAND_REFUSED
+        told = {key: plain(message[key]) for key in _TOLD_KEYS if key in message}
+        if who is not None:
+            told |= {"author": who.name, "role": str(who.role), "session_id": who.session_id}
+        self.desk.note(kind, code=str(refused.code), detail=refused.detail, command_id=refused.command_id, **told)
+        return refused
+
+    def remember(self, command_id: str, expires_mono_ns: int) -> None:
+        """This id is used."""
+        self.seen[command_id] = expires_mono_ns
+
+    def step(self, now_mono_ns: int) -> None:
+        """Forget ids that have expired by themselves; tell how many refusals were only counted."""
+        if len(self.seen) > REMEMBERED_MAX // 2 or (self.seen and next(iter(self.seen.values())) <= now_mono_ns):
+            for command_id in [one for one, expires in self.seen.items() if expires <= now_mono_ns]:
+                del self.seen[command_id]
+        if self.muted and self._refusals is not None and self._refusals.left(now_mono_ns) >= REFUSAL_BURST / 2:
+            self.desk.note(EntryKind.COMMANDS_MUTED, refused=self.muted)
+            self.muted = 0
+
+
+def plain(value: object) -> object:
+    """A member of a message that nobody has checked, as the journal can hold it."""
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else "huge"
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    return str(value)[:128]
+
+

@@ -1,0 +1,164 @@
+"""The command path in the running core: the server with its hands — files, shared memory, threads, events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from gwanje.core.bus import Publisher
+from gwanje.core.clock import boot_id
+from gwanje.core.commands import leases as lease_files
+from gwanje.core.commands import safety_tags as safety_files
+from gwanje.core.commands.coverage import LeaseCoverage
+from gwanje.core.commands.forwarder import Forwarder
+from gwanje.core.commands.ground import Authority, Ground, Reply
+from gwanje.core.commands.leases import LeaseTable
+from gwanje.core.commands.messages import Command
+from gwanje.core.commands.operations import acts_on
+from gwanje.core.commands.operations_table import Seen
+from gwanje.core.commands.safety_tags import SafetyTags
+from gwanje.core.commands.server import CommandServer
+from gwanje.core.config import Site
+from gwanje.core.journal.chain import Entry
+from gwanje.core.journal.desk import JournalDesk
+from gwanje.core.messages import Event
+from gwanje.core.part import PartContext
+
+LEASE_FILE = "leases.json"
+SAFETY_FILE = "safety_tags.json"
+
+LOOK_NS = 20_000_000
+"""How often readbacks are looked at while something is under way: a breaker moves in 60 ms."""
+
+
+class Outside:
+    """The command server's hands; see :class:`gwanje.core.commands.ground.Outside`."""
+
+    def __init__(
+        self, ctx: PartContext, forwarder: Forwarder, publisher: Publisher, lease_changed: Callable[[str, int], None]
+    ) -> None:
+        self._ctx = ctx
+        self._forwarder = forwarder
+        self._publisher = publisher
+        self._coverage = LeaseCoverage(ctx.run_dir, ctx.tags.n)
+        self.lease_changed = lease_changed
+
+    def forward(self, owner: str, command: Command) -> None:
+        """Hand a command to its owner."""
+        self._forwarder.submit(owner, command)
+
+    def samples(self, names: Iterable[str]) -> Mapping[str, Seen]:
+        """What tags say now."""
+        wanted = sorted(names)
+        read = self._ctx.store.read_many(self._ctx.tags.indices(wanted), self._ctx.clock.mono_ns())
+        rows = zip(read.value.tolist(), read.quality.tolist(), read.received_mono_ns.tolist(), strict=True)
+        return {name: Seen(*row) for name, row in zip(wanted, rows, strict=True)}
+
+    def cover(self, until_mono_ns: Mapping[str, int]) -> None:
+        """Show the drivers which points leases cover."""
+        self._coverage.replace({self._ctx.tags.index(point): until for point, until in until_mono_ns.items()})
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Keep leases for a restart."""
+        lease_files.save(self._ctx.run_dir / LEASE_FILE, state)
+
+    def save_safety(self, state: Mapping[str, Any]) -> None:
+        """Keep safety tags for ever."""
+        safety_files.save(self._ctx.state_dir / SAFETY_FILE, state)
+
+    def announce(
+        self, kind: str, class_name: str, source: str, text_ko: str, text_en: str, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Publish an event."""
+        utc_ns, mono_ns = self._ctx.clock.utc_ns(), self._ctx.clock.mono_ns()
+        self._publisher.event(
+            Event(kind, source, class_name, utc_ns, mono_ns, text_ko, text_en, data=dict(data or {}))
+        )
+
+
+class CommandPath:
+    """Everything of the core that commands need.
+
+    Args:
+        ctx: of the part ``core``.
+        desk: of the journal.
+        publisher: of the part.
+        authority: knows who asks and what is theirs.
+        lease_changed: shows a lease's tag.
+        lease_names: leases that have a tag.
+    """
+
+    def __init__(
+        self, ctx: PartContext, desk: JournalDesk, publisher: Publisher, authority: Authority,
+        lease_changed: Callable[[str, int], None], lease_names: Iterable[str],
+    ) -> None:  # fmt: skip
+        self._ctx = ctx
+        self._forwarder = Forwarder(ctx.bus.request, ctx.clock)
+        operations = ctx.site.operations
+        self.safety = SafetyTags(acts_on(operations.by_point.values(), fed_by(ctx.site)))
+        ground = Ground(
+            ctx.tags, operations, self.safety, desk, ctx.clock,
+            Outside(ctx, self._forwarder, publisher, lease_changed), authority, boot_id(),
+        )  # fmt: skip
+        self.server = CommandServer(ground, LeaseTable(lease_names), read_only=ctx.site.read_only)
+
+    def fileno(self) -> int:
+        """Readable when an owner has answered."""
+        return self._forwarder.fileno()
+
+    @property
+    def look_ns(self) -> int:
+        """How soon :meth:`look` must be called again; 0 when nothing is under way."""
+        return LOOK_NS if self.server.busy else 0
+
+    def take_up(self, recent: Iterable[Entry]) -> None:
+        """Go on where an earlier process was killed.
+
+        Args:
+            recent: the last entries of the journal.
+        """
+        leases = safety = None
+        trouble = ""
+        try:
+            leases = lease_files.load(self._ctx.run_dir / LEASE_FILE)
+        except (OSError, ValueError) as error:
+            self._ctx.log.warning("leases of the core before are not known: %s", error)
+        try:
+            safety = safety_files.load(self._ctx.state_dir / SAFETY_FILE)
+        except (OSError, ValueError) as error:
+            trouble = str(error)
+            self._ctx.log.warning("safety tags are not known: %s", error)
+        self.server.take_up(leases, recent, safety, trouble)
+
+    def handle(self, message: Mapping[str, Any], reply: Reply) -> None:
+        """Take a request of the service ``command``."""
+        self.server.handle(message, reply)
+
+    def serve(self) -> bool:
+        """Take the owners' answers; whether there were any."""
+        answers = self._forwarder.answers()
+        for command_id, answer in answers:
+            self.server.finished(command_id, answer)
+        return bool(answers)
+
+    def look(self) -> None:
+        """Look at readbacks."""
+        self.server.look()
+
+    def step(self) -> None:
+        """What time alone does; call it a few times a second."""
+        self.server.step()
+
+    def status(self) -> Mapping[str, float]:
+        """Values of the status tags that tell of commands."""
+        return self.server.status()
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._forwarder.close()
+
+
+def fed_by(site: Site) -> dict[str, str]:
+    """Set-point → a tag of the device that it drives: a safety tag on the device reaches the set-point too."""
+    return {one.tag: one.feedback_tag for device in site.devices for one in device.setpoints}
+
