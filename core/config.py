@@ -14,6 +14,8 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from gwanje.core.alarms.table import AlarmDefinition, EventAlarmDefinition, parse_alarms
+from gwanje.core.derived import plan
+from gwanje.core.expression import Constants, site_constants
 from gwanje.core.part import ENTRIES
 from gwanje.core.tags import KINDS, Tag, TagTable
 from gwanje.core.toml_reader import ConfigErrors, Document, Problem, Reader
@@ -169,6 +171,11 @@ class Site:
     acoustic: dict[str, Any]
     documents: dict[str, Document] = field(repr=False)
 
+    @property
+    def constants(self) -> Constants:
+        """What expressions of this site may use beside tags."""
+        return site_constants(self.rating_w, self.nominal_hz, self.nominal_v)
+
     def device(self, name: str) -> Device:
         """A device by name.
 
@@ -200,6 +207,7 @@ def load_site(root: Path) -> Site:
     declared = _tags([document(name) for name in _files(root, "tags")])
     automatic = _automatic_tags(devices, nodes, site["parts"])
     table = _table(declared, automatic, devices, nodes, documents)
+    _check_derived(declared, table, site)
     alarms: tuple[AlarmDefinition, ...] = ()
     event_alarms: tuple[EventAlarmDefinition, ...] = ()
     if (root / "alarms.toml").exists():
@@ -443,7 +451,9 @@ def _tag_family(reader: Reader) -> list[Tag]:
         "stale_after_s": reader.number("stale_after_s", 0.0, 0.0, 86_400.0),
         "decimals": reader.integer("decimals", 1, 0, 9),
         "states": _states(reader),
+        **_warnings(reader, low, high),
     }
+    derived = reader.text("derived", "")
     numbers = reader.sequence("for_n")
     reader.finish()
     if not low < high:
@@ -459,14 +469,30 @@ def _tag_family(reader: Reader) -> list[Tag]:
     tags = []
     for numbered in family:
         try:
-            full, ko, en = (text.format(**numbered) for text in (name, *texts))
+            full, ko, en, computed = (text.format(**numbered) for text in (name, *texts, derived))
         except (KeyError, IndexError, ValueError) as error:
             reader.problem("name", f"cannot be expanded: {error}")
             return []
-        tags.append(Tag(name=full, description_ko=ko, description_en=en, **common))
+        tags.append(Tag(name=full, description_ko=ko, description_en=en, derived=computed, **common))
     if tags and unit in UNITS:
         _check_tag_name(reader, tags[0])
     return tags
+
+
+def _warnings(reader: Reader, low: float, high: float) -> dict[str, float]:
+    """``limits = {low_warning = …, high_warning = …}``, inside low…high."""
+    limits = reader.reader("limits")
+    if limits is None:
+        return {}
+    found = {
+        "low_warning": limits.number("low_warning", -math.inf, low, high),
+        "high_warning": limits.number("high_warning", math.inf, low, high),
+    }
+    limits.finish()
+    if not found["low_warning"] < found["high_warning"]:
+        low, high = found.values()
+        limits.problem(None, f"low_warning {low:g} is not below high_warning {high:g}")
+    return found
 
 
 def _states(reader: Reader) -> tuple[tuple[str, str], ...]:
@@ -547,6 +573,17 @@ def _table(
         if one.tag.owner == "field" and one.tag.name not in fed:
             one.document.problem((*one.path, "name"), f"no device point feeds tag {one.tag.name!r}")
     return TagTable.build(tags.values())
+
+
+def _check_derived(declared: list[DeclaredTag], table: TagTable, site: dict[str, Any]) -> None:
+    constants = site_constants(site["rating_w"], site["nominal_hz"], site["nominal_v"])
+    places = {one.tag.name: one for one in declared}
+    told: set[tuple[str, tuple[str | int, ...]]] = set()
+    for name, reason in plan(table, constants).problems:
+        place = places[name]
+        if (where := (place.document.name, place.path)) not in told:  # once for a numbered family
+            told.add(where)
+            place.document.problem((*place.path, "derived"), reason)
 
 
 def _marked(tag: Tag) -> Tag:

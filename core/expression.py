@@ -15,9 +15,9 @@
 ``sum(jincheon.home*.load_w)``.
 A sign after a tag stands behind a space: ``a.b.c*`` is a pattern, ``a.b.c * 2`` a product.
 
-Units are carried along: only equal units add up and compare, and a unit divided by itself leaves a pure number. Truth is
-no number: ``a.b.closed == 1`` is a condition, ``a.b.closed`` a value. What cannot be known is NaN and stays NaN, except
-where one side settles it: false ``and`` unknown is false, true ``or`` unknown is true.
+Units are carried along: only equal units add up and compare, and a unit divided by itself leaves a pure number. Truth
+is no number: ``a.b.closed == 1`` is a condition, ``a.b.closed`` a value. What cannot be known is NaN and stays NaN,
+except where one side settles it: false ``and`` unknown is false, true ``or`` unknown is true.
 
 Text, nesting and tags of an expression are limited, so that one from a site's files can neither exhaust the stack nor
 take the core's time.

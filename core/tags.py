@@ -19,6 +19,8 @@ BLOCK = 1024
 """Tags in a block of the store; a reader's consistency is per block."""
 
 KINDS = ("measurement", "state", "setpoint", "counter", "parameter")
+WRITABLE_KINDS = ("setpoint", "parameter")
+"""Kinds of tags that may be commanded."""
 
 
 class UnknownTagError(KeyError):
@@ -46,6 +48,9 @@ class Tag:
         decimals: digits after the point that mean something.
         states: (Korean, English) word for each integer value of a state.
         simulated: the site says that no real device stands behind it.
+        low_warning: below it operators should look; -inf for none.
+        high_warning: above it operators should look; inf for none.
+        derived: the expression that the core computes it by; empty for a tag that its owner writes.
     """
 
     name: str
@@ -61,6 +66,9 @@ class Tag:
     decimals: int = 1
     states: tuple[tuple[str, str], ...] = ()
     simulated: bool = False
+    low_warning: float = -math.inf
+    high_warning: float = math.inf
+    derived: str = ""
 
 
 @dataclass(frozen=True, slots=True)
