@@ -32,7 +32,10 @@ from gwanje.core.messages import AlarmChange, Blob, Event, Scalar
 from gwanje.core.msgpack_map import FrameError, Limits, unpack_map
 from gwanje.core.rate import RateLimit
 from gwanje.core.scan import MAX_FRAME_BYTES, MAX_TABLE, MAX_TAGS_PER_FRAME, Columns, Scan, without_false_good
+from gwanje.core.snapshot_service import SERVICE as SNAPSHOT
+from gwanje.core.snapshot_service import TagPicture
 from gwanje.core.streams import Counters, Cut, Streams
+from gwanje.core.tags import TagTable
 from gwanje.core.wire import Message, decode, seal, unseal
 
 PARTS = (
@@ -237,6 +240,15 @@ class Bus:
             if not keep:
                 socket.close(0)
         return told(answer, name, timeout_ms)
+
+    def snapshot(self, table: TagTable, timeout_ms: int = 2_000) -> TagPicture:
+        """A picture of all tags, for who joins late; subscribe first, and then :meth:`Subscriber.cut`.
+
+        Raises:
+            RequestTimeoutError: the core does not run.
+            SnapshotError: it refuses, or its tags are others.
+        """
+        return TagPicture.read(self.request(SNAPSHOT, {}, timeout_ms), table)
 
     def marks(self) -> dict[str, Cut]:
         """How far every part's scans are that published any."""
