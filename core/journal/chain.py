@@ -1,4 +1,4 @@
-"""The journal: an append-only chain of who asked what, what was answered, and what the control room acknowledged.
+"""The journal on the disk: an append-only chain of who asked what and what was answered, in segments, with a head.
 
 One entry is one line of JSON. Its last member is the SHA-256 over the hash of the entry before it and the bytes of the
 line without that member, so that no entry can be changed, dropped or moved without breaking every hash behind it::
@@ -6,24 +6,27 @@ line without that member, so that no entry can be changed, dropped or moved with
     {"seq":7,"utc_ns":1767225600000000000,"kind":"command_accepted","data":{…},"hash":"9f…"}
      └──────────────── body: hash = SHA-256(previous hash, body) ────────────┘
 
-Beside it lies ``<name>.head`` with the last sequence number and hash: it finds entries cut off at the end, which a
-chain alone cannot. An entry counts only when :meth:`Journal.append` has returned: by then the disk has its bytes
-(fdatasync). A process killed inside an append leaves at most one torn last line; the next opening cuts it and says so.
+The chain lies in files: ``journal-000001.jsonl``, ``journal-000002.jsonl`` … are full and never touched again, and
+``journal.jsonl`` is the one being written; the first entry of each is chained to the last of the one before. A file
+whose tail somebody had tampered with is kept as ``journal-000003-broken.jsonl``, and the next one is chained to the
+SHA-256 of its bytes.
+
+A chain alone can be rewritten as a whole, or cut at its end. Against both there is the *head*, ``journal.jsonl.head``:
+sequence number and hash of the last entry that the disk has, signed with the site's key; entries of the kind
+``journal_signed`` put the same signature into the chain once a minute.
+
+This module reads; :mod:`gwanje.core.journal.writer` writes and :mod:`gwanje.core.journal.verify` checks.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-
-from gwanje.core.clock import Clock, utc_text
-from gwanje.core.journal.kinds import EntryKind
 
 GENESIS = hashlib.sha256(b"gwanje journal 1").digest()
 """What the first entry is chained to."""
@@ -31,12 +34,16 @@ GENESIS = hashlib.sha256(b"gwanje journal 1").digest()
 ENTRY_BYTES_MAX = 16_384
 """Longest line: a command with its reason needs under 2 kB; more is a mistake or an attack."""
 
-TAIL_BYTES = 4 * ENTRY_BYTES_MAX
-"""How much an opening re-reads: at least three whole entries, at most 64 kB, so that a restart stays quick."""
+UNSIGNED_MAX = 64
+"""Entries that may stand behind the head: what a killed writer leaves, and all that a forger could add unnoticed
+before the next start counts and tells it."""
+
+HEAD_BYTES = 512
+"""Size of the head file: one sector, which a disk writes whole or not at all."""
 
 _HASH_MEMBER = len(',"hash":""}') + 64
-_CUT_TEXT_MAX = 200
-"""How much of a torn line is kept in the entry that tells of it."""
+_HEAD_GENESIS = hashlib.sha256(b"gwanje journal head 1").digest()
+_SEGMENT = re.compile(r"-(\d{6,})(-broken)?$")
 
 
 class JournalError(OSError):
@@ -45,6 +52,35 @@ class JournalError(OSError):
 
 class JournalLockedError(JournalError):
     """Another process writes this journal."""
+
+
+class ChainBrokenError(ValueError):
+    """Whole lines at the end of a journal do not hold together."""
+
+
+class Signer(Protocol):
+    """The key that a site signs with; see :mod:`gwanje.core.authority.keys`."""
+
+    @property
+    def key_id(self) -> str:
+        """Name of the key, by which its public half is found again."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Ed25519 signature of ``data``, 64 bytes."""
+
+
+class Verifier(Protocol):
+    """The public half of a key."""
+
+    def verify(self, data: bytes, signature: bytes) -> bool:
+        """Whether the key's owner signed ``data``."""
+
+
+class PublicKeys(Protocol):
+    """All public keys that a site ever signed with."""
+
+    def public(self, key_id: str) -> Verifier | None:
+        """The public half of a key; ``None`` for one that the site never had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,73 +102,20 @@ class Entry:
     hash: str
 
 
-class Storage(Protocol):
-    """The few file operations of a journal; tests give one whose disk is full."""
-
-    def append(self, data: bytes) -> None:
-        """Write at the end and hand it to the disk; raises OSError when any of it failed."""
-
-    def truncate(self, size: int) -> None:
-        """Cut the file back to ``size`` bytes."""
-
-    def size(self) -> int:
-        """Bytes in the file."""
-
-    def tail(self, size: int) -> bytes:
-        """The last ``size`` bytes, or all when there are fewer."""
-
-    def close(self) -> None:
-        """Let go of the file."""
+# ---------------------------------------------------------------- lines
 
 
-class FileStorage:
-    """A real file, locked against a second writer."""
+def body_of(seq: int, utc_ns: int, kind: str, data: Mapping[str, Any]) -> bytes:
+    """Canonical bytes of an entry without its hash.
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file.
-
-        Raises:
-            JournalLockedError: another process holds it.
-            OSError: it cannot be opened.
-        """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise JournalLockedError(f"{path.name} is written by another process") from None
-
-    def append(self, data: bytes) -> None:
-        """See :class:`Storage`."""
-        written = os.write(self._fd, data)
-        if written != len(data):
-            raise OSError(28, f"only {written} of {len(data)} bytes written")
-        os.fdatasync(self._fd)
-
-    def truncate(self, size: int) -> None:
-        """See :class:`Storage`."""
-        os.ftruncate(self._fd, size)
-        os.fdatasync(self._fd)
-
-    def size(self) -> int:
-        """See :class:`Storage`."""
-        return os.fstat(self._fd).st_size
-
-    def tail(self, size: int) -> bytes:
-        """See :class:`Storage`."""
-        start = max(0, self.size() - size)
-        return os.pread(self._fd, size, start)
-
-    def close(self) -> None:
-        """See :class:`Storage`."""
-        os.close(self._fd)
-
-
-def _body(seq: int, utc_ns: int, kind: str, data: Mapping[str, Any]) -> bytes:
-    """Canonical bytes of an entry without its hash."""
-    text = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return f'{{"seq":{seq},"utc_ns":{utc_ns},"kind":{json.dumps(kind)},"data":{text}}}'.encode()
+    Raises:
+        ValueError: the data is nothing that JSON can hold.
+    """
+    try:
+        text = json.dumps(data, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return f'{{"seq":{seq},"utc_ns":{utc_ns},"kind":{json.dumps(kind)},"data":{text}}}'.encode()
+    except (TypeError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
 
 
 def chained(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
@@ -141,7 +124,7 @@ def chained(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
     return digest, digest.hex().encode()
 
 
-def _seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
+def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
     """The line of a body, and the hash that the next one is chained to."""
     digest, stated = chained(previous, body)
     return body[:-1] + b',"hash":"' + stated + b'"}\n', digest
@@ -162,214 +145,141 @@ def parse_line(line: bytes) -> Entry:
     """
     try:
         table = json.loads(line)
+        if not isinstance(table["data"], dict):
+            raise TypeError("its data is no table")
         return Entry(int(table["seq"]), int(table["utc_ns"]), str(table["kind"]), table["data"], str(table["hash"]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"not a journal entry: {error}") from None
 
 
+# ---------------------------------------------------------------- signatures and the head
+
+
+def signed_bytes(seq: int, hash_hex: str, utc_ns: int, key_id: str, closed: bool) -> bytes:
+    """What a signature covers: everything up to entry ``seq``, when, with which key, and whether more may follow."""
+    state = "closed" if closed else "open"
+    return f"gwanje journal 1\n{seq}\n{hash_hex}\n{utc_ns}\n{key_id}\n{state}\n".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The noted end of a chain.
+
+    Attributes:
+        seq: of the last entry that the disk has.
+        hash: of that entry, hex.
+        utc_ns: wall clock when it was noted.
+        closed: the writer stopped properly: nothing may follow.
+        key: id of the key that signed it; empty without a key.
+        signature: over :func:`signed_bytes`, hex; empty without a key.
+    """
+
+    seq: int
+    hash: str
+    utc_ns: int
+    closed: bool
+    key: str = ""
+    signature: str = ""
+
+    @classmethod
+    def make(cls, seq: int, hash_hex: str, utc_ns: int, closed: bool, signer: Signer | None) -> Head:
+        """Note an end, signed when there is a key."""
+        if signer is None:
+            return cls(seq, hash_hex, utc_ns, closed)
+        signature = signer.sign(signed_bytes(seq, hash_hex, utc_ns, signer.key_id, closed))
+        return cls(seq, hash_hex, utc_ns, closed, signer.key_id, signature.hex())
+
+    def signed_bytes(self) -> bytes:
+        """What its signature covers."""
+        return signed_bytes(self.seq, self.hash, self.utc_ns, self.key, self.closed)
+
+    def to_bytes(self) -> bytes:
+        """The head file's :data:`HEAD_BYTES` bytes."""
+        data = {"closed": self.closed, "hash": self.hash, "key": self.key, "signature": self.signature}
+        line, _ = seal(_HEAD_GENESIS, body_of(self.seq, self.utc_ns, "head", data))
+        assert len(line) <= HEAD_BYTES, "a key id has a few letters"
+        return line[:-1].ljust(HEAD_BYTES - 1) + b"\n"
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Head:
+        """Back from :meth:`to_bytes`.
+
+        Raises:
+            ValueError: a byte of it is not as it was written.
+        """
+        entry = parse_line(content)
+        told = entry.data
+        try:
+            head = cls(
+                entry.seq, str(told["hash"]), entry.utc_ns, bool(told["closed"]), str(told["key"]),
+                str(told["signature"]),
+            )  # fmt: skip
+        except KeyError as error:
+            raise ValueError(f"no {error}") from None
+        if head.to_bytes() != content:
+            raise ValueError("not as it was written")
+        return head
+
+
+# ---------------------------------------------------------------- files
+
+
+def head_name(name: str) -> str:
+    """Name of the head file beside the journal file ``name``."""
+    return name + ".head"
+
+
 def head_path(path: Path) -> Path:
     """The note of the chain's end beside a journal."""
-    return path.with_name(path.name + ".head")
+    return path.with_name(head_name(path.name))
 
 
-class Journal:
-    """The one writer of a journal file."""
-
-    def __init__(self, storage: Storage, clock: Clock, head: Path | None = None) -> None:
-        """Take up the chain where the file ends. Use :meth:`open`, which also handles a file that was damaged.
-
-        Raises:
-            ChainBrokenError: the last whole lines do not hold together.
-        """
-        self._storage = storage
-        self._clock = clock
-        self._head = head
-        self._seq, self._hash, self._size, self.cut = _take_up(storage)
-
-    @classmethod
-    def open(cls, path: Path, clock: Clock) -> Journal:
-        """Open or make a journal, repair its tail, and enter what was done.
-
-        A torn last line (the process or the machine died inside an append) is cut. A tail whose chain is broken is
-        nobody's accident: the whole file is set aside under a new name, untouched, and a fresh journal tells of it.
-
-        Raises:
-            JournalLockedError: another process writes it.
-            JournalError: it cannot be read or written.
-        """
-        try:
-            storage = FileStorage(path)
-            try:
-                journal = cls(storage, clock, head_path(path))
-            except ChainBrokenError as broken:
-                storage.close()
-                return cls._open_fresh(path, clock, broken)
-            if journal.cut:
-                journal.append(EntryKind.JOURNAL_REPAIRED, cut_bytes=len(journal.cut), cut_text=_shown(journal.cut))
-            journal.append(EntryKind.JOURNAL_OPENED, pid=os.getpid())
-        except JournalError:
-            raise
-        except OSError as error:
-            raise JournalError(error.errno, f"journal cannot be opened: {error}") from error
-        return journal
-
-    @classmethod
-    def _open_fresh(cls, path: Path, clock: Clock, broken: ChainBrokenError) -> Journal:
-        stamp = utc_text(clock.utc_ns()).replace(":", "").replace(".", "")
-        aside = path.with_name(f"{path.stem}-broken-{stamp}{path.suffix}")
-        os.rename(path, aside)
-        if head_path(path).exists():
-            os.rename(head_path(path), head_path(aside))
-        journal = cls(FileStorage(path), clock, head_path(path))
-        with open(aside, "rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        journal.append(EntryKind.JOURNAL_SET_ASIDE, file=aside.name, sha256=digest, reason=str(broken))
-        journal.append(EntryKind.JOURNAL_OPENED, pid=os.getpid())
-        return journal
-
-    @property
-    def entries(self) -> int:
-        """Sequence number of the last entry."""
-        return self._seq
-
-    @property
-    def last_hash(self) -> str:
-        """Hash of the last entry, hex."""
-        return self._hash.hex()
-
-    def append(self, kind: EntryKind, **data: Any) -> Entry:
-        """Write one entry and wait until the disk has it.
-
-        Args:
-            kind: what it tells of.
-            data: members; anything JSON can hold, numbers finite.
-
-        Raises:
-            JournalError: it could not be written (disk full …); the file is as it was before.
-            ValueError: the data cannot be an entry (too long, not finite, not JSON).
-        """
-        return self.append_all([(kind, data)])[0]
-
-    def recent(self) -> list[Entry]:
-        """The last entries, about 64 kB of them: what a restarted core must remember.
-
-        Raises:
-            JournalError: it cannot be read.
-        """
-        try:
-            tail = self._storage.tail(TAIL_BYTES)
-        except OSError as error:
-            raise JournalError(error.errno, f"journal cannot be read: {error.strerror or error}") from error
-        lines = tail.split(b"\n")[:-1]
-        if self._size > len(tail):
-            lines = lines[1:]
-        return [parse_line(line) for line in lines]
-
-    def append_all(self, entries: Sequence[tuple[EntryKind, Mapping[str, Any]]]) -> list[Entry]:
-        """Write several entries with one wait for the disk: all of them or none.
-
-        Raises:
-            JournalError: as :meth:`append`.
-            ValueError: as :meth:`append`.
-        """
-        utc_ns = self._clock.utc_ns()
-        digest, lines, made = self._hash, [], []
-        for offset, (kind, data) in enumerate(entries, start=1):
-            line, digest = _seal(digest, _body(self._seq + offset, utc_ns, kind, data))
-            if len(line) > ENTRY_BYTES_MAX:
-                raise ValueError(f"an entry of {len(line)} bytes is longer than {ENTRY_BYTES_MAX}")
-            lines.append(line)
-            made.append(Entry(self._seq + offset, utc_ns, str(kind), data, digest.hex()))
-        block = b"".join(lines)
-        try:
-            if self._storage.size() != self._size:
-                self._storage.truncate(self._size)  # an earlier failure could not be undone at the time
-            self._storage.append(block)
-        except OSError as error:
-            self._undo()
-            raise JournalError(error.errno, f"journal cannot be written: {error.strerror or error}") from error
-        self._seq, self._hash, self._size = self._seq + len(made), digest, self._size + len(block)
-        self._write_head()
-        return made
-
-    def _undo(self) -> None:
-        """Cut what a failed append left; when even that fails, the next append tries it first."""
-        try:
-            self._storage.truncate(self._size)
-        except OSError:
-            return  # append() compares the size before it writes again
-
-    def _write_head(self) -> None:
-        """Note the end of the chain. It only strengthens ``verify``: the chain itself is safe without it."""
-        if self._head is None:
-            return
-        try:
-            descriptor = os.open(self._head, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            try:
-                os.pwrite(descriptor, f"{self._seq:020d} {self._hash.hex()}\n".encode(), 0)
-            finally:
-                os.close(descriptor)
-        except OSError:
-            self._head = None  # verify allows a head that lags behind: a killed writer leaves one too
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self._storage.close()
+def segment_name(name: str, number: int, broken: bool = False) -> str:
+    """Name of a full segment of the journal file ``name``, or of one that was set aside."""
+    path = Path(name)
+    return f"{path.stem}-{number:06d}{'-broken' if broken else ''}{path.suffix}"
 
 
-class ChainBrokenError(ValueError):
-    """Whole lines at the end of a journal do not hold together."""
+@dataclass(frozen=True, slots=True, order=True)
+class Segment:
+    """A file of the chain that is not written any more."""
+
+    number: int
+    name: str
+    broken: bool
 
 
-def _shown(cut: bytes) -> str:
-    """A torn line as text that JSON can hold."""
-    return cut[:_CUT_TEXT_MAX].decode("utf-8", "backslashreplace").replace("\x00", "\\0")
+def segments_of(name: str, names: Iterator[str] | list[str]) -> list[Segment]:
+    """Those of ``names`` that are segments of the journal file ``name``, in the order of the chain."""
+    own = Path(name)
+    found = []
+    for one in names:
+        path = Path(one)
+        match = _SEGMENT.fullmatch(path.stem.removeprefix(own.stem)) if path.stem.startswith(own.stem) else None
+        if path.suffix == own.suffix and match is not None:
+            found.append(Segment(int(match[1]), one, match[2] is not None))
+    return sorted(found)
 
 
-def _take_up(storage: Storage) -> tuple[int, bytes, int, bytes]:
-    """Last sequence number and hash, size of the whole lines, and the torn bytes that were cut.
+def files_of(path: Path) -> list[Path]:
+    """Every file of a journal from the oldest to the one being written, as they are now.
 
     Raises:
-        ChainBrokenError: the tail's whole lines do not hold together.
+        OSError: the folder cannot be read.
     """
-    size = storage.size()
-    tail = storage.tail(TAIL_BYTES)
-    whole = tail.rfind(b"\n") + 1
-    cut = tail[whole:]
-    if whole == 0 and size > len(tail):
-        raise ChainBrokenError(f"no line end in the last {len(tail)} bytes")
-    size -= len(cut)
-    lines = tail[:whole].split(b"\n")[:-1]
-    previous: bytes | None = GENESIS
-    if size > whole:  # the tail begins inside a line
-        lines, previous = lines[1:], None
-    seq = 0
-    for line in lines:
-        unsealed = unseal(line)
-        if unsealed is None:
-            raise ChainBrokenError("a line at the end is no entry")
-        body, stated = unsealed
-        if previous is not None and chained(previous, body)[1] != stated:
-            raise ChainBrokenError(f"the entry after seq {seq} does not continue the chain")
-        try:
-            seq = parse_line(line).seq
-            previous = bytes.fromhex(stated.decode("ascii"))
-        except ValueError as error:
-            raise ChainBrokenError(str(error)) from None
-    assert previous is not None, "a long tail holds at least three whole lines"
-    if cut:
-        storage.truncate(size)
-    return seq, previous, size, cut
+    segments = [path.with_name(one.name) for one in segments_of(path.name, [p.name for p in path.parent.iterdir()])]
+    return [*segments, path] if path.exists() else segments
 
 
 def read(path: Path) -> Iterator[Entry]:
-    """The entries of a journal from the first to the last; a torn last line is left out.
+    """The entries of a journal from the first to the last, through all its segments; a torn last line is left out.
 
     Raises:
         ValueError: a whole line is no entry.
         OSError: it cannot be read.
     """
-    with open(path, "rb") as file:
-        for line in file:
-            if line.endswith(b"\n"):
-                yield parse_line(line)
+    for one in files_of(path):
+        with open(one, "rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield parse_line(line)

@@ -1,31 +1,44 @@
 """Where the core's services hand in journal entries: those that must be there before anything happens, and those owed.
 
-A command may not leave before its entry is on the disk: :meth:`JournalDesk.write_now` writes it or raises. What only
-tells of something that happened anyway (an alarm, a lease that ran out) is *owed* and written as soon as the disk
-allows; while it does not, entries are kept up to a limit, and how many were lost beyond it becomes an entry too.
+A command may not leave before its entry is on the disk: :meth:`JournalDesk.write_now` waits for that, or raises. What
+only tells of something that happened anyway (an outcome, an alarm, a lease that ran out) is *noted*: it is written at
+once, so that no kill of the core can lose it, and the disk has it within 50 ms or with the next ``write_now``; a power
+cut can lose no more than that. A command costs one wait for the disk.
+
+While the journal cannot be written, notes are *owed*: kept up to a limit, and how many were lost beyond it becomes an
+entry too.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from gwanje.core.journal.chain import Entry, JournalError
 from gwanje.core.journal.kinds import EntryKind
+from gwanje.core.journal.writer import BATCH_MAX
 
 OWED_MAX = 10_000
-"""Entries kept while the journal cannot be written; what is beyond is counted and told."""
+"""Entries kept while the journal cannot be written, some 10 MB; what is beyond is counted and told."""
 
 
 class JournalWriter(Protocol):
-    """What the desk needs of the journal; see :class:`gwanje.core.journal.chain.Journal`."""
+    """What the desk needs of the journal; see :class:`gwanje.core.journal.writer.Journal`."""
 
-    def append(self, kind: EntryKind, **data: Any) -> Entry:
-        """Write one entry; raises JournalError."""
+    @property
+    def due_mono_ns(self) -> int | None:
+        """When :meth:`step` must be called."""
 
     def append_all(self, entries: Sequence[tuple[EntryKind, Mapping[str, Any]]]) -> list[Entry]:
-        """Write several entries or none; raises JournalError."""
+        """Write several entries or none, and wait for the disk; raises JournalError, ValueError."""
+
+    def write_all(self, entries: Sequence[tuple[EntryKind, Mapping[str, Any]]]) -> list[Entry]:
+        """Write several entries or none; the disk has them soon; raises JournalError, ValueError."""
+
+    def step(self) -> None:
+        """Let the disk have what is due; raises JournalError."""
 
 
 class JournalDesk:
@@ -38,6 +51,21 @@ class JournalDesk:
         self.ok = True
         """Whether the last attempt to write succeeded."""
 
+    @property
+    def due_mono_ns(self) -> int | None:
+        """When :meth:`step` must be called at the latest; ``None`` while nothing waits for the disk."""
+        return self._journal.due_mono_ns
+
+    def due(self, now_mono_ns: int) -> bool:
+        """Whether :meth:`step` must be called now."""
+        due = self._journal.due_mono_ns
+        return due is not None and due <= now_mono_ns
+
+    @property
+    def owed(self) -> int:
+        """Notes that could not be written yet."""
+        return len(self._owed)
+
     def write_now(self, kind: EntryKind, **data: Any) -> None:
         """An entry that must be there before anything happens.
 
@@ -48,7 +76,9 @@ class JournalDesk:
         if self._owed:
             raise JournalError(28, "earlier entries could not be written yet")
         try:
-            self._journal.append(kind, **data)
+            self._journal.append_all([(kind, data)])
+        except ValueError as error:
+            raise JournalError(22, f"this cannot be an entry: {error}") from None
         except JournalError:
             self.ok = False
             raise
@@ -59,7 +89,7 @@ class JournalDesk:
         self.note_all([(kind, data)])
 
     def note_all(self, entries: Iterable[tuple[EntryKind, dict[str, Any]]]) -> None:
-        """Several entries with the promise of :meth:`note` and one wait for the disk."""
+        """Several entries with the promise of :meth:`note`."""
         for entry in entries:
             if len(self._owed) < OWED_MAX:
                 self._owed.append(entry)
@@ -68,17 +98,24 @@ class JournalDesk:
         self._pay()
 
     def step(self) -> None:
-        """Try again what could not be written; call it a few times a second."""
+        """Let the disk have what waits for it, and try again what could not be written.
+
+        Call it a few times a second, and when :attr:`due_mono_ns` has come.
+        """
         self._pay()
+        try:
+            self._journal.step()
+        except JournalError:
+            self.ok = False  # visible as system.journal.ok; the next step tries again
 
     def _pay(self) -> None:
-        """Write what is owed, all with one wait for the disk; after a failure, first one entry to see if it is back."""
+        """Write what is owed; after a failure, first one entry to see if the disk is back."""
         while self._owed:
-            batch = list(self._owed) if self.ok else [self._owed[0]]
+            batch = list(islice(self._owed, BATCH_MAX if self.ok else 1))
             try:
-                self._journal.append_all(batch)
+                self._write(batch)
             except JournalError:
-                self.ok = False  # visible as system.journal.ok; step() tries again
+                self.ok = False
                 return
             self.ok = True
             for _ in batch:
@@ -86,3 +123,18 @@ class JournalDesk:
             if not self._owed and self._owed_lost:
                 self._owed.append((EntryKind.ENTRIES_LOST, {"n": self._owed_lost}))
                 self._owed_lost = 0
+
+    def _write(self, batch: list[tuple[EntryKind, dict[str, Any]]]) -> None:
+        """A batch; when its entries are too long together, or one of them cannot be an entry, one by one."""
+        try:
+            self._journal.write_all(batch)
+            return
+        except ValueError as error:
+            if len(batch) == 1:
+                told = {"of_kind": str(batch[0][0]), "reason": str(error)[:200]}
+                self._journal.write_all([(EntryKind.ENTRY_UNWRITABLE, told)])
+                return
+        while batch:  # what was written is not written again when the disk fails in between
+            self._write(batch[:1])
+            batch.pop(0)
+            self._owed.popleft()

@@ -1,19 +1,85 @@
-"""Checks the whole chain of a journal and says where it does not hold."""
+"""Checks a whole journal, through all its segments, and says where it does not hold.
+
+What is found: a changed, missing, added, repeated or moved entry (chain and numbers); a missing file; entries cut off
+at the end or added behind it (the head); a chain that was rewritten as a whole and fits itself (the signatures, which
+need the site's public keys); and what the writer itself found at a start and entered.
+
+What the files alone cannot tell: that the journal and its head were both replaced by an older copy of both. The report
+names the last signature's time for it; whoever keeps an end's number and hash elsewhere gives them as ``expect``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import re
+from binascii import hexlify
+from collections import deque
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
-from gwanje.core.journal.chain import ENTRY_BYTES_MAX, GENESIS, chained, head_path, unseal
+from gwanje.core.clock import utc_text
+from gwanje.core.journal.chain import (
+    ENTRY_BYTES_MAX,
+    GENESIS,
+    HEAD_BYTES,
+    UNSIGNED_MAX,
+    Entry,
+    Head,
+    PublicKeys,
+    head_path,
+    parse_line,
+    segments_of,
+    signed_bytes,
+    unseal,
+)
+from gwanje.core.journal.kinds import EntryKind
+
+FAULTS_MAX = 100
+"""More faults than this say nothing new."""
+NOTICES_MAX = 100
+"""Repairs and restarts told one by one; a journal of years has more, and they are no faults."""
+CHUNK_BYTES = 1 << 20
+CATCH_UP_MAX = 50
+"""How often the end is looked at again while a running core writes."""
+
+_UTC = re.compile(rb'"utc_ns":(\d{1,19}),')
+_KIND = re.compile(rb'"kind":"(\w{1,64})"')
+_SEQ = re.compile(rb'\{"seq":(\d{1,18}),')
+_OWN_KIND = b'"kind":"journal_'
+_LOST_KIND = b'"kind":"entries_lost"'
+_FRONT = 88
+"""Bytes at the beginning of a line within which its kind begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A place where the chain does not hold: line number (from 1; 0 when it is no line) and reason."""
+    """A place where the journal does not hold.
 
-    line: int
+    Attributes:
+        reason: what is wrong.
+        file: name of the file; empty when it is about none.
+        line: from 1; 0 when it is about no line.
+        seq: number that the entry states; 0 when none can be read.
+        utc_ns: time that the entry states; 0 when none can be read.
+        kind: kind that the entry states.
+        after_utc_ns: time of the last entry before it that holds; 0 for none.
+    """
+
     reason: str
+    file: str = ""
+    line: int = 0
+    seq: int = 0
+    utc_ns: int = 0
+    kind: str = ""
+    after_utc_ns: int = 0
+
+    def text(self) -> str:
+        """One line for a person: where, what, when."""
+        where = f"{self.file} line {self.line}" if self.line else self.file or "journal"
+        what = f" (entry {self.seq} {self.kind}, dated {_date(self.utc_ns)})" if self.seq else ""
+        after = f"; the last entry that holds before it is of {_date(self.after_utc_ns)}" if self.after_utc_ns else ""
+        return f"{where}: {self.reason}{what}{after}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +88,27 @@ class VerifyReport:
 
     Attributes:
         entries: lines read.
+        last_seq: number of the last entry.
         last_hash: hash of the last line, hex; empty when there is none.
-        faults: every place where the chain breaks, in order of the lines; at most :data:`FAULTS_MAX`.
+        files: names of the files, in the order of the chain.
+        faults: every place where it does not hold, in order; at most :data:`FAULTS_MAX`.
+        notices: what is no fault but should be known, one line each.
+        signatures: checked and right, the head's with them.
+        signed_seq: last entry that a checked signature covers; 0 for none.
+        signed_utc_ns: when that was signed.
+        signature: ``checked``, ``unsigned`` or ``not checked``.
     """
 
     entries: int
+    last_seq: int
     last_hash: str
+    files: tuple[str, ...]
     faults: tuple[Fault, ...]
+    notices: tuple[str, ...]
+    signatures: int
+    signed_seq: int
+    signed_utc_ns: int
+    signature: str
 
     @property
     def ok(self) -> bool:
@@ -36,99 +116,488 @@ class VerifyReport:
         return not self.faults
 
     def text(self) -> str:
-        """One line per fault, or one line that all is well."""
-        if self.ok:
-            return f"journal: {self.entries} entries, chain whole, head {self.last_hash[:16]}"
-        return "\n".join(f"journal: line {fault.line}: {fault.reason}" for fault in self.faults)
+        """What a person reads: one line per fault, or that all is well; then the notices."""
+        faults = [fault.text() for fault in self.faults]
+        if len(faults) == FAULTS_MAX:
+            faults.append(f"… the check ended after {FAULTS_MAX} faults")
+        summary = f"journal: {self.entries} entries in {len(self.files)} file{'s' if len(self.files) != 1 else ''}, "
+        summary += f"chain {'whole' if self.ok else 'BROKEN'}, end {self.last_seq}:{self.last_hash[:16]}"
+        if self.signature == "checked":
+            summary += f"; {self.signatures} signatures right"
+            if self.signatures:
+                summary += f", the last over entry {self.signed_seq} at {_date(self.signed_utc_ns)}"
+        return "\n".join([*faults, summary, *self.notices])
+
+    def to_table(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {**asdict(self), "ok": self.ok}
 
 
-FAULTS_MAX = 100
-"""More faults than this say nothing new."""
+def _date(utc_ns: int) -> str:
+    """A stated time as text; a forged one may lie beyond any calendar."""
+    try:
+        return utc_text(utc_ns)
+    except (ValueError, OverflowError, OSError):
+        return f"{utc_ns} ns"
 
 
-def _seq_of(body: bytes) -> int:
-    """Sequence number at the front of a canonical body; -1 when it has not that form."""
-    if not body.startswith(b'{"seq":'):
-        return -1
-    digits = body[7 : body.find(b",", 7, 32)]
-    return int(digits) if digits.isdigit() else -1
+def verify(
+    path: Path, keys: PublicKeys | None = None, partial: bool = False, expect: tuple[int, str] | None = None
+) -> VerifyReport:
+    """Check a journal; it may be written meanwhile.
 
-
-def verify(path: Path) -> VerifyReport:
-    """Check the whole chain of a journal.
-
-    Finds a changed entry (its hash does not fit), a missing or added one (the numbers jump), a moved one, a torn last
-    line, and entries cut off at the end (by the ``.head`` file beside it).
+    Args:
+        path: the file being written; its segments lie beside it.
+        keys: the site's public keys; ``None`` when it has none.
+        partial: older segments lie elsewhere: begin with what the oldest one here says it continues.
+        expect: number and hash (or its beginning) of an entry, as somebody noted them elsewhere.
 
     Raises:
         OSError: it cannot be read.
     """
-    faults: list[Fault] = []
-    previous, expected, lines = GENESIS, 1, 0
-    head_hash = ""
-    head = _read_head(path, faults)
-    with open(path, "rb") as file:
-        while len(faults) < FAULTS_MAX and (line := file.readline(ENTRY_BYTES_MAX + 1)):
-            lines += 1
-            if not line.endswith(b"\n"):
-                long = len(line) > ENTRY_BYTES_MAX
-                faults.append(Fault(lines, "line longer than an entry may be" if long else "torn: no line end"))
-                break
-            unsealed = unseal(line[:-1])
-            if unsealed is None:
-                faults.append(Fault(lines, "not an entry: the hash is missing or malformed"))
-                expected += 1
+    walk = _Walk(path, keys, partial, expect)
+    walk.run()
+    return walk.report()
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One check under way."""
+
+    path: Path
+    keys: PublicKeys | None
+    partial: bool
+    expect: tuple[int, str] | None
+    previous: bytes | None = GENESIS
+    expected: int = 1
+    entries: int = 0
+    last_hash: str = ""
+    last_good: bytes = b""
+    behind: list[int] = field(default_factory=list)
+    """Numbers of the last entries that are not the writer's own, newest last."""
+    faults: list[Fault] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    hashes: dict[int, str] = field(default_factory=dict)
+    """Hashes of the numbers that the head and ``expect`` name."""
+    wanted: set[int] = field(default_factory=set)
+    recent: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=4 * UNSIGNED_MAX))
+    """Number and hash of the last entries: the head may move on while we read."""
+    left: bytes = b""
+    """What stands after the last line end, without the zeros reserved there."""
+    alternative: int = 0
+    """What the next number may be when the fault just told was a wrong entry in a right place."""
+    file: str = ""
+    line: int = 0
+    continued: bytes = b""
+    """Digest of the file set aside that the file now read must continue."""
+    signatures: int = 0
+    signed_seq: int = 0
+    signed_utc_ns: int = 0
+    seen_signature: bool = False
+    keys_used: list[str] = field(default_factory=list)
+
+    # ------------------------------------------------------------ files
+
+    def run(self) -> None:
+        """Everything."""
+        if not self.path.exists() and not segments_of(self.path.name, self._names()):
+            raise FileNotFoundError(2, "no journal", str(self.path))
+        head = self._head()
+        self.wanted = {one for one in (head.seq if head else 0, self.expect[0] if self.expect else 0) if one}
+        done, at = 0, 0
+        for _ in range(CATCH_UP_MAX):
+            done, at = self._files(done, at)
+            head = self._head()
+            if head is None or head.seq < self.expected or len(self.faults) >= FAULTS_MAX:
+                break  # else it grew while we read
+        self._check_left()
+        self._check_head(head)
+        if self.expect is not None and not self._is(*self.expect):
+            reason = f"entry {self.expect[0]} is not the one that was expected: the journal was replaced"
+            self._fault_of("", reason)
+
+    def _names(self) -> list[str]:
+        return [one.name for one in self.path.parent.iterdir()]
+
+    def _files(self, done: int, at: int) -> tuple[int, int]:
+        """Read on from where the last look ended: full segments, then the file being written."""
+        while True:
+            following = [one for one in segments_of(self.path.name, self._names()) if one.number > done]
+            if following:
+                one = following[0]
+                if one.number != done + 1 and not (self.partial and not self.files):
+                    self._fault_of(one.name, f"segments {done + 1} to {one.number - 1} are missing before it")
+                with open(self.path.with_name(one.name), "rb") as file:
+                    self._file(file, one.name, at)  # what was read under its old name is read on
+                    self._check_left()
+                    self.continued = self._digest(file) if one.broken else b""
+                done, at = one.number, 0
                 continue
-            body, stated = unsealed
-            seq = _seq_of(body)
-            previous, right = chained(previous, body)
-            fault = _fault(stated == right, seq, expected)
-            if fault:
-                faults.append(Fault(lines, fault))
-                previous = _digest(stated) or previous  # one fault is told once, not at every line behind it
-            expected = (seq if seq > 0 else expected) + 1
-            if head is not None and seq == head[0]:
-                head_hash = stated.decode("latin-1")
-    if head is not None and not faults:
-        _check_head(head, head_hash, expected - 1, lines, faults)
-    return VerifyReport(lines, previous.hex() if lines else "", tuple(faults))
+            try:
+                active = open(self.path, "rb")  # noqa: SIM115
+            except FileNotFoundError:
+                return done, at
+            with active:
+                if not any(one.number > done for one in segments_of(self.path.name, self._names())):
+                    return done, self._file(active, self.path.name, at)
+                # else it became a segment between our looks
+
+    def _digest(self, file: BinaryIO) -> bytes:
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").digest()
+
+    def _file(self, file: BinaryIO, name: str, start: int) -> int:
+        """The lines of one file from an offset on; returns the offset behind the last line end."""
+        if not start:
+            self.file, self.line = name, 0
+            self.files.append(name)
+        elif self.file != name:
+            self.file = self.files[-1] = name
+        file.seek(start)
+        carry = b""
+        while len(self.faults) < FAULTS_MAX and (chunk := file.read(CHUNK_BYTES)):
+            lines = (carry + chunk).split(b"\n")
+            start += len(carry) + len(chunk)
+            carry = lines.pop()
+            start -= len(carry)
+            self._lines(lines)
+            start_of_zeros = len(carry.rstrip(b"\0"))
+            if start_of_zeros > ENTRY_BYTES_MAX or len(carry) > 4 * CHUNK_BYTES:
+                self.line += 1
+                self._fault("longer than an entry may be", carry[:ENTRY_BYTES_MAX])
+                return start
+        self.left = carry.rstrip(b"\0")
+        return start
+
+    def _check_left(self) -> None:
+        """Nothing may stand behind the last line end of a file that is not being written."""
+        left, self.left = self.left, b""
+        if left:
+            self.line += 1
+            self._fault("torn: no line end", left)
+
+    # ------------------------------------------------------------ lines
+
+    def _lines(self, lines: list[bytes]) -> None:
+        """Whole lines; the loop is short because a million entries pass it."""
+        sha256, previous, expected = hashlib.sha256, self.previous, self.expected
+        behind, wanted, recent = self.behind, self.wanted, self.recent
+        for line in lines:
+            self.line += 1
+            front = line[:_FRONT]
+            if previous is not None and front.startswith(b'{"seq":%d,' % expected) and line[-75:-66] == b',"hash":"':
+                hashed = sha256(previous)
+                hashed.update(line[:-75])
+                hashed.update(b"}")
+                digest = hashed.digest()
+                if hexlify(digest) == line[-66:-2] and line.endswith(b'"}'):
+                    own = _OWN_KIND in front
+                    if own or _LOST_KIND in front:
+                        self.previous, self.expected = previous, expected
+                        self._own(line)
+                    if expected in wanted:
+                        self.hashes[expected] = digest.hex()
+                    if not own:
+                        behind.append(expected)
+                        if len(behind) > 4 * UNSIGNED_MAX:
+                            del behind[: -UNSIGNED_MAX - 1]
+                    recent.append((expected, digest))
+                    previous = digest
+                    expected += 1
+                    self.last_good = front
+                    self.continued = b""
+                    continue
+            self.previous, self.expected = previous, expected
+            self._odd(line)
+            previous, expected = self.previous, self.expected
+            if len(self.faults) >= FAULTS_MAX:
+                break
+        self.entries += len(lines)
+        self.previous, self.expected = previous, expected
+
+    def _odd(self, line: bytes) -> None:
+        """A line that does not follow the one before it; sets what the next one is measured against."""
+        unsealed, seq = unseal(line), _seq_of(line)
+        alternative, self.alternative = self.alternative, 0
+        first = self.line == 1 and self._begins_anew(line, seq)
+        if first:
+            return
+        if self.line == 1 and self.continued:
+            self._fault(f"this does not continue {self.files[-2]}: that was changed after it was set aside", line)
+            self.continued = b""
+            if unsealed is not None and seq > 0:
+                self.previous, self.expected = _bytes_of(unsealed[1]), seq + 1
+                return
+        if unsealed is None or seq < 1:
+            self._fault("not an entry: it was changed or added", line)
+            self.alternative = self.expected + 1
+            return
+        stated = _bytes_of(unsealed[1])
+        if seq == self.expected and self.previous is None and stated is not None:
+            fault = not self._holds_itself(line)
+        elif seq == alternative and seq != self.expected:
+            if " missing before " in self.faults[-1].reason:
+                told = self.faults[-1]
+                reason = f"entry {told.seq} stands where {alternative - 1} belongs: it was moved, or its number changed"
+                self.faults[-1] = replace(told, reason=reason)
+            fault = self.previous is not None and not _continues(self.previous, line)
+        elif seq > self.expected:
+            missing = f"entries {self.expected} to {seq - 1} are missing before entry {seq}"
+            self._fault(missing, line)
+            self.alternative = self.expected + 1
+            fault = False
+        elif seq < self.expected:
+            self._fault(f"entry {seq} stands where {self.expected} belongs: moved or repeated", line)
+            self.alternative = self.expected + 1
+            return
+        else:
+            self._fault(f"entry {seq} was changed, or the one before it", line)
+            fault = False
+        if fault:
+            self._fault(f"entry {seq} was changed", line)
+        self.previous, self.expected = stated, seq + 1
+        if seq in self.wanted:
+            self.hashes[seq] = unsealed[1].decode("latin-1")
+        if _OWN_KIND not in line[:_FRONT]:
+            self.behind.append(seq)
+
+    def _holds_itself(self, line: bytes) -> bool:
+        """Whether a line whose predecessor is unknown can at least be read."""
+        try:
+            parse_line(line)
+        except ValueError:
+            return False
+        return True
+
+    def _begins_anew(self, line: bytes, seq: int) -> bool:
+        """A first line after a file that was set aside, or of the oldest segment here; whether it is in order."""
+        try:
+            entry = parse_line(line)
+            previous = bytes.fromhex(str(entry.data["previous"]))
+        except (ValueError, KeyError):
+            return False
+        if self.continued:
+            right = entry.kind == EntryKind.JOURNAL_SET_ASIDE and previous == self.continued
+        else:
+            right = self.partial and not self.entries and len(self.files) == 1 and entry.kind in (
+                EntryKind.JOURNAL_SEGMENT, EntryKind.JOURNAL_SET_ASIDE
+            )  # fmt: skip
+        if not right or not _continues(previous, line):
+            return False
+        if self.partial and not self.continued:
+            self._notice(f"entries before {seq} lie elsewhere and were not checked")
+        self.previous, self.expected = previous, seq
+        self._own(line)
+        self.previous, self.expected = _bytes_of(line[-66:-2]), seq + 1
+        self.last_good, self.continued = line[:_FRONT], b""
+        if seq in self.wanted:
+            self.hashes[seq] = line[-66:-2].decode("ascii")
+        return True
+
+    # ------------------------------------------------------------ what the writer entered about itself
+
+    def _own(self, line: bytes) -> None:
+        """An entry of the writer about the journal; its chain holds."""
+        entry = parse_line(line)
+        at, told = f"entry {entry.seq} of {_date(entry.utc_ns)}", entry.data
+        match entry.kind:
+            case EntryKind.JOURNAL_SIGNED:
+                self._check_signed(entry, line)
+            case EntryKind.JOURNAL_OPENED:
+                self._check_opened(entry, line)
+            case EntryKind.JOURNAL_SET_ASIDE:
+                self._fault(f"{told.get('file')} was found tampered with and set aside: {told.get('reason')}", line)
+            case EntryKind.JOURNAL_REPAIRED:
+                self._notice(f"{at}: {told.get('cut_bytes')} torn bytes were cut at a start")
+            case EntryKind.ENTRIES_LOST:
+                self._notice(f"{at}: {told.get('n')} entries were lost while the journal could not be written")
+
+    def _check_opened(self, entry: Entry, line: bytes) -> None:
+        """What the writer found at a start."""
+        told, before = entry.data, entry.seq - 1
+        match told.get("head"):
+            case "ahead":
+                self._fault(f"entries up to {told.get('head_seq')} were there before this start and are missing", line)
+            case "behind":
+                self._fault(f"entries {told.get('head_seq', 0) + 1} to {before} were added while nothing ran", line)
+            case "damaged":
+                self._fault("the head file was damaged at this start", line)
+            case "missing" if self.keys is not None and self.seen_signature:
+                self._fault("the head file was missing at this start", line)
+            case "missing":
+                self._notice(f"entry {entry.seq} of {_date(entry.utc_ns)}: the head file was missing at this start")
+            case _:
+                n_unsigned = told.get("n_unsigned", 0)
+                if n_unsigned:
+                    self._notice(
+                        f"entry {entry.seq} of {_date(entry.utc_ns)}: the last {n_unsigned} entries before this start "
+                        "were not signed yet"
+                    )
+
+    def _check_signed(self, entry: Entry, line: bytes) -> None:
+        """A signature inside the chain: over the entry before it."""
+        told = entry.data
+        self.seen_signature = True
+        if self.keys is None:
+            return
+        previous = self.previous.hex() if self.previous else ""
+        try:
+            seq, hash_hex, key = int(told["signed_seq"]), str(told["signed_hash"]), str(told["key"])
+            utc_ns, signature = int(told["signed_utc_ns"]), bytes.fromhex(told["signature"])
+        except (KeyError, TypeError, ValueError):
+            self._fault("a signature that cannot be read", line)
+            return
+        if seq != entry.seq - 1 or hash_hex != previous:
+            self._fault("a signature over another chain", line)
+            return
+        wrong = self._wrong(signed_bytes(seq, hash_hex, utc_ns, key, False), key, signature)
+        if wrong:
+            self._fault(wrong, line)
+            return
+        self.signatures, self.signed_seq, self.signed_utc_ns = self.signatures + 1, seq, utc_ns
+
+    def _wrong(self, data: bytes, key: str, signature: bytes) -> str:
+        """What is wrong with a signature; empty for nothing."""
+        assert self.keys is not None, "without keys nothing is checked"
+        verifier = self.keys.public(key)
+        if verifier is None:
+            return f"signed with key {key or 'none'}, which the site never had"
+        if not verifier.verify(data, signature):
+            return f"the signature is not of key {key}: the chain up to here was rewritten"
+        if key in self.keys_used[:-1]:
+            return f"signed with key {key}, which was replaced before"
+        if self.keys_used[-1:] != [key]:
+            self.keys_used.append(key)
+        return ""
+
+    # ------------------------------------------------------------ the end
+
+    def _head(self) -> Head | None:
+        """The head as it stands now; ``None`` when there is none, or one that cannot be read."""
+        for _ in range(3):  # a reader may meet a writer inside it
+            try:
+                return Head.from_bytes(self._head_bytes())
+            except ValueError:
+                continue
+            except FileNotFoundError:
+                return None
+        return None
+
+    def _head_bytes(self) -> bytes:
+        with open(head_path(self.path), "rb") as file:
+            return file.read(HEAD_BYTES + 1)
+
+    def _is(self, seq: int, stated: str) -> bool:
+        """Whether an entry has a hash that begins like this."""
+        found = self.hashes.get(seq) or next((digest.hex() for one, digest in self.recent if one == seq), "")
+        return bool(stated) and found.startswith(stated.lower())
+
+    def _check_head(self, head: Head | None) -> None:
+        """The head lies in the chain, the chain ends with it, and a key of the site signed it."""
+        name, last = head_path(self.path).name, self.expected - 1
+        if head is None:
+            self._check_no_head(name)
+            return
+        noted = _date(head.utc_ns)
+        if head.seq > last:
+            self._fault_of(name, f"entries {last + 1} to {head.seq} are missing at the end, the last of {noted}")
+        elif not self._is(head.seq, head.hash):
+            self._fault_of(name, f"entry {head.seq} is not the one that the head noted at {noted}")
+        beyond = [seq for seq in self.behind if seq > head.seq]
+        if head.closed and last > head.seq:
+            added = f"{last - head.seq} entries were added behind entry {head.seq}"
+            self._fault_of(name, f"{added}, with which the journal was closed at {noted}")
+        elif len(beyond) > UNSIGNED_MAX:
+            self._fault_of(
+                name,
+                f"more than {UNSIGNED_MAX} entries stand behind entry {head.seq}, the last that the head of {noted} "
+                "knows: an older head was put in its place, or entries were added",
+            )
+        elif last > head.seq:
+            self._notice(f"the last {last - head.seq} entries are not covered by the head yet")
+        self._check_head_signature(name, head)
+
+    def _check_no_head(self, name: str) -> None:
+        """No head, or one that cannot be read."""
+        try:
+            self._head_bytes()
+        except FileNotFoundError:
+            if self.keys is not None or self.seen_signature:
+                self._fault_of(name, "missing: entries may have been cut off at the end")
+            else:
+                self._notice("the head file is missing: entries cut off at the end would not be found")
+            return
+        self._fault_of(name, "the head is damaged")
+
+    def _check_head_signature(self, name: str, head: Head) -> None:
+        self.seen_signature = self.seen_signature or bool(head.key)
+        if self.keys is None:
+            return
+        if not head.key:
+            self._fault_of(
+                name, "not signed, although the site has keys: replaced, or no core ran since `gwanje keys init`"
+            )
+            return
+        wrong = self._wrong(head.signed_bytes(), head.key, _bytes_of(head.signature.encode()) or b"")
+        if wrong:
+            self._fault_of(name, wrong)
+        else:
+            self.signatures, self.signed_seq, self.signed_utc_ns = self.signatures + 1, head.seq, head.utc_ns
+
+    # ------------------------------------------------------------ telling
+
+    def _fault(self, reason: str, line: bytes) -> None:
+        if len(self.faults) < FAULTS_MAX:
+            utc, kind = _UTC.search(line[:_FRONT]), _KIND.search(line[:160])
+            self.faults.append(
+                Fault(
+                    reason, self.file, self.line, max(0, _seq_of(line)), int(utc[1]) if utc else 0,
+                    kind[1].decode("ascii") if kind else "", self._after(),
+                )
+            )  # fmt: skip
+
+    def _fault_of(self, file: str, reason: str) -> None:
+        if len(self.faults) < FAULTS_MAX:
+            self.faults.append(Fault(reason, file))
+
+    def _after(self) -> int:
+        utc = _UTC.search(self.last_good)
+        return int(utc[1]) if utc else 0
+
+    def _notice(self, text: str) -> None:
+        if len(self.notices) < NOTICES_MAX:
+            self.notices.append(text)
+
+    def report(self) -> VerifyReport:
+        """What was found."""
+        notices = list(self.notices)
+        signature = "checked" if self.keys is not None else "not checked" if self.seen_signature else "unsigned"
+        if signature == "unsigned":
+            notices.append("unsigned: no keys; make them with `gwanje keys init`")
+        elif signature == "not checked":
+            notices.append("signed, but the signatures were not checked: the site's public keys are not here")
+        last_hash = self.previous.hex() if self.previous and self.entries else ""
+        return VerifyReport(
+            self.entries, self.expected - 1, last_hash, tuple(self.files), tuple(self.faults), tuple(notices),
+            self.signatures, self.signed_seq, self.signed_utc_ns, signature,
+        )  # fmt: skip
 
 
-def _digest(stated: bytes) -> bytes | None:
+def _seq_of(line: bytes) -> int:
+    """Sequence number at the front of a line; -1 when it has not that form."""
+    match = _SEQ.match(line)
+    return int(match[1]) if match else -1
+
+
+def _continues(previous: bytes, line: bytes) -> bool:
+    """Whether a line's hash continues a chain."""
+    return hexlify(hashlib.sha256(previous + line[:-75] + b"}").digest()) == line[-66:-2]
+
+
+def _bytes_of(stated: bytes) -> bytes | None:
     """The bytes of a hash written as hex; ``None`` when it is none."""
     try:
         return bytes.fromhex(stated.decode("ascii"))
     except ValueError:
         return None
-
-
-def _fault(chained: bool, seq: int, expected: int) -> str | None:
-    """What is wrong with one line, or ``None``."""
-    if seq < 0:
-        return "changed: no sequence number at the front"
-    if seq > expected:
-        return f"entries {expected} to {seq - 1} are missing before entry {seq}"
-    if seq < expected:
-        return f"entry {seq} stands where {expected} belongs: moved or repeated"
-    return None if chained else f"entry {seq} was changed, or the one before it"
-
-
-def _read_head(path: Path, faults: list[Fault]) -> tuple[int, str] | None:
-    """Sequence number and hash noted beside the journal."""
-    try:
-        words = head_path(path).read_text(encoding="ascii").split()
-        return int(words[0]), words[1]
-    except FileNotFoundError:
-        return None
-    except (ValueError, IndexError):
-        faults.append(Fault(0, "the head file beside the journal is damaged"))
-        return None
-
-
-def _check_head(head: tuple[int, str], found: str, last: int, lines: int, faults: list[Fault]) -> None:
-    """The noted end of the chain must lie in it; the chain may be one entry longer (killed before the note)."""
-    seq, stated = head
-    if seq > last:
-        faults.append(Fault(lines, f"entries {last + 1} to {seq} are missing at the end"))
-    elif found != stated:
-        faults.append(Fault(seq, f"entry {seq} is not the one that the head file noted"))
