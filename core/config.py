@@ -1,7 +1,7 @@
 """A site's configuration: TOML files parsed once into frozen dataclasses, every problem reported at once.
 
-``load_site`` reads ``site.toml``, ``tags/*.toml``, ``devices/*.toml``, ``nodes.toml``, ``alarms.toml`` and the tables
-that a part checks itself (``control.toml``, ``historian.toml``, ``acoustic.toml``).
+``load_site`` reads ``site.toml``, ``tags/*.toml``, ``devices/*.toml``, ``nodes.toml``, ``areas.toml``, ``alarms.toml``,
+``operations.toml`` and the tables that a part checks itself (``control.toml``, ``historian.toml``, ``acoustic.toml``).
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from typing import Any
 from zoneinfo import available_timezones
 
 from gwanje.core.alarms.table import AlarmDefinition, EventAlarmDefinition, parse_alarms
+from gwanje.core.authority.areas import Area, check_areas, held_tag, read_areas
+from gwanje.core.authority.settings import AuthoritySettings, read_settings
+from gwanje.core.commands.operations import WRITABLE_KINDS, Operations, parse_operations
 from gwanje.core.derived import plan
 from gwanje.core.expression import Constants, site_constants
 from gwanje.core.part import ENTRIES
@@ -32,6 +35,8 @@ SUFFIX_UNITS = {
 }  # fmt: skip
 """Last word of a quantity → the unit it promises: ``discharge_w`` is in W. See :data:`PASSED_QUALIFIERS`."""
 
+HOLD_S_MAX = 28_800.0
+"""A manual set-point is held for a shift at most; then the device falls back."""
 PASSED_QUALIFIERS = {"max", "min", "setpoint", "capacity", "readback"}
 REGISTER_TYPES = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4}
 SCAN_CLASSES = ("fast", "normal", "slow")
@@ -62,6 +67,7 @@ class Setpoint:
         lease: name of the lease.
         revert_s: the device's own reversion timer, refreshed at half its time; 0 when it has none.
         enable: (model, point, value) written once when the lease begins.
+        hold_s: of a command: how long it is refreshed; then failsafe is written. 0 writes once and holds nothing.
     """
 
     tag: str
@@ -75,6 +81,7 @@ class Setpoint:
     name: str = ""
     address: int = -1
     type: str = ""
+    hold_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +94,13 @@ class Twin:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A field device behind a Modbus address."""
+    """A field device behind a Modbus address.
+
+    Attributes:
+        points: what is read.
+        setpoints: what programs write under a lease.
+        commands: what people and programs write by command; each reads itself back (``feedback_tag`` is ``tag``).
+    """
 
     name: str
     area: str
@@ -103,6 +116,7 @@ class Device:
     setpoints: tuple[Setpoint, ...]
     twin: Twin | None
     source: str
+    commands: tuple[Setpoint, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -170,6 +184,9 @@ class Site:
     historian: dict[str, Any]
     acoustic: dict[str, Any]
     documents: dict[str, Document] = field(repr=False)
+    areas: tuple[Area, ...] = ()
+    authority: AuthoritySettings = field(default_factory=AuthoritySettings)
+    operations: Operations = field(default_factory=Operations)
 
     @property
     def constants(self) -> Constants:
@@ -205,7 +222,8 @@ def load_site(root: Path) -> Site:
     devices = _devices([document(name) for name in _files(root, "devices")])
     nodes, script = _nodes(document("nodes.toml")) if (root / "nodes.toml").exists() else ((), ())
     declared = _tags([document(name) for name in _files(root, "tags")])
-    automatic = _automatic_tags(devices, nodes, site["parts"])
+    areas = read_areas(document("areas.toml")) if (root / "areas.toml").exists() else ()
+    automatic = _automatic_tags(devices, nodes, site["parts"], areas)
     table = _table(declared, automatic, devices, nodes, documents)
     _check_derived(declared, table, site)
     alarms: tuple[AlarmDefinition, ...] = ()
@@ -216,6 +234,12 @@ def load_site(root: Path) -> Site:
         for path, reason in found:
             definitions.problem(path, reason)
     _check_references(devices, table, documents)
+    if areas:
+        places = {one.tag.name: (one.document, (*one.path, "name")) for one in declared}
+        check_areas(areas, table, places, documents["areas.toml"])
+    operations = Operations.of_tags(table)
+    if (root / "operations.toml").exists():
+        operations = parse_operations(document("operations.toml"), table)
     own: dict[str, Any] = {
         name: document(f"{name}.toml").content if (root / f"{name}.toml").exists() else {}
         for name in ("control", "historian", "acoustic")
@@ -235,6 +259,8 @@ def load_site(root: Path) -> Site:
         event_alarms=event_alarms,
         node_script=script,
         documents=documents,
+        areas=areas,
+        operations=operations,
         **own,
     )
 
@@ -274,6 +300,7 @@ def _site_head(document: Document) -> dict[str, Any]:
         "slow": scan.number("slow_s", 10.0, 1.0, 3600.0),
     }
     scan.finish()
+    head["authority"] = read_settings(reader.reader("authority"))
     reader.finish()
     return head
 
@@ -318,6 +345,7 @@ def _device(reader: Reader) -> Device:
         setpoints=tuple(_setpoint(one, driver) for one in reader.readers("setpoint")),
         twin=_twin(twin) if twin else None,
         source=reader.document.name,
+        commands=tuple(_command(one, driver) for one in reader.readers("command")),
     )
     reader.finish()
     return device
@@ -355,11 +383,15 @@ def _point(reader: Reader, driver: str, scan: str) -> Point:
     return point
 
 
-def _setpoint(reader: Reader, driver: str) -> Setpoint:
+def _enable(reader: Reader) -> tuple[tuple[int, str, float], ...]:
     enable: list[tuple[int, str, float]] = []
     for one in reader.readers("enable"):
         enable.append((one.integer("model", low=1, high=65_535), one.text("name"), one.number("value")))
         one.finish()
+    return tuple(enable)
+
+
+def _setpoint(reader: Reader, driver: str) -> Setpoint:
     if not reader.has("feedback_tag"):
         reader.problem(None, "command without feedback tag: feedback_tag is missing")
     setpoint = Setpoint(
@@ -369,13 +401,35 @@ def _setpoint(reader: Reader, driver: str) -> Setpoint:
         failsafe=reader.number("failsafe"),
         lease=reader.text("lease"),
         revert_s=reader.number("revert_s", 0.0, 0.0, 3600.0),
-        enable=tuple(enable),
+        enable=_enable(reader),
         **_address(reader, driver),
     )
     if setpoint.scale == 0.0:
         reader.problem("scale", "0 would make every command the same")
     reader.finish()
     return setpoint
+
+
+def _command(reader: Reader, driver: str) -> Setpoint:
+    """A point that is written by command, and held for a while where ``hold_s`` says so."""
+    hold_s = reader.number("hold_s", 0.0, 0.0, HOLD_S_MAX)
+    command = Setpoint(
+        tag=reader.text("tag"),
+        feedback_tag=reader.text("tag"),
+        scale=reader.number("scale", 1.0),
+        failsafe=reader.number("failsafe", None if hold_s else math.nan),
+        lease="",
+        revert_s=reader.number("revert_s", None if hold_s else 0.0, 0.1 if hold_s else 0.0, 3600.0),
+        enable=_enable(reader),
+        hold_s=hold_s,
+        **_address(reader, driver),
+    )
+    if command.scale == 0.0:
+        reader.problem("scale", "0 would make every command the same")
+    if command.revert_s and not hold_s:
+        reader.problem("revert_s", "without hold_s nothing is refreshed: the device would revert at once")
+    reader.finish()
+    return command
 
 
 NODE_KEYS = {"name", "area", "label_ko", "label_en", "url", "codec", "x_m", "y_m", "simulated"}
@@ -516,8 +570,10 @@ def _check_tag_name(reader: Reader, tag: Tag) -> None:
         reader.problem("unit", f"wrong unit {tag.unit!r}: the name {tag.name!r} promises {promised!r}")
 
 
-def _automatic_tags(devices: Iterable[Device], nodes: Iterable[Node], parts: Iterable[str]) -> list[Tag]:
-    """Tags that every device and part has, so that nobody must list them."""
+def _automatic_tags(
+    devices: Iterable[Device], nodes: Iterable[Node], parts: Iterable[str], areas: Iterable[Area]
+) -> list[Tag]:
+    """Tags that every device, part and area of authority has, so that nobody must list them."""
     tags: list[Tag] = []
     for device in devices:
         ko, en = device.label_ko, device.label_en
@@ -543,6 +599,13 @@ def _automatic_tags(devices: Iterable[Device], nodes: Iterable[Node], parts: Ite
                 description_ko=f"{part} CPU 사용률 (한 코어 기준)",
                 description_en=f"CPU of part {part}, in percent of one core", **common),
         ]  # fmt: skip
+    tags += [
+        Tag(held_tag(area.id), "", owner="core", kind="state", low=0, high=1, decimals=0, stale_after_s=5,
+            states=(("비어 있음", "free"), ("맡음", "held")), description_ko=f"관할 구역 {area.name_ko}",
+            description_en=f"Area of authority {area.name_en}")
+        for area in areas
+        if area.id
+    ]  # fmt: skip
     return tags
 
 
@@ -554,7 +617,9 @@ def _table(
     documents: dict[str, Document],
 ) -> TagTable:
     simulated = {point.tag for device in devices if device.simulated for point in device.points}
-    simulated |= {one.feedback_tag for device in devices if device.simulated for one in device.setpoints}
+    simulated |= {
+        one.feedback_tag for device in devices if device.simulated for one in (*device.setpoints, *device.commands)
+    }
     prefixes = tuple(f"{node.prefix}." for node in nodes if node.simulated)
     tags = {tag.name: tag for tag in automatic}
     places: dict[str, str] = {}
@@ -568,7 +633,7 @@ def _table(
         marked = name in simulated or name.startswith(prefixes)
         tags[name] = _marked(one.tag) if marked else one.tag
     fed = {point.tag for device in devices for point in device.points}
-    fed |= {one.feedback_tag for device in devices for one in device.setpoints}
+    fed |= {one.feedback_tag for device in devices for one in (*device.setpoints, *device.commands)}
     for one in declared:
         if one.tag.owner == "field" and one.tag.name not in fed:
             one.document.problem((*one.path, "name"), f"no device point feeds tag {one.tag.name!r}")
@@ -610,6 +675,27 @@ def _check_references(devices: tuple[Device, ...], table: TagTable, documents: d
             feeders[point.tag] = device.name
         for index, one in enumerate(device.setpoints):
             _check_setpoint(one, ("device", position, "setpoint", index), table, document)
+        for index, one in enumerate(device.commands):
+            _check_command(one, ("device", position, "command", index), table, document, feeders)
+            feeders.setdefault(one.tag, device.name)
+
+
+def _check_command(
+    command: Setpoint, path: tuple[str | int, ...], table: TagTable, document: Document, feeders: dict[str, str]
+) -> None:
+    if command.tag not in table:
+        document.problem((*path, "tag"), f"missing tag {command.tag!r}")
+        return
+    tag = table.get(command.tag)
+    if tag.owner != "field" or tag.kind not in WRITABLE_KINDS:
+        reason = f"must belong to field and be of kind {' or '.join(WRITABLE_KINDS)}"
+        document.problem((*path, "tag"), f"tag {tag.name!r} is {tag.kind} of {tag.owner}: it {reason}")
+    if tag.name in feeders:
+        document.problem((*path, "tag"), f"device {feeders[tag.name]!r} feeds tag {tag.name!r} already")
+    if not (math.isfinite(tag.low) and math.isfinite(tag.high)):
+        document.problem((*path, "tag"), f"command tag {tag.name!r} has no limits low and high")
+    elif command.hold_s and not tag.low <= command.failsafe <= tag.high:
+        document.problem((*path, "failsafe"), f"{command.failsafe} is out of range {tag.low:g} … {tag.high:g}")
 
 
 def _check_setpoint(setpoint: Setpoint, path: tuple[str | int, ...], table: TagTable, document: Document) -> None:

@@ -12,7 +12,7 @@ import math
 import select
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,30 +20,29 @@ import numpy.typing as npt
 from gwanje.core import stale
 from gwanje.core.alarms.service import KeptAlarms
 from gwanje.core.alarms.table import AlarmTable
-from gwanje.core.authority import credentials
-from gwanje.core.authority.authority import Authority
+from gwanje.core.authority.kept import KeptAuthority
+from gwanje.core.authority.keys import KeysError
+from gwanje.core.authority.service import SERVICE as SESSION_SERVICE
 from gwanje.core.bus import Publisher, Server
 from gwanje.core.clock import NS_PER_S, Clock, boot_id
-from gwanje.core.commands import leases as lease_files
-from gwanje.core.commands.forwarder import Forwarder
-from gwanje.core.commands.leases import LeaseTable
-from gwanje.core.commands.messages import SERVICE, Command
-from gwanje.core.commands.server import CommandServer
+from gwanje.core.commands.messages import SERVICE
+from gwanje.core.commands.path import CommandPath
 from gwanje.core.event_memory import EventMemory
 from gwanje.core.journal.chain import JournalError, JournalLockedError
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
-from gwanje.core.journal.opening import OpeningJournal
+from gwanje.core.journal.opening import OpeningJournal, SigningKey
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.quality import Quality
+from gwanje.core.snapshot_service import SERVICE as SNAPSHOT_SERVICE
+from gwanje.core.snapshot_service import SnapshotService
 from gwanje.core.store import Snapshot, TagWriter
 from gwanje.core.tags import TagTable
 
 OWNER = "core"
 JOURNAL_FILE = "journal.jsonl"
 ALARM_FILE = "alarms.sqlite"
-LEASE_FILE = "leases.json"
 LEASE_PREFIX, LEASE_SUFFIX = "system.lease.", "_until_s"
 
 ALARM_PERIOD_NS = NS_PER_S // 5
@@ -56,10 +55,12 @@ RUNNING = 2
 
 STATUS_TAGS = (
     "system.commands.accepted", "system.commands.refused", "system.commands.read_only", "system.commands.held_points",
+    "system.commands.selected", "system.commands.running",
+    "system.safety.tags", "system.safety.danger", "system.safety.overdue", "system.safety.kept",
     "system.tags.stale", "system.tags.never",
     "system.alarms.active", "system.alarms.unacknowledged",
     "system.alarms.p1", "system.alarms.p2", "system.alarms.p3", "system.alarms.p4", "system.alarms.store_ok",
-    "system.journal.entries", "system.journal.ok",
+    "system.journal.entries", "system.journal.used_bytes", "system.journal.signed", "system.journal.ok",
 )  # fmt: skip
 
 
@@ -109,34 +110,11 @@ class StatusTags:
         self._publisher.scan(self._ids, column, self._good, times)
 
 
-class Outside:
-    """The command server's hands; see :class:`gwanje.core.commands.server.Outside`."""
+class Keeper(Protocol):
+    """A service that answers at once."""
 
-    def __init__(
-        self, forwarder: Forwarder, status: StatusTags, publisher: Publisher, clock: Clock, lease_file: Path
-    ) -> None:
-        self._forwarder = forwarder
-        self._status = status
-        self._publisher = publisher
-        self._clock = clock
-        self._lease_file = lease_file
-
-    def forward(self, owner: str, command: Command) -> None:
-        """Hand a command to its owner."""
-        self._forwarder.submit(owner, command)
-
-    def lease_changed(self, name: str, until_mono_ns: int) -> None:
-        """Show a lease to the drivers."""
-        self._status.lease(name, until_mono_ns)
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        """Keep leases for a restart."""
-        lease_files.save(self._lease_file, state)
-
-    def announce(self, class_name: str, source: str, text_ko: str, text_en: str) -> None:
-        """Publish an event."""
-        utc_ns, mono_ns = self._clock.utc_ns(), self._clock.mono_ns()
-        self._publisher.event(Event("control", source, class_name, utc_ns, mono_ns, text_ko, text_en))
+    def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a request."""
 
 
 class PartWatch:
@@ -181,28 +159,37 @@ class Core:
         self._clock = ctx.clock
         self._publisher = ctx.bus.publisher()
         try:
-            self._journal = OpeningJournal(ctx.state_dir / JOURNAL_FILE, ctx.clock)
+            signing = SigningKey(ctx.options.security_dir)
+            self._journal = OpeningJournal(ctx.state_dir / JOURNAL_FILE, ctx.clock, signing)
         except JournalLockedError as error:
             raise PartError(f"another city runs on {ctx.state_dir}: {error}") from None
+        except KeysError as error:
+            raise PartError(str(error)) from None
         self._desk = JournalDesk(self._journal)
         self._writer = ctx.store.writer(OWNER)
         self._status = StatusTags(ctx.tags, self._writer, self._publisher, ctx.clock)
-        self._forwarder = Forwarder(ctx.bus.request, ctx.clock)
-        outside = Outside(self._forwarder, self._status, self._publisher, ctx.clock, ctx.run_dir / LEASE_FILE)
-        self._authority = Authority(credentials.read_hashes(ctx.run_dir))
-        self._commands = CommandServer(
-            ctx.tags, LeaseTable(self._status.lease_names), self._desk, ctx.clock, outside, self._authority,
-            boot=boot_id(), read_only=ctx.site.read_only,
+        self._people = KeptAuthority(
+            ctx.run_dir, ctx.options.security_dir, ctx.site.areas, ctx.site.authority, tags=ctx.tags,
+            writer=self._writer, publisher=self._publisher, clock=ctx.clock, desk=self._desk, boot=boot_id(),
         )  # fmt: skip
+        self._authority = self._people.authority
+        self._commands = CommandPath(
+            ctx, self._desk, self._publisher, self._authority, self._status.lease, self._status.lease_names
+        )
         self._desk.note_all([(EntryKind.PART_STARTED, {"part": OWNER})])
-        self._commands.take_up(self._lease_state(), self._recent())
+        self._commands.take_up(self._recent())
         table = AlarmTable(ctx.site.alarms, ctx.site.event_alarms, ctx.tags)
         self._alarms = KeptAlarms(
             table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._desk.note_all, self._authority
         )
         self._events = EventMemory()
+        self._keepers: dict[str, Keeper] = {
+            "alarms": self._alarms,
+            "events": self._events,
+            SNAPSHOT_SERVICE: SnapshotService(ctx.store, ctx.clock, ctx.bus.marks),
+        }
         self._servers: tuple[tuple[Server, str], ...] = tuple(
-            (ctx.bus.server(name), name) for name in (SERVICE, "alarms", "events")
+            (ctx.bus.server(name), name) for name in (SERVICE, SESSION_SERVICE, "alarms", "events", SNAPSHOT_SERVICE)
         )
         self._heard = ctx.bus.subscriber(["event"])
         self._parts = PartWatch(ctx.tags)
@@ -219,17 +206,10 @@ class Core:
             self._ctx.log.warning("recent commands are not known: %s", error)
             return []
 
-    def _lease_state(self) -> Mapping[str, Any] | None:
-        try:
-            return lease_files.load(self._ctx.run_dir / LEASE_FILE)
-        except (OSError, ValueError) as error:
-            self._ctx.log.warning("leases of the core before are not known: %s", error)
-            return None
-
     def run(self) -> None:
         """Turn until asked to stop."""
         waiting = select.poll()
-        for descriptor in (self._ctx.stop_fd, self._heard.fileno(), self._forwarder.fileno()):
+        for descriptor in (self._ctx.stop_fd, self._heard.fileno(), self._commands.fileno(), self._people.fileno()):
             waiting.register(descriptor, select.POLLIN)
         for server, _ in self._servers:
             waiting.register(server.fileno(), select.POLLIN)
@@ -241,6 +221,7 @@ class Core:
             now = self._clock.mono_ns()
             if now >= next_alarm:
                 next_alarm = max(next_alarm + ALARM_PERIOD_NS, now)
+                self._people.step()
                 self._commands.step()
                 self._desk.step()
                 if now >= watch_from:
@@ -249,7 +230,12 @@ class Core:
                 next_slow = max(next_slow + SLOW_PERIOD_NS, now)
                 self._step_slow(now)
             self._serve()
-            left_ns = min(next_alarm, next_slow) - self._clock.mono_ns()
+            if self._desk.due(self._clock.mono_ns()):
+                self._desk.step()
+            left_ns = min(next_alarm, next_slow, self._desk.due_mono_ns or next_slow) - self._clock.mono_ns()
+            if self._commands.look_ns:
+                self._commands.look()
+                left_ns = min(left_ns, self._commands.look_ns)
             if left_ns > 0:
                 waiting.poll(left_ns / 1e6)
 
@@ -267,17 +253,16 @@ class Core:
         """Everything that has arrived, until there is nothing: the descriptors only fire on change."""
         while True:
             worked = False
-            for command_id, answer in self._forwarder.answers():
-                self._commands.finished(command_id, answer)
-                worked = True
+            worked |= self._commands.serve() | self._people.finished()
             for server, name in self._servers:
                 while (request := server.receive(0)) is not None:
                     worked = True
                     if name == SERVICE:
                         self._commands.handle(request.message, request.reply)
+                    elif name == SESSION_SERVICE:
+                        self._people.handle(request.message, request.reply)
                     else:
-                        keeper = self._alarms if name == "alarms" else self._events
-                        request.reply(keeper.handle(request.message))
+                        request.reply(self._keepers[name].handle(request.message))
             while (message := self._heard.receive()) is not None:
                 worked = True
                 if isinstance(message, Event):
@@ -297,13 +282,11 @@ class Core:
         if len(look.fresh_stale):
             self._publisher.scan(*stale.columns(look, snapshot, self._clock.utc_ns()))
         self._desk.note_all(self._parts.look(snapshot))
-        counts, commands = self._alarms.counts(), self._commands
+        self._people.refresh()
+        counts = self._alarms.counts()
         self._status.write(
             {
-                "system.commands.accepted": commands.accepted,
-                "system.commands.refused": commands.refused,
-                "system.commands.read_only": commands.read_only,
-                "system.commands.held_points": commands.held_points,
+                **self._commands.status(),
                 "system.tags.stale": look.n_stale,
                 "system.tags.never": look.n_never,
                 "system.alarms.active": counts.active,
@@ -311,6 +294,8 @@ class Core:
                 **{f"system.alarms.p{index + 1}": counts.by_priority[index] for index in range(4)},
                 "system.alarms.store_ok": self._alarms.kept,
                 "system.journal.entries": self._journal.entries,
+                "system.journal.used_bytes": self._journal.used_bytes,
+                "system.journal.signed": self._journal.signed,
                 "system.journal.ok": self._desk.ok,
             }
         )
@@ -319,14 +304,15 @@ class Core:
     def _say(self) -> None:
         """One warning on the terminal when journal or alarm file begin or end to fail."""
         journal = "" if self._desk.ok else "journal cannot be written: every command is refused"
-        said = "; ".join(one for one in (journal, self._alarms.trouble) if one)
+        said = "; ".join(one for one in (journal, self._alarms.trouble, self._people.trouble) if one)
         if said != self._said:
-            self._ctx.log.log(logging.WARNING, "%s", said or "journal and alarm states are written again")
+            self._ctx.log.log(logging.WARNING, "%s", said or "journal and states are written again")
             self._said = said
 
     def close(self) -> None:
         """Let go of everything but the bus, which its maker closes."""
-        self._forwarder.close()
+        self._commands.close()
+        self._people.close()
         self._heard.close()
         for server, _ in self._servers:
             server.close()

@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gwanje.core.authority.authority import RANK
+from gwanje.core.authority.principal import Role
+from gwanje.core.authority.users import UsersError, UsersFile
 from gwanje.core.bus import Bus
 from gwanje.core.check import check_site
 from gwanje.core.clock import NS_PER_S, Clock, SystemClock, utc_text
@@ -137,6 +140,7 @@ def up(chosen: argparse.Namespace) -> int:
     report = _json_line if chosen.json else _text_line
     if not chosen.json:
         _say_where(site, run.path, data_dir)
+    _say_operators(options.security_dir, log)
     try:
         supervisor.start()
         deadline = began_mono_ns + int(chosen.for_s * NS_PER_S) if chosen.for_s else None
@@ -225,6 +229,17 @@ def _say_where(site: Site, run_dir: Path, data_dir: Path) -> None:
     print(f"  sockets and shared memory:  {run_dir}")
     print("  in another terminal: gwanje hmi · gwanje tags 'grid.*' · gwanje query \"select count(*) from points\"")
     print("  stop with Ctrl-C", flush=True)
+
+
+def _say_operators(security_dir: Path, log: logging.Logger) -> None:
+    """One line when there is nobody who could operate the city, or nobody can tell."""
+    try:
+        users = UsersFile(security_dir).load()
+    except UsersError as error:
+        log.warning("nobody can sign in: %s", error)
+        return
+    if not any(RANK[user.role] >= RANK[Role.OPERATOR] and not user.disabled for user in users.values()):
+        log.warning("nobody can operate this city yet: gwanje user add NAME --role operator")
 
 
 def _say_sum(summary: dict[str, Any], data_dir: Path) -> None:

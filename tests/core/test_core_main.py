@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ import pytest
 
 from gwanje.core import main as core_main
 from gwanje.core.authority import credentials
-from gwanje.core.authority.authority import Authority
-from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.authority.passwords import hash_password
+from gwanje.core.authority.principal import Role
+from gwanje.core.authority.users import User, UsersFile
 from gwanje.core.bus import Bus, RequestTimeoutError
 from gwanje.core.clock import SystemClock, VirtualClock
 from gwanje.core.commands.client import CommandClient
@@ -82,6 +83,13 @@ stale_after_s = 1.0
 ko = "수전 오차"
 en = "Import error"
 """
+AREAS = """
+[[area]]
+id = "all"
+ko = "전체"
+en = "All"
+tags = ["*"]
+"""
 TEXTS = [f"{key}_{lang}" for key in ("text", "cause", "consequence", "response") for lang in ("ko", "en")]
 WORDS = "\n".join(f'{key} = "word 말"' for key in TEXTS)
 ALARMS = f"""
@@ -119,6 +127,7 @@ def make_site(folder: Path) -> Site:
     (root / "tags" / "test.toml").write_text(TAGS, encoding="utf-8")
     shutil.copy(SYSTEM_TAGS, root / "tags" / "system.toml")
     (root / "alarms.toml").write_text(ALARMS, encoding="utf-8")
+    (root / "areas.toml").write_text(AREAS, encoding="utf-8")
     return load_site(root)
 
 
@@ -149,6 +158,18 @@ class Town:
 
     def session(self, part: str) -> str:
         return credentials.read(self.run_dir, part)
+
+    def add_user(self, name: str, role: Role = Role.OPERATOR) -> None:
+        """A person whose password is the name, five times over."""
+        encoded, now = hash_password(name * 5), self.clock.utc_ns()
+        user = User(name, role, ("*",), "", encoded, now, False, now, now, "test")
+        UsersFile(self.options.security_dir).change(lambda users: users.update({name: user}))
+
+    def sign_in(self, name: str) -> str:
+        message = {"op": "sign_in", "user": name, "password": name * 5, "console": "test"}
+        answer = self.bus.request("session", message, round(WAIT_S * 1000))
+        assert answer["outcome"] == "signed_in", answer
+        return str(answer["session"])
 
     def tag(self, name: str) -> int:
         return self.site.tags.index(name)
@@ -240,16 +261,10 @@ def town(folder: Path) -> Iterator[Town]:
 # ---------------------------------------------------------------- alarms and events
 
 
-class Signed(Authority):
-    """Takes ``kim`` for an operator who has signed in, beside the programs."""
-
-    def principal(self, message: Mapping[str, Any]) -> Principal:
-        return Principal("kim", Role.OPERATOR, "s1") if message.get("session") == "kim" else super().principal(message)
-
-
-def test_an_alarm_is_raised_acknowledged_returned_and_journalled(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_main, "Authority", Signed)
+def test_an_alarm_is_raised_acknowledged_returned_and_journalled(town: Town) -> None:
+    town.add_user("kim")
     town.start()
+    session = town.sign_in("kim")
 
     def raised() -> bool:
         town.write_error(200.0)
@@ -260,7 +275,7 @@ def test_an_alarm_is_raised_acknowledged_returned_and_journalled(town: Town, mon
     listed = town.alarms()
     assert listed is not None
     assert AlarmChange(**listed[0]).alarm_id == "error_high"
-    answer = town.bus.request("alarms", {"op": "ack", "alarm_id": "error_high", "session": "kim"})
+    answer = town.bus.request("alarms", {"op": "ack", "alarm_id": "error_high", "session": session})
     assert answer["outcome"] == "acknowledged"
     assert answer["alarm"]["state"] == "ack_active"
 
@@ -581,3 +596,39 @@ def test_an_owner_that_answers_with_an_error_has_refused() -> None:
     refused = from_message(answer)
     assert isinstance(refused, Refused)
     assert (refused.code, refused.detail) == (Code.OWNER, "not a map")
+
+
+# ---------------------------------------------------------------- people
+
+
+def test_a_session_and_its_area_outlive_a_killed_core(town: Town) -> None:
+    town.add_user("kim")
+    town.start_process()
+    session = town.sign_in("kim")
+    taken = town.bus.request("session", {"op": "take_area", "session": session, "area": "all", "reason": "shift"})
+    assert taken["outcome"] == "area", taken
+    town.until(lambda: town.value("system.area_all.held") == 1.0)
+    for path in (town.run_dir / "sessions.json", *town.state_dir.glob("journal*")):
+        assert session not in path.read_text(encoding="utf-8"), f"the secret stands in {path.name}"
+    assert (town.run_dir / "sessions.json").stat().st_mode & 0o077 == 0
+    town.kill_process()
+    town.start_process()
+    who = town.bus.request("session", {"op": "who", "session": session})
+    assert (who["user"], who["areas"]) == ("kim", ["all"])
+    UsersFile(town.options.security_dir).change(lambda users: users.clear())
+    town.until(lambda: town.value("system.area_all.held") == 0.0)
+    assert town.bus.request("session", {"op": "who", "session": session})["code"] == "session_over"
+    kinds = town.kinds()
+    assert [kind for kind in kinds if kind in ("user_changed", "signed_in", "area_taken", "area_released")] == [
+        "user_changed", "signed_in", "area_taken", "user_changed", "area_released",
+    ]  # fmt: skip
+
+
+def test_a_wrong_password_is_refused_by_a_real_core(town: Town) -> None:
+    town.add_user("kim")
+    town.start()
+    for user, password in (("kim", "wrong"), ("nobody", "kim" * 5)):
+        message = {"op": "sign_in", "user": user, "password": password, "console": ""}
+        answer = town.bus.request("session", message, round(WAIT_S * 1000))
+        assert (answer["outcome"], answer["code"]) == ("refused", "wrong_password")
+    assert town.bus.request("session", {"op": "sessions"})["sessions"] == []

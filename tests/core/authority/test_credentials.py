@@ -5,7 +5,6 @@ import stat
 import pytest
 
 from gwanje.core.authority import credentials
-from gwanje.core.authority.authority import Authority
 from gwanje.core.authority.principal import Role
 from gwanje.core.requests import Code, RequestError
 
@@ -20,20 +19,20 @@ def test_each_part_gets_a_secret_of_its_own_that_only_this_user_reads(tmp_path):
     assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
 
 
-def test_a_new_run_makes_the_old_secrets_worthless(tmp_path):
+def test_a_new_run_makes_the_old_secrets_worthless(tmp_path, programs_only):
     credentials.write(tmp_path, ("core", "control"))
     old = credentials.read(tmp_path, "control")
     credentials.write(tmp_path, ("core",))
-    authority = Authority(credentials.read_hashes(tmp_path))
+    authority = programs_only(tmp_path)
     assert credentials.read(tmp_path, "control") == ""
     with pytest.raises(RequestError) as refused:
         authority.principal({"session": old})
     assert refused.value.code is Code.SESSION_OVER
 
 
-def test_a_program_is_known_by_its_credential_whatever_it_claims(tmp_path):
+def test_a_program_is_known_by_its_credential_whatever_it_claims(tmp_path, programs_only):
     credentials.write(tmp_path, ("core", "control"))
-    authority = Authority(credentials.read_hashes(tmp_path))
+    authority = programs_only(tmp_path)
     who = authority.principal({"session": credentials.read(tmp_path, "control"), "author": "kim", "role": "admin"})
     assert (who.name, who.role, who.is_program) == ("control", Role.PROGRAM, True)
     assert credentials.read(tmp_path, "control") not in repr(vars(authority)), "only hashes are kept"
@@ -46,9 +45,9 @@ def test_a_program_is_known_by_its_credential_whatever_it_claims(tmp_path):
         ("x" * 129, Code.MALFORMED), ("guessed", Code.SESSION_OVER), ("\ud800", Code.SESSION_OVER),
     ],
 )  # fmt: skip
-def test_what_is_no_credential_is_refused_with_the_reason(tmp_path, session, code):
+def test_what_is_no_credential_is_refused_with_the_reason(tmp_path, programs_only, session, code):
     credentials.write(tmp_path, ("control",))
-    authority = Authority(credentials.read_hashes(tmp_path))
+    authority = programs_only(tmp_path)
     with pytest.raises(RequestError) as refused:
         authority.principal({"session": session})
     assert refused.value.code is code
