@@ -11,7 +11,6 @@ import logging
 import math
 import select
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np

@@ -78,6 +78,8 @@ class Code(StrEnum):
     UNKNOWN_COMMAND = "unknown_command"
     UNKNOWN_TAG = "unknown_safety_tag"
     TOO_MANY = "too_many"
+    NOT_OVERRIDABLE = "not_overridable"
+    NOT_OVERRIDDEN = "not_overridden"
 
 
 REASONS: Mapping[Code, tuple[str, str]] = {
@@ -109,7 +111,7 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.RATE: ("이 점에 명령이 너무 잦습니다", "too many commands to this point"),
     Code.BUSY: ("처리 중인 명령이 너무 많습니다", "too many commands are under way"),
     Code.JOURNAL: ("일지를 쓸 수 없습니다", "journal cannot be written"),
-    Code.STATE: ("임대 상태를 저장할 수 없습니다", "lease state cannot be written"),
+    Code.STATE: ("상태를 저장할 수 없습니다", "the state cannot be kept"),
     Code.OWNER: ("담당 프로세스가 거부했습니다", "the owner of the point refused"),
     Code.LEASED: ("다른 쪽이 임대한 점입니다", "the point is leased by somebody else"),
     Code.HELD: ("운영자가 수동으로 잡은 점입니다", "a person holds the point"),
@@ -135,6 +137,8 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.UNKNOWN_COMMAND: ("진행 중인 명령이 아닙니다", "no such command is under way"),
     Code.UNKNOWN_TAG: ("그런 안전 태그가 없습니다", "there is no such safety tag"),
     Code.TOO_MANY: ("한도를 넘었습니다", "the limit of their number is reached"),
+    Code.NOT_OVERRIDABLE: ("대체하거나 고정할 수 없는 값입니다", "this value cannot be substituted or blocked"),
+    Code.NOT_OVERRIDDEN: ("대체되거나 고정된 값이 아닙니다", "the value is neither substituted nor blocked"),
 }
 """Operator texts of each code, Korean and English."""
 
