@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
 from gwanje.core.clock import Clock
+from gwanje.core.commands.coverage import LeaseCoverage
+from gwanje.core.commands.messages import owner_service
 from gwanje.core.config import Device
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.run_dir import claims_dir
 from gwanje.core.tags import TagTable
 from gwanje.io.field.claims import Claim, ClaimedLink
+from gwanje.io.field.command_service import CommandService, Reporter
 from gwanje.io.field.driver import Driver
 from gwanje.io.field.modbus import ModbusLink
 from gwanje.io.field.outlet import Outlet
@@ -43,12 +46,16 @@ async def _run(ctx: PartContext) -> None:
     outlet = Outlet(ctx.store.writer("field"), ctx.bus.publisher())
     claims: list[Claim] = []
     drivers = make_drivers(ctx, outlet, claims)
+    reporter = Reporter(ctx.bus.request, ctx.session, ctx.log)
+    service = CommandService(drivers, reporter.tell, ctx.clock, read_only=ctx.site.read_only)
+    server = ctx.bus.server(owner_service("field"))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(ctx.stop_fd, stop.set)
+    loop.add_reader(server.fileno(), service.serve, server)
     tasks = [asyncio.create_task(driver.run(), name=driver.device.name) for driver in drivers]
     tasks.append(asyncio.create_task(_report_health(drivers, ctx.tags, outlet, ctx.clock), name="health"))
-    tasks.append(asyncio.create_task(_beat(ctx), name="heartbeat"))
+    tasks.append(asyncio.create_task(_beat(ctx, partial(service.serve, server)), name="heartbeat"))
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
@@ -56,17 +63,21 @@ async def _run(ctx: PartContext) -> None:
             task.result()  # a driver never ends by itself: what ended it is a bug and stops the part visibly
     finally:
         loop.remove_reader(ctx.stop_fd)
+        loop.remove_reader(server.fileno())
         for task in (stopping, *tasks):
             task.cancel()
         await asyncio.gather(stopping, *tasks, return_exceptions=True)
         outlet.flush()
         for claim in claims:
             claim.release()
+        server.close()
+        reporter.close()
 
 
 def make_drivers(ctx: PartContext, outlet: Outlet, claims: list[Claim]) -> list[Driver]:
     """A driver for each device, their phases spread over the period of their class; their claims go to ``claims``."""
     site = ctx.site
+    coverage = LeaseCoverage(ctx.run_dir, ctx.tags.n)
     places: dict[str, list[Device]] = {}
     for device in site.devices:
         places.setdefault(device.scan, []).append(device)
@@ -84,16 +95,18 @@ def make_drivers(ctx: PartContext, outlet: Outlet, claims: list[Claim]) -> list[
         )
         drivers.append(
             Driver(
-                device, link, ctx.tags, site.scan_s, outlet, ctx.store, ctx.clock, phase_ns,
+                device, link, ctx.tags, site.scan_s, outlet, ctx.store, coverage, ctx.clock, phase_ns,
                 random.Random(f"{ctx.options.seed}/{device.name}"),
             )
         )  # fmt: skip
     return drivers
 
 
-async def _beat(ctx: PartContext) -> None:
+async def _beat(ctx: PartContext, look: Callable[[], None]) -> None:
+    """Sign of life; and a look at the command socket, whose descriptor fires on change only."""
     while True:
         ctx.heartbeat()
+        look()
         await asyncio.sleep(HEARTBEAT_S)
 
 

@@ -55,6 +55,13 @@ class Notices:
             {"tag": tag, "reason": problem},
         )  # fmt: skip
 
+    def manual_ended(self, tag: str, *, given_back: bool) -> None:
+        """A manual set-point does not stand any more."""
+        ko, en = ("프로그램에 반환", "given back to its program") if given_back else ("시간 종료", "its time is over")
+        self._send(
+            "manual_ended", f"수동 설정 {tag} 끝: {ko}", f"manual set-point {tag} ended: {en}", {"tag": tag},
+        )  # fmt: skip
+
     def settled(self, tag: str) -> None:
         """A set-point is followed."""
         self._standing.pop(tag, None)

@@ -30,8 +30,7 @@ class SetpointPlan:
 
     Attributes:
         config: as configured.
-        tag_id: of the tag that is written to the device.
-        lease_id: of the tag that says until when the lease is valid.
+        tag_id: of the tag that is written to the device; a lease must cover it, unless it is a command.
         tag: limits, age and names.
         feedback: cell that reads the device's own copy back.
         place: where the value is written.
@@ -41,7 +40,6 @@ class SetpointPlan:
 
     config: Setpoint
     tag_id: int
-    lease_id: int
     tag: Tag
     feedback: Cell
     place: Place
@@ -70,13 +68,15 @@ class DevicePlan:
 
     Attributes:
         groups: by rate, fastest first.
-        setpoints: to write.
+        setpoints: to write under a lease.
+        commands: to write by command.
         unserved: (tag id, reason) of points that the device does not have.
     """
 
     groups: tuple[Group, ...]
     setpoints: tuple[SetpointPlan, ...]
     unserved: tuple[tuple[int, str], ...]
+    commands: tuple[SetpointPlan, ...] = ()
 
 
 def base_quality(device: Device) -> int:
@@ -86,7 +86,8 @@ def base_quality(device: Device) -> int:
 
 def point_ids(device: Device, tags: TagTable) -> list[int]:
     """Ids of all tags that a device feeds, ascending: points and read-backs."""
-    names = [point.tag for point in device.points] + [one.feedback_tag for one in device.setpoints]
+    names = [point.tag for point in device.points]
+    names += [one.feedback_tag for one in (*device.setpoints, *device.commands)]
     return sorted({tags.index(name) for name in names})
 
 
@@ -116,17 +117,16 @@ def make_plan(device: Device, tags: TagTable, scan_s: Mapping[str, float], locat
     base = base_quality(device)
     unserved: list[tuple[int, str]] = []
     cells: dict[str, list[Cell]] = {}
-    setpoints: list[SetpointPlan] = []
+    plans: dict[Setpoint, SetpointPlan] = {}
     for point in device.points:
         try:
             place = locate(point.model, point.name, point.address, point.type)
             cells.setdefault(point.scan, []).append(_cell(point, place, tags))
         except ModelError as error:
             unserved.append((tags.index(point.tag), str(error)))
-    for one in device.setpoints:
+    for one in (*device.setpoints, *device.commands):
         try:
-            plan = _setpoint(one, tags, locate)
-            setpoints.append(plan)
+            plan = plans[one] = _setpoint(one, tags, locate)
             cells.setdefault(_feedback_scan(device), []).append(plan.feedback)
         except ModelError as error:
             unserved.append((tags.index(one.feedback_tag), str(error)))
@@ -136,7 +136,10 @@ def make_plan(device: Device, tags: TagTable, scan_s: Mapping[str, float], locat
         unserved.extend(refused)
         if blocks:
             groups.append(Group(scan, round(scan_s[scan] * 1e9), blocks))
-    return DevicePlan(tuple(groups), tuple(setpoints), tuple(unserved))
+    setpoints, commands = (
+        tuple(plans[one] for one in wanted if one in plans) for wanted in (device.setpoints, device.commands)
+    )
+    return DevicePlan(tuple(groups), setpoints, tuple(unserved), commands)
 
 
 def _feedback_scan(device: Device) -> str:
@@ -174,6 +177,6 @@ def _setpoint(one: Setpoint, tags: TagTable, locate: Locate) -> SetpointPlan:
     switches: list[tuple[Place, float]] = []
     for model, name, value in one.enable:
         (switches if name.endswith("Ena") else enable).append((locate(model, name, -1, ""), value))
-    lease_id = tags.index(f"system.lease.{one.lease}_until_s")
-    tag = tags.get(one.tag)
-    return SetpointPlan(one, tags.index(one.tag), lease_id, tag, cell, place, tuple(enable), tuple(switches))
+    return SetpointPlan(
+        one, tags.index(one.tag), tags.get(one.tag), cell, place, tuple(enable), tuple(switches)
+    )

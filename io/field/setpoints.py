@@ -16,6 +16,7 @@ from typing import Protocol
 
 from gwanje.core.quality import is_good
 from gwanje.core.store import Sample
+from gwanje.io.field.modbus import DeviceExceptionError
 from gwanje.io.field.points import Place, PointTable
 from gwanje.io.field.registers import SetpointPlan
 from gwanje.io.field.sunspec import scale_factor
@@ -72,17 +73,17 @@ class SetpointState:
     valid_mono_ns: int = 0
 
 
-def wish_of(sample: Sample, lease_until_s: float, now_mono_ns: int, low: float, high: float) -> Wish:
+def wish_of(sample: Sample, leased_until_mono_ns: int, now_mono_ns: int, low: float, high: float) -> Wish:
     """Judge a set-point tag.
 
     Args:
         sample: the tag, staleness applied.
-        lease_until_s: CLOCK_MONOTONIC seconds.
+        leased_until_mono_ns: until when a lease covers this very point; 0 when none does.
         now_mono_ns: now.
         low: lowest value that may be written.
         high: highest; beyond either the value is refused, never clamped: who asks for too much is mistaken.
     """
-    if not lease_until_s * NS_PER_S > now_mono_ns:
+    if leased_until_mono_ns <= now_mono_ns:
         return Wish(False, math.nan, "no lease")
     if not is_good(sample.quality):
         return Wish(True, math.nan, "the set-point is not good", passing=True)
@@ -147,7 +148,7 @@ class SetpointChannel:
     def __init__(self, plan: SetpointPlan, base_quality: int) -> None:
         self.plan = plan
         # A device without a timer of its own may still follow a process that is gone: not known to be off.
-        self.state = SetpointState(active=plan.config.revert_s == 0.0)
+        self.state = SetpointState(active=plan.config.revert_s == 0.0 and bool(plan.config.lease))
         self.retry_mono_ns = 0
         self._useless_since_ns = 0
         self._exponents: dict[int, int | None] = {}
@@ -171,20 +172,42 @@ class SetpointChannel:
             return None
         if action is not Action.WRITE:
             await self._learn_scales(port)
-        value = plan.config.failsafe if action is Action.END else wish.value
-        raw = self._encode(plan.place, value / plan.config.scale)
-        if not raw:
-            raise EncodeError(f"{plan.tag.name}: the device gives no scale factor")
+        if action is Action.END:
+            return await self._end(port, now_mono_ns)
+        raw = self._raw(wish.value)
         if action in (Action.BEGIN, Action.REFRESH):
             self.state = replace(self.state, active=True)  # from the first write on the device may be following
             await self._write_all(plan.enable, port)
         await port.write(plan.place.address, raw)
         if action in (Action.BEGIN, Action.REFRESH):
             await self._write_all(plan.switches, port)
-        if action is Action.END:
-            await self._write_all([(place, 0.0) for place, _ in plan.switches], port)
         self._note(action, raw, now_mono_ns)
         return await self._read_back(raw, port)
+
+    async def _end(self, port: RegisterPort, now_mono_ns: int) -> ReadBack:
+        """Failsafe value, then switched off; off also when the device refuses the value: then it matters most."""
+        refused: DeviceExceptionError | EncodeError | None = None
+        raw: tuple[int, ...] = ()
+        try:
+            raw = self._raw(self.plan.config.failsafe)
+            await port.write(self.plan.place.address, raw)
+        except (DeviceExceptionError, EncodeError) as error:
+            refused = error
+        await self._write_all([(place, 0.0) for place, _ in self.plan.switches], port)
+        if refused is not None:
+            raise refused
+        self._note(Action.END, raw, now_mono_ns)
+        return await self._read_back(raw, port)
+
+    def _raw(self, value: float) -> tuple[int, ...]:
+        raw = self._encode(self.plan.place, value / self.plan.config.scale)
+        if not raw:
+            raise EncodeError(f"{self.plan.tag.name}: the device gives no scale factor")
+        return raw
+
+    def forget(self) -> None:
+        """Somebody else commands the register now: nothing of ours stands in it, nothing must be ended."""
+        self.state = SetpointState(valid_mono_ns=self.state.valid_mono_ns)
 
     def judge(self, wish: Wish, now_mono_ns: int) -> bool:
         """Note how a wish looks; gives whether its reason is worth telling."""
@@ -198,7 +221,7 @@ class SetpointChannel:
 
     def _note(self, action: Action, raw: tuple[int, ...], now_mono_ns: int) -> None:
         if action is Action.END:
-            self.state = SetpointState(valid_mono_ns=self.state.valid_mono_ns)
+            self.forget()
         elif action is Action.WRITE:
             self.state = replace(self.state, written=raw)
         else:

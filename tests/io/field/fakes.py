@@ -71,7 +71,7 @@ class MemoryLink:
 
 
 class Ears:
-    """Writer, publisher and set-point source in one; remembers, and wakes who waits for something."""
+    """Writer, publisher, set-points and lease coverage in one; remembers, and wakes who waits for something."""
 
     def __init__(self) -> None:
         self.latest: dict[int, tuple[float, int, int]] = {}
@@ -79,6 +79,7 @@ class Ears:
         self.events: list[Event] = []
         self.frames: list[list[int]] = []
         self.samples: dict[int, Sample] = {}
+        self.covered: dict[int, int] = {}
         self._heard = asyncio.Event()
 
     def write(self, ids, values, quality, source_utc_ns, received_mono_ns) -> None:
@@ -95,6 +96,9 @@ class Ears:
     def event(self, event: Event) -> None:
         self.events.append(event)
         self._heard.set()
+
+    def until_mono_ns(self, tag_id: int) -> int:
+        return self.covered.get(tag_id, 0)
 
     def read(self, tag_id: int, now_mono_ns: int = 0) -> Sample:
         return self.samples.get(tag_id, Sample(math.nan, Quality.BAD | Quality.NEVER, 0, 0))
@@ -125,7 +129,7 @@ W, SOC, STATE, LOST, BACK = (
     TAGS.index(f"a.ess.{name}") for name in ("discharge_w", "soc", "state", "lost_w", "setpoint_w")
 )
 HOMES = [TAGS.index(f"a.ami.home{n}_w") for n in (1, 2, 3)]
-WISH, LEASE = TAGS.index("control.ess.setpoint_w"), TAGS.index("system.lease.tie_until_s")
+WISH = TAGS.index("control.ess.setpoint_w")
 
 
 def point(tag: str, model: int = 0, name: str = "", scan: str = "fast", scale: float = 1.0, **plain) -> Point:
@@ -181,6 +185,7 @@ def make_driver(config: Device, link, ears: Ears, clock: Clock | None = None) ->
         TAGS,
         SCAN_S,
         Outlet(ears, ears),
+        ears,
         ears,
         clock or SystemClock(),
         phase_ns=0,

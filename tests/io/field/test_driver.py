@@ -28,7 +28,6 @@ from .fakes import (
     ESS_704,
     ESS_POINTS,
     HOMES,
-    LEASE,
     LOST,
     SOC,
     STATE,
@@ -288,8 +287,7 @@ def test_a_device_that_comes_back_on_its_port_is_found():
 
 
 def lease(ears: Ears, valid: bool) -> None:
-    until_s = SystemClock().mono_ns() / 1e9 + 1000 if valid else 0.0
-    ears.samples[LEASE] = Sample(until_s, 0, 0, 0)
+    ears.covered = {WISH: SystemClock().mono_ns() + 10**12} if valid else {}
 
 
 def wish(ears: Ears, value: float, bits: int = 0) -> None:

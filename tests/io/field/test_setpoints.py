@@ -39,22 +39,22 @@ def sample(value: float, quality: int = 0) -> Sample:
 
 
 @pytest.mark.parametrize(
-    ("one", "lease_s", "leased", "value", "reason"),
+    ("one", "until", "leased", "value", "reason"),
     [
-        (sample(5.0), 1000.1, True, 5.0, ""),
-        (sample(-100.0), 1001.0, True, -100.0, ""),
-        (sample(5.0), 1000.0, False, math.nan, "no lease"),
-        (sample(5.0), 0.0, False, math.nan, "no lease"),
-        (sample(5.0, Quality.BAD | Quality.STALE), 1001.0, True, math.nan, "not good"),
-        (sample(5.0, Quality.UNCERTAIN), 1001.0, True, math.nan, "not good"),
-        (sample(5.0, Quality.SIMULATED), 1001.0, True, 5.0, ""),
-        (sample(100.5), 1001.0, True, math.nan, "outside -100 … 100"),
-        (sample(math.nan), 1001.0, True, math.nan, "outside"),
-        (sample(math.inf), 1001.0, True, math.nan, "outside"),
+        (sample(5.0), NOW + 100_000_000, True, 5.0, ""),
+        (sample(-100.0), NOW + NS_PER_S, True, -100.0, ""),
+        (sample(5.0), NOW, False, math.nan, "no lease"),
+        (sample(5.0), 0, False, math.nan, "no lease"),
+        (sample(5.0, Quality.BAD | Quality.STALE), NOW + NS_PER_S, True, math.nan, "not good"),
+        (sample(5.0, Quality.UNCERTAIN), NOW + NS_PER_S, True, math.nan, "not good"),
+        (sample(5.0, Quality.SIMULATED), NOW + NS_PER_S, True, 5.0, ""),
+        (sample(100.5), NOW + NS_PER_S, True, math.nan, "outside -100 … 100"),
+        (sample(math.nan), NOW + NS_PER_S, True, math.nan, "outside"),
+        (sample(math.inf), NOW + NS_PER_S, True, math.nan, "outside"),
     ],
 )
-def test_what_a_tag_may_ask_for(one, lease_s, leased, value, reason):
-    wish = wish_of(one, lease_s, NOW, -100.0, 100.0)
+def test_what_a_tag_may_ask_for(one, until, leased, value, reason):
+    wish = wish_of(one, until, NOW, -100.0, 100.0)
     assert wish.leased == leased
     assert wish.value == value or (math.isnan(wish.value) and math.isnan(value))
     assert reason in wish.reason
