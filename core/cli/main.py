@@ -14,7 +14,7 @@ from typing import Any
 
 from gwanje import __version__
 from gwanje.core.bus import Bus, BusError, RequestRefusedError, RequestTimeoutError
-from gwanje.core.cli import keys, sessions, users
+from gwanje.core.cli import journal, keys, sessions, users
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
 from gwanje.core.part import PartError
@@ -113,11 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     play.add_argument("--snr", type=float, default=20.0, metavar="DB", help="above the node's background (default: 20)")
     with_site(play)
 
-    journal = command("journal", _journal, "the journal of commands")
-    journal.add_argument("action", choices=("verify",))
-    journal.add_argument("file", nargs="?", type=Path)
-    with_site(journal)
-
+    journal.add(commands)
     keys.add(commands)
     users.add(commands)
     sessions.add(commands)
@@ -209,20 +205,6 @@ def _play(chosen: argparse.Namespace) -> int:
     bus.close()
     print(f"playing {chosen.file.name} at {chosen.node}: {answer.get('duration_s', 0.0):.2f} s, {chosen.snr:g} dB SNR")
     return 0
-
-
-def _journal(chosen: argparse.Namespace) -> int:
-    from gwanje.core.journal.verify import verify
-
-    path = chosen.file
-    if path is None:
-        chosen.history = None
-        path = history_of(chosen).parent / "state" / "journal.jsonl"
-    if not path.exists():
-        raise CommandError(f"no journal at {path}")
-    report = verify(path)
-    print(report.text())
-    return 0 if report.ok else 1
 
 
 def _bench(chosen: argparse.Namespace) -> int:

@@ -15,8 +15,9 @@ import re
 from binascii import hexlify
 from collections import deque
 from dataclasses import asdict, dataclass, field, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from gwanje.core.clock import utc_text
 from gwanje.core.journal.chain import (
@@ -243,11 +244,11 @@ class _Walk:
                     return done, self._file(active, self.path.name, at)
                 # else it became a segment between our looks
 
-    def _digest(self, file: BinaryIO) -> bytes:
+    def _digest(self, file: BufferedReader) -> bytes:
         file.seek(0)
         return hashlib.file_digest(file, "sha256").digest()
 
-    def _file(self, file: BinaryIO, name: str, start: int) -> int:
+    def _file(self, file: BufferedReader, name: str, start: int) -> int:
         """The lines of one file from an offset on; returns the offset behind the last line end."""
         if not start:
             self.file, self.line = name, 0
