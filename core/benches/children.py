@@ -119,6 +119,14 @@ class Door:
         """Whether something was asked."""
         return self._connection.poll(timeout_s)
 
+    def question(self) -> Any:
+        """What was asked; waits for it.
+
+        Raises:
+            EOFError: the maker has enough.
+        """
+        return self._connection.recv()
+
     def questions(self) -> Iterator[Any]:
         """What is asked, until the maker has enough."""
         with suppress(EOFError, OSError):
@@ -126,8 +134,13 @@ class Door:
                 yield self._connection.recv()
 
 
-def _run(connection: Connection, processor: int | None, body: Body, arguments: Sequence[Any]) -> None:
+def die_with_maker() -> None:
+    """Have the kernel end this process when its maker is gone, in whatever way; first thing in a new process."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
+def _run(connection: Connection, processor: int | None, body: Body, arguments: Sequence[Any]) -> None:
+    die_with_maker()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the maker, and that ends this
     if processor is not None:
         os.sched_setaffinity(0, {processor})

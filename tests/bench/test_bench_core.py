@@ -10,8 +10,9 @@ import pytest
 
 from gwanje.core.bench import BenchOptions, Watch, as_json, per_round, result
 from gwanje.core.bench_report import measure
-from gwanje.core.benches import deadband, store
+from gwanje.core.benches import deadband, journal, operating, store
 from gwanje.core.benches.children import BenchError, Child, in_memory, two_processors
+from gwanje.core.journal.verify import verify
 from gwanje.core.store import Snapshot, TagStore
 from gwanje.core.tags import BLOCK
 from gwanje.ext.tagstore import changes
@@ -88,6 +89,31 @@ def test_deadband_finds_the_same_as_its_twin() -> None:
     (found,) = deadband.run(ONE_ROUND, n_tags=3_000)
     assert found.holds == (found.value <= 150)
     assert found.ratio > 0
+
+
+def test_commands_run_through_a_whole_core_and_are_all_in_its_journal() -> None:
+    found = by_name(operating.run(ONE_ROUND, commands=5, points=10))  # it fails itself when one is not journalled
+    whole = found["command.select_to_accepted_p99"]
+    assert whole.holds == (whole.value <= 5)
+    assert whole.value >= found["command.select_to_accepted_p50"].value > 0
+
+
+def test_a_step_that_is_refused_ends_the_measurement() -> None:
+    with pytest.raises(BenchError, match="accepted expected: too_many_commands"):
+        operating.run(ONE_ROUND, commands=12, points=1)
+
+
+def test_the_journal_that_is_checked_is_whole_and_a_flipped_byte_is_found() -> None:
+    (found,) = journal.run(BenchOptions(rounds=1), entries=500)
+    assert found.holds is True
+    with in_memory() as folder:
+        keys = journal.write(folder, 500)
+        path = folder / journal.FILE
+        assert verify(path, keys).ok
+        content = bytearray(path.read_bytes())
+        content[content.index(b'"kim"') + 1] ^= 1
+        path.write_bytes(content)
+        assert not verify(path, keys).ok
 
 
 # ---------------------------------------------------------------- processes
