@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import available_timezones
 
-from gwanje.core.alarms.table import AlarmDefinition, EventAlarmDefinition, parse_alarms
+from gwanje.core.alarms.definitions import AlarmDefinition, EventAlarmDefinition
+from gwanje.core.alarms.parsing import parse_alarms
+from gwanje.core.alarms.topology import Topology, read_topology
 from gwanje.core.authority.areas import Area, check_areas, held_tag, read_areas
 from gwanje.core.authority.settings import AuthoritySettings, read_settings
 from gwanje.core.commands.operations import WRITABLE_KINDS, Operations, parse_operations
 from gwanje.core.derived import plan
 from gwanje.core.expression import Constants, site_constants
 from gwanje.core.part import ENTRIES
+from gwanje.core.remote.settings import RemoteSettings, read_remote
 from gwanje.core.tags import KINDS, Tag, TagTable
 from gwanje.core.toml_reader import ConfigErrors, Document, Problem, Reader
 
@@ -179,6 +182,7 @@ class Site:
     tags: TagTable
     alarms: tuple[AlarmDefinition, ...]
     event_alarms: tuple[EventAlarmDefinition, ...]
+    topology: Topology
     node_script: tuple[dict[str, Any], ...]
     control: dict[str, Any]
     historian: dict[str, Any]
@@ -187,11 +191,17 @@ class Site:
     areas: tuple[Area, ...] = ()
     authority: AuthoritySettings = field(default_factory=AuthoritySettings)
     operations: Operations = field(default_factory=Operations)
+    remote: RemoteSettings | None = None
 
     @property
     def constants(self) -> Constants:
         """What expressions of this site may use beside tags."""
         return site_constants(self.rating_w, self.nominal_hz, self.nominal_v)
+
+    @property
+    def places(self) -> dict[str, tuple[str, str]]:
+        """Device or microphone node as ``area.name`` → its name in Korean and English."""
+        return _places(self.devices, self.nodes)
 
     def device(self, name: str) -> Device:
         """A device by name.
@@ -226,20 +236,25 @@ def load_site(root: Path) -> Site:
     automatic = _automatic_tags(devices, nodes, site["parts"], areas)
     table = _table(declared, automatic, devices, nodes, documents)
     _check_derived(declared, table, site)
+    topology = Topology()
+    places = _places(devices, nodes)
+    if (root / "topology.toml").exists():
+        topology = read_topology(document("topology.toml"), table, places)
     alarms: tuple[AlarmDefinition, ...] = ()
     event_alarms: tuple[EventAlarmDefinition, ...] = ()
     if (root / "alarms.toml").exists():
         definitions = document("alarms.toml")
-        alarms, event_alarms, found = parse_alarms(definitions.content, table)
+        alarms, event_alarms, found = parse_alarms(definitions.content, table, topology, places)
         for path, reason in found:
             definitions.problem(path, reason)
     _check_references(devices, table, documents)
     if areas:
         places = {one.tag.name: (one.document, (*one.path, "name")) for one in declared}
         check_areas(areas, table, places, documents["areas.toml"])
-    operations = Operations.of_tags(table)
+    driven = {one.tag for device in devices for one in device.commands}
+    operations = Operations.of_tags(table, driven)
     if (root / "operations.toml").exists():
-        operations = parse_operations(document("operations.toml"), table)
+        operations = parse_operations(document("operations.toml"), table, driven)
     own: dict[str, Any] = {
         name: document(f"{name}.toml").content if (root / f"{name}.toml").exists() else {}
         for name in ("control", "historian", "acoustic")
@@ -257,12 +272,17 @@ def load_site(root: Path) -> Site:
         tags=table,
         alarms=alarms,
         event_alarms=event_alarms,
+        topology=topology,
         node_script=script,
         documents=documents,
         areas=areas,
         operations=operations,
         **own,
     )
+
+
+def _places(devices: Iterable[Device], nodes: Iterable[Node]) -> dict[str, tuple[str, str]]:
+    return {one.prefix: (one.label_ko, one.label_en) for one in (*devices, *nodes)}
 
 
 def _files(root: Path, folder: str) -> list[str]:
@@ -286,11 +306,14 @@ def _site_head(document: Document) -> dict[str, Any]:
     }
     if head["timezone"] not in available_timezones():
         site.problem("timezone", f"{head['timezone']!r} is no time zone such as Asia/Seoul")
-    parts = site.sequence("parts") or list(ENTRIES)
+    head["remote"] = read_remote(reader.reader("remote"))
+    parts = site.sequence("parts") or [one for one in ENTRIES if one != "remote" or head["remote"]]
     known = tuple(ENTRIES)  # unlike the mapping, it can be asked for anything that stands in an array
     for part in parts:
         if part not in known:
             site.problem("parts", f"{part!r} is none of {', '.join(known)}")
+    if "remote" in parts and not head["remote"]:
+        site.problem("parts", "'remote' needs a table [remote] that says where to listen")
     head["parts"] = tuple(part for part in parts if part in known)
     site.finish()
     scan = reader.reader("scan") or Reader(document, ("scan",), {})

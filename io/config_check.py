@@ -50,15 +50,17 @@ def _sunspec_points(site: Site, device: Device) -> Iterator[tuple[KeyPath, str]]
         reason = _missing(point.model, point.name) or _other_unit(site, point.tag, point.model, point.name, point.scale)
         if reason:
             yield ("point", index, "name"), reason
-    for index, setpoint in enumerate(device.setpoints):
+    written = [("setpoint", index, one) for index, one in enumerate(device.setpoints)]
+    written += [("command", index, one) for index, one in enumerate(device.commands)]
+    for key, index, setpoint in written:
         reason = _missing(setpoint.model, setpoint.name)
         if not reason and not model_layout(setpoint.model).point(setpoint.name).writable:
             reason = f"model {setpoint.model} point {setpoint.name!r} cannot be written"
         if reason:
-            yield ("setpoint", index, "name"), reason
+            yield (key, index, "name"), reason
         for row, (model, name, _value) in enumerate(setpoint.enable):
             if reason := _missing(model, name):
-                yield ("setpoint", index, "enable", row, "name"), reason
+                yield (key, index, "enable", row, "name"), reason
 
 
 def _missing(model: int, name: str) -> str:

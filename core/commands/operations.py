@@ -24,9 +24,10 @@ A point that no table names is of class ``select`` with the defaults below. Noth
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from gwanje.core.authority.principal import Role
 from gwanje.core.expression import Condition, ExpressionError, compile_condition
@@ -180,29 +181,39 @@ class Operations:
     by_point: Mapping[str, Operation] = field(default_factory=dict)
 
     @classmethod
-    def of_tags(cls, table: TagTable) -> Operations:
-        """Defaults for all writable tags: a site without ``operations.toml``."""
-        return cls({tag.name: default_operation(tag) for tag in table if tag.kind in WRITABLE_KINDS})
+    def of_tags(cls, table: TagTable, driven: Collection[str] | None = None) -> Operations:
+        """Defaults for all writable tags: a site without ``operations.toml``.
+
+        Args:
+            table: of the site.
+            driven: tags of the field that a device takes commands for; ``None`` when all are.
+        """
+        return cls({tag.name: default_operation(tag) for tag in table if _writable(tag, driven)})
 
     def get(self, point: str) -> Operation | None:
         """How a point is operated; ``None`` when it cannot be."""
         return self.by_point.get(point)
 
 
-def parse_operations(document: Document, table: TagTable) -> Operations:
-    """Read the file; what is wrong becomes a problem of the document, with its line."""
+def _writable(tag: Tag, driven: Collection[str] | None) -> bool:
+    """Whether something takes commands for a tag; what a device only tells of itself cannot be commanded."""
+    return tag.kind in WRITABLE_KINDS and (tag.owner != "field" or driven is None or tag.name in driven)
+
+
+def parse_operations(document: Document, table: TagTable, driven: Collection[str] | None = None) -> Operations:
+    """Read the file; what is wrong becomes a problem of the document, with its line. See :meth:`Operations.of_tags`."""
     root = document.root()
     found: dict[str, Operation] = {}
     for reader in root.readers("operation"):
-        for one in _operations(reader, table):
+        for one in _operations(reader, table, driven):
             if one.point in found:
                 reader.problem("points", f"point {one.point!r} stands in an operation above already")
             found.setdefault(one.point, one)
     root.finish()
-    return Operations({**Operations.of_tags(table).by_point, **found})
+    return Operations({**Operations.of_tags(table, driven).by_point, **found})
 
 
-def _operations(reader: Reader, table: TagTable) -> list[Operation]:
+def _operations(reader: Reader, table: TagTable, driven: Collection[str] | None) -> list[Operation]:
     """The operations of one table: one for each point it names."""
     kind = reader.text("kind", "setting", choices=tuple(CONFIRM_S))
     steps = reader.text("class", "select", choices=tuple(OperationClass))
@@ -235,11 +246,11 @@ def _operations(reader: Reader, table: TagTable) -> list[Operation]:
         "programs": reader.flag("programs", steps != "critical"),
         "group": reader.text("group", ""),
         "cool_down_s": reader.number("cool_down_s", 0.0, 0.0, COOL_DOWN_S_MAX),
-        "takes": _taken(reader, table),
     }
+    takes = reader.sequence("takes")
     if common["ramp_waits"] and not common["ramp_per_s"]:
         reader.problem("ramp_waits", "without ramp_per_s there is nothing to wait for")
-    tags = _points(reader, table)
+    tags = _points(reader, table, driven)
     reader.finish()
     operations = []
     for tag in tags:
@@ -250,12 +261,13 @@ def _operations(reader: Reader, table: TagTable) -> list[Operation]:
         operations.append(Operation(
             tag.name, readback=readback.name, view=view.name,
             tolerance=tolerance if has["tolerance"] else readback.deadband,
-            view_tolerance=view_tolerance if has["view_tolerance"] else view.deadband, **common,
+            view_tolerance=view_tolerance if has["view_tolerance"] else view.deadband,
+            takes=_taken(reader, takes, tag, table), **common,
         ))  # type: ignore[arg-type]  # fmt: skip
     return operations
 
 
-def _points(reader: Reader, table: TagTable) -> list[Tag]:
+def _points(reader: Reader, table: TagTable, driven: Collection[str] | None) -> list[Tag]:
     """The writable tags that ``points`` names, each once."""
     patterns = reader.sequence("points", required=True)
     tags: dict[str, Tag] = {}
@@ -264,12 +276,13 @@ def _points(reader: Reader, table: TagTable) -> list[Tag]:
             reader.problem("points", f"{pattern!r} is no tag name or pattern")
             continue
         matching = table.match(pattern)
-        writable = [tag for tag in matching if tag.kind in WRITABLE_KINDS]
+        writable = [tag for tag in matching if _writable(tag, driven)]
         if not matching:
             reader.problem("points", f"no tag matches {pattern!r}")
         elif not writable:
             kinds = " or ".join(WRITABLE_KINDS)
-            reader.problem("points", f"{pattern!r} cannot be operated: no matching tag is of kind {kinds}")
+            reason = f"no matching tag is of kind {kinds} and taken by a device or part"
+            reader.problem("points", f"{pattern!r} cannot be operated: {reason}")
         tags |= {tag.name: tag for tag in writable}
     return list(tags.values())
 
@@ -323,13 +336,15 @@ def _role(reader: Reader) -> Role:
     return Role(text) if text in set(_ROLES) else Role.OPERATOR
 
 
-def _taken(reader: Reader, table: TagTable) -> tuple[str, ...]:
+def _taken(reader: Reader, texts: list[Any], tag: Tag, table: TagTable) -> tuple[str, ...]:
     names: list[str] = []
-    for name in reader.sequence("takes"):
-        if not isinstance(name, str) or name not in table or table.get(name).kind not in WRITABLE_KINDS:
-            reader.problem("takes", f"{name!r} is no tag that can be operated")
-        else:
-            names.append(name)
+    for text in texts:
+        if not isinstance(text, str):
+            reader.problem("takes", f"{text!r} is no tag")
+        elif (taken := _named(reader, "takes", text, tag, table)) is not None:
+            names.append(taken.name)
+            if taken.kind not in WRITABLE_KINDS:
+                reader.problem("takes", f"{taken.name!r} cannot be operated: programs lease no such tag")
     return tuple(names)
 
 

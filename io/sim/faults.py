@@ -19,6 +19,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "flapping": ("connection",),
     "garbage": ("bytes",),
     "exception": ("busy",),
+    "refusing": ("exception", "silent", "mechanism"),
 }
 """Kind → how it may be done; the first is the default.
 
@@ -29,6 +30,8 @@ follow; ``header_long`` and ``header_short`` say so in the frame's header.
 wrong_function: answers a read of holding registers as one of input registers, and the other way round.
 flapping: the port goes away and comes back every ``period_s``. garbage: answers with bytes that are not Modbus.
 exception: refuses everything with exception 6 (busy).
+refusing: reads go on; writes are refused with exception 4 (``exception``) or taken without any effect (``silent``); a
+breaker's drive is jammed although its coil takes the command (``mechanism``).
 """
 
 FOR_S_MAX = 86_400.0

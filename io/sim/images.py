@@ -67,7 +67,7 @@ def build_image(device: Device, plant: Plant) -> Image:
         return _sunspec_image(_plans(device, twin, plant), now)
     match twin:
         case Breaker():
-            return _plain_image(device.points, {"closed": lambda: float(twin.closed)}, now)
+            return _breaker_image(device, twin, now)
         case Ami():
             return _ami_image(device, twin, now)
     raise TwinError(
@@ -353,19 +353,41 @@ def _moving(layout: ModelLayout, registers: Any, at: int, name: str, get: Get, *
     return Moving(at + point.offset, point.kind, 10.0**-exponent, get, control)
 
 
-def _plain_image(points: Sequence[Point], quantities: Mapping[str, Get], now: Callable[[], int]) -> Image:
+def _breaker_image(device: Device, twin: Breaker, now: Callable[[], int]) -> Image:
+    quantities = {"closed": lambda: float(twin.closed), "spring_charged": lambda: float(twin.spring_charged)}
+    close: Control = (
+        lambda: float(twin.close_command), lambda value: twin.order(bool(value)), lambda value: value in (0.0, 1.0)
+    )  # fmt: skip
+    image = _plain_image(device, quantities, {"close_command": close}, now)
+    twin.jammed = lambda: image.refuses == "mechanism"
+    return image
+
+
+def _plain_image(
+    device: Device, quantities: Mapping[str, Get], controls: Mapping[str, Control], now: Callable[[], int]
+) -> RegisterImage:
     """Registers as the site's points say: ``scale`` and ``offset`` are the driver's, raw to value."""
-    base = min(point.address for point in points)
-    moving = []
+    base = min(one.address for one in (*device.points, *device.commands))
+    moving: list[Moving] = []
+    writable: list[Writable] = []
     end = base
-    for point in points:
+    for command in device.commands:
+        quantity = command.tag.rsplit(".", 1)[-1]
+        if quantity not in controls:
+            raise TwinError(f"tag {command.tag!r}: this twin takes no {quantity!r}, only {', '.join(controls)}")
+        get, put, accepts = controls[quantity]
+        offset, per_unit = command.address - base, 1.0 / command.scale
+        moving.append(Moving(offset, command.type, per_unit, get, control=True))
+        writable.append(Writable(offset, command.type, per_unit, put, accepts))
+        end = max(end, command.address + _WIDTH[command.type])
+    for point in device.points:
         quantity = point.tag.rsplit(".", 1)[-1]
         if quantity not in quantities:
             raise TwinError(f"tag {point.tag!r}: this twin has no {quantity!r}, only {', '.join(quantities)}")
         get = quantities[quantity]
         moving.append(Moving(point.address - base, point.type, 1.0 / point.scale, _shifted(get, point.offset)))
         end = max(end, point.address + _WIDTH[point.type])
-    return RegisterImage(base, bytes(2 * (end - base)), moving, (), now)
+    return RegisterImage(base, bytes(2 * (end - base)), moving, writable, now)
 
 
 _WIDTH = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4}

@@ -198,6 +198,8 @@ class Plant:
         self.device_s += dt_s
         self.world_s += world_dt_s
         self.steps += 1
+        if self.breaker is not None:
+            self.breaker.advance(dt_s)
         live = self.breaker is None or self.breaker.closed
         net_w = [0.0] * len(self._area_index)
         net_var = self._advance_loads(net_w, dt_s, world_dt_s, live)
@@ -279,7 +281,7 @@ class Plant:
                 case Connection():
                     units_state[name] = [twin.imported_wh, twin.exported_wh]
                 case Breaker():
-                    units_state[name] = [float(twin.closed)]
+                    units_state[name] = twin.save()
         pumps = [_numbers(state) for state in self._pump_states]
         return {"world_s": self.world_s, "device_s": self.device_s, "twins": units_state, "pumps": pumps}
 
@@ -304,7 +306,7 @@ class Plant:
                 case Connection() as connection:
                     connection.imported_wh, connection.exported_wh = values
                 case Breaker() as breaker:
-                    breaker.closed = bool(values[0])
+                    breaker.restore(values)
         self._pump_states = [
             load_models.HeatPumpState(store_c, int(stages), load_w) for store_c, stages, load_w in saved["pumps"]
         ]

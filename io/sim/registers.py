@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gwanje.io.sim.mbap import ILLEGAL_ADDRESS, ILLEGAL_VALUE
+from gwanje.io.sim.mbap import DEVICE_FAILED, ILLEGAL_ADDRESS, ILLEGAL_VALUE
 
 Getter = Callable[[], float]
 
@@ -94,6 +94,7 @@ class RegisterImage:
     ) -> None:
         self.base = base
         self.stuck = False
+        self.refuses = ""
         self._end = base + len(static) // 2
         self._data = bytearray(static)
         self._now = now
@@ -132,7 +133,14 @@ class RegisterImage:
             pack_into(data, at, raw)
 
     def write(self, address: int, data: bytes) -> int:
-        """Write whole points, all or none; see :class:`~gwanje.io.sim.mbap.Registers`."""
+        """Write whole points, all or none; see :class:`~gwanje.io.sim.mbap.Registers`.
+
+        With ``refuses`` ``"exception"`` the device says that it failed, with ``"silent"`` it says nothing of it.
+        """
+        if self.refuses == "exception":
+            return DEVICE_FAILED
+        if self.refuses == "silent":
+            return 0
         taken: list[tuple[Writable, float]] = []
         at = 0
         while at < len(data):
@@ -167,6 +175,7 @@ class ArrayImage:
     def __init__(self, base: int, n: int, fill: Callable[[], bytes], now: Callable[[], int]) -> None:
         self.base = base
         self.stuck = False
+        self.refuses = ""
         self._end = base + n
         self._fill = fill
         self._now = now

@@ -92,6 +92,7 @@ class DeviceServer:
             await self.open()
         self.fault = fault
         self.image.stuck = fault is not None and fault.kind == "stuck"
+        self.image.refuses = fault.how if fault is not None and fault.kind == "refusing" else ""
         if fault is not None and fault.for_s > 0.0:
             self._timers.add(asyncio.create_task(self._expire(fault.for_s)))
         if fault is not None and fault.kind == "flapping":

@@ -6,7 +6,7 @@ A twin says what it is and what it does; :mod:`gwanje.io.sim.plant` joins them t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -29,9 +29,19 @@ class TwinError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BreakerParams:
-    """The breaker at the connection."""
+    """The breaker at the connection: a vacuum breaker with a spring drive.
+
+    Attributes:
+        closed: position at the start.
+        open_s: from the command to open contacts.
+        close_s: from the command to closed contacts, with a charged spring.
+        charge_s: the motor charges the spring anew after each closing; a closing command waits for it.
+    """
 
     closed: bool = True
+    open_s: float = 0.06
+    close_s: float = 0.08
+    charge_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +192,55 @@ class Connection:
 
 
 class Breaker:
-    """The breaker at the connection."""
+    """The breaker at the connection.
+
+    Attributes:
+        closed: position of the contacts.
+        close_command: what was commanded last, as its register says.
+        jammed: whether the drive does not move although it is commanded (see the fault ``refusing``).
+    """
 
     def __init__(self, spec: TwinSpec, params: BreakerParams) -> None:
         self.spec = spec
+        self.params = params
         self.closed = params.closed
+        self.close_command = params.closed
+        self.jammed: Callable[[], bool] = lambda: False
+        self._charge_s = 0.0
+        self._moving_s = 0.0
+        self._moving = False
+
+    @property
+    def spring_charged(self) -> bool:
+        """Whether the next closing is possible at once."""
+        return self._charge_s <= 0.0
+
+    def order(self, close: bool) -> None:
+        """The coil of one direction is energised; opening goes before a closing that still waits for the spring."""
+        self.close_command = close
+        self._moving = close != self.closed and not self.jammed()
+        self._moving_s = self.params.close_s if close else self.params.open_s
+
+    def advance(self, dt_s: float) -> None:
+        """Step the drive."""
+        self._charge_s = max(self._charge_s - dt_s, 0.0)
+        if not self._moving or (self.close_command and not self.spring_charged):
+            return
+        self._moving_s -= dt_s
+        if self._moving_s <= 1e-9:
+            self._moving = False
+            self.closed = self.close_command
+            if self.closed:
+                self._charge_s = self.params.charge_s
+
+    def save(self) -> list[float]:
+        """What must survive a kill."""
+        return [float(self.closed), float(self.close_command), self._charge_s, float(self._moving), self._moving_s]
+
+    def restore(self, saved: Sequence[float]) -> None:
+        """Back from :meth:`save`."""
+        closed, command, self._charge_s, moving, self._moving_s = saved
+        self.closed, self.close_command, self._moving = bool(closed), bool(command), bool(moving)
 
 
 class Ami:

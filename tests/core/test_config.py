@@ -141,7 +141,7 @@ def test_the_default_site_is_sound():
             {"devices_d": ("", DEVICES.replace('name = "m"', 'name = "n"', 1).split("[[device.setpoint]]")[0])},
             "device.point.tag: device 'm' feeds tag 'a.m.load_w' already",
         ),
-        ({"devices_d": ("[[device.setpoint]]", "[[device.command]]")}, "d.toml:15: device.command: unknown key"),
+        ({"devices_d": ("[[device.setpoint]]", "[[device.comand]]")}, "d.toml:15: device.comand: unknown key"),
         ({"site": ('"control"]', '["control"]]')}, "small/site.toml:6: site.parts: ['control'] is none of"),
         ({"site": ("= 1000", "= 1" + 400 * "0")}, "small/site.toml:5: site.connection_rating_w: 1000"),
     ],
