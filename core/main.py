@@ -26,6 +26,7 @@ from gwanje.core.bus import Publisher, Server
 from gwanje.core.clock import NS_PER_S, Clock, boot_id
 from gwanje.core.commands.messages import SERVICE
 from gwanje.core.commands.path import CommandPath
+from gwanje.core.commands.safety_tags import SafetyKind
 from gwanje.core.event_memory import EventMemory
 from gwanje.core.journal.chain import JournalError, JournalLockedError
 from gwanje.core.journal.desk import JournalDesk
@@ -59,6 +60,9 @@ STATUS_TAGS = (
     "system.tags.stale", "system.tags.never",
     "system.alarms.active", "system.alarms.unacknowledged",
     "system.alarms.p1", "system.alarms.p2", "system.alarms.p3", "system.alarms.p4", "system.alarms.store_ok",
+    "system.alarms.shelved", "system.alarms.suppressed", "system.alarms.out_of_service", "system.alarms.rate",
+    "system.alarms.flood", "system.alarms.flood_pct", "system.alarms.stale", "system.alarms.chattering",
+    "system.alarms.ack_mean_s", "system.alarms.ack_p95_s",
     "system.journal.entries", "system.journal.used_bytes", "system.journal.signed", "system.journal.ok",
 )  # fmt: skip
 
@@ -177,10 +181,14 @@ class Core:
         )
         self._desk.note_all([(EntryKind.PART_STARTED, {"part": OWNER})])
         self._commands.take_up(self._recent())
-        table = AlarmTable(ctx.site.alarms, ctx.site.event_alarms, ctx.tags)
+        table = AlarmTable(
+            ctx.site.alarms, ctx.site.event_alarms, ctx.tags, ctx.site.topology, ctx.site.places,
+            lambda point: self._commands.safety.has(point, SafetyKind.MAINTENANCE),
+        )  # fmt: skip
         self._alarms = KeptAlarms(
-            table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._desk.note_all, self._authority
-        )
+            table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._desk, self._authority,
+            boot=boot_id(), sequence_floor=self._journal.entries,
+        )  # fmt: skip
         self._events = EventMemory()
         self._keepers: dict[str, Keeper] = {
             "alarms": self._alarms,
@@ -229,13 +237,14 @@ class Core:
                 next_slow = max(next_slow + SLOW_PERIOD_NS, now)
                 self._step_slow(now)
             self._serve()
+            self._alarms.work()
             if self._desk.due(self._clock.mono_ns()):
                 self._desk.step()
             left_ns = min(next_alarm, next_slow, self._desk.due_mono_ns or next_slow) - self._clock.mono_ns()
             if self._commands.look_ns:
                 self._commands.look()
                 left_ns = min(left_ns, self._commands.look_ns)
-            if left_ns > 0:
+            if left_ns > 0 and not self._alarms.pending:  # a storm is worked off between requests
                 waiting.poll(left_ns / 1e6)
 
     def _watch_from(self) -> int:
@@ -282,16 +291,12 @@ class Core:
             self._publisher.scan(*stale.columns(look, snapshot, self._clock.utc_ns()))
         self._desk.note_all(self._parts.look(snapshot))
         self._people.refresh()
-        counts = self._alarms.counts()
         self._status.write(
             {
                 **self._commands.status(),
                 "system.tags.stale": look.n_stale,
                 "system.tags.never": look.n_never,
-                "system.alarms.active": counts.active,
-                "system.alarms.unacknowledged": counts.unacknowledged,
-                **{f"system.alarms.p{index + 1}": counts.by_priority[index] for index in range(4)},
-                "system.alarms.store_ok": self._alarms.kept,
+                **self._alarms.status(),
                 "system.journal.entries": self._journal.entries,
                 "system.journal.used_bytes": self._journal.used_bytes,
                 "system.journal.signed": self._journal.signed,

@@ -116,7 +116,10 @@ class Event:
         return event
 
 
-ALARM_STATES = ("normal", "unack_active", "ack_active", "unack_returned")
+ALARM_STATES = (
+    "normal", "unack_active", "ack_active", "unack_returned", "latched", "shelved", "suppressed", "out_of_service",
+)  # fmt: skip
+"""A phase, or for a hidden alarm what hides it; the phase then stands in ``phase``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,20 @@ class AlarmChange:
         limit: what it was compared with; NaN when there is none.
         utc_ns: when the alarm was raised.
         changed_utc_ns: when it came into this state.
+        sequence: rises with every change of any alarm, also over restarts. It is the order: the wall clock may step.
+        phase: the state without what hides the alarm.
+        group: node of the site's topology that it is grouped by; empty for none.
+        first_out: it was the first of its group.
+        onset_utc_ns: when the sample arrived that first showed the condition, to the millisecond.
+        place_ko: where it is; empty when nobody has named the place.
+        place_en: the same in English.
+        acknowledged_by: who acknowledged it last.
+        hidden_by: why it is not presented: ``shelved``, ``condition``, ``topology``, ``out_of_service``,
+            ``maintenance``, with commas between; empty when it is.
+        hidden_author: who shelved it or took it out of service.
+        hidden_until_utc_ns: when it comes back by itself; 0 for no such time.
+        why_ko: reason of whoever hid it, or what suppresses it.
+        why_en: the same in English.
     """
 
     alarm_id: str
@@ -152,6 +169,19 @@ class AlarmChange:
     limit: float
     utc_ns: int
     changed_utc_ns: int
+    sequence: int = 0
+    phase: str = ""
+    group: str = ""
+    first_out: bool = False
+    onset_utc_ns: int = 0
+    place_ko: str = ""
+    place_en: str = ""
+    acknowledged_by: str = ""
+    hidden_by: str = ""
+    hidden_author: str = ""
+    hidden_until_utc_ns: int = 0
+    why_ko: str = ""
+    why_en: str = ""
 
     def __post_init__(self) -> None:
         _check_types(self)

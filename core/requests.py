@@ -78,6 +78,8 @@ class Code(StrEnum):
     UNKNOWN_COMMAND = "unknown_command"
     UNKNOWN_TAG = "unknown_safety_tag"
     TOO_MANY = "too_many"
+    UNKNOWN_ALARM = "unknown_alarm"
+    ALARM_STATE = "alarm_state"
     NOT_OVERRIDABLE = "not_overridable"
     NOT_OVERRIDDEN = "not_overridden"
 
@@ -136,6 +138,8 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.SUPERSEDED: ("더 새로운 명령으로 대체되었습니다", "a newer command has taken its place"),
     Code.UNKNOWN_COMMAND: ("진행 중인 명령이 아닙니다", "no such command is under way"),
     Code.UNKNOWN_TAG: ("그런 안전 태그가 없습니다", "there is no such safety tag"),
+    Code.UNKNOWN_ALARM: ("그런 경보가 없습니다", "there is no such alarm"),
+    Code.ALARM_STATE: ("이 경보의 현재 상태에서는 할 수 없습니다", "not possible in the alarm's present state"),
     Code.TOO_MANY: ("한도를 넘었습니다", "the limit of their number is reached"),
     Code.NOT_OVERRIDABLE: ("대체하거나 고정할 수 없는 값입니다", "this value cannot be substituted or blocked"),
     Code.NOT_OVERRIDDEN: ("대체되거나 고정된 값이 아닙니다", "the value is neither substituted nor blocked"),

@@ -1,46 +1,102 @@
-"""The alarm table with its file, its journal and its listeners: the core's service ``alarms``."""
+"""The alarm table with its file, its journal, its key figures and its listeners: the core's service ``alarms``."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from gwanje.core.alarms.store import AlarmStore, AlarmStoreError
-from gwanje.core.alarms.table import Acknowledged, AlarmTable, Counts, NotAcknowledged
-from gwanje.core.authority.principal import Principals, Role
+from gwanje.core.alarms.flood import FloodMeter, Presentation, present
+from gwanje.core.alarms.kpis import Kpis
+from gwanje.core.alarms.operations import Authority, Operations
+from gwanje.core.alarms.records import Change, StoredAlarm
+from gwanje.core.alarms.states import Happening
+from gwanje.core.alarms.store import AlarmStore, AlarmStoreError, rebased
+from gwanje.core.alarms.table import AlarmTable, Counts
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.messages import AlarmChange, Event
-from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, RequestError, refusal, take_text
+from gwanje.core.requests import NAME_MAX, TEXT_MAX
 from gwanje.core.store import Snapshot
 
-REOPEN_S = 2.0
-"""How often an alarm file that could not be opened is tried again."""
-LIST_MAX = 500
-"""Alarms of one answer: about 1 kB each, within what the bus takes."""
+REOPEN_NS = 2 * NS_PER_S
+"""How often an alarm file that could not be opened or written is tried again."""
+CHANGES_PER_TURN = 100
+"""Alarms that change in one turn of the core's loop: about 10 ms of work; a command waits no longer than that."""
+SAVE_NS = 10 * NS_PER_S
+"""How often the key figures are kept; what a kill loses of them is less."""
+SECOND_NS = NS_PER_S
+PRESENT_NS = NS_PER_S // 2
+"""A presented list is made anew at most this often, however many screens ask."""
 
-Note = Callable[[Iterable[tuple[EntryKind, dict[str, Any]]]], None]
+Entries = Iterable[tuple[EntryKind, dict[str, Any]]]
+
+_KINDS = {
+    Happening.ACKNOWLEDGE: EntryKind.ALARM_ACKNOWLEDGED,
+    Happening.RESET: EntryKind.ALARM_RESET,
+    Happening.SHELVE: EntryKind.ALARM_SHELVED,
+    Happening.SHELVE_ONCE: EntryKind.ALARM_SHELVED,
+    Happening.UNSHELVE: EntryKind.ALARM_UNSHELVED,
+    Happening.TAKE_OUT: EntryKind.ALARM_OUT_OF_SERVICE,
+    Happening.PUT_BACK: EntryKind.ALARM_BACK_IN_SERVICE,
+}
+
+
+class Desk(Protocol):
+    """What the alarms need of the journal; see :class:`gwanje.core.journal.desk.JournalDesk`."""
+
+    def write_now(self, kind: EntryKind, **data: Any) -> None:
+        """An entry that must be there before anything happens; raises JournalError."""
+
+    def note_all(self, entries: Entries) -> None:
+        """Entries about what happened anyway."""
 
 
 class KeptAlarms:
-    """The alarm table with its file, its journal and its listeners."""
+    """The alarm table with its file, its journal and its listeners. Use it from one thread."""
 
     def __init__(
-        self, table: AlarmTable, path: Path, clock: Clock, publish: Callable[[AlarmChange], None], note: Note,
-        authority: Principals,
-    ) -> None:  # fmt: skip
-        """Take up what an earlier process kept; a damaged file is set aside and the journal says so."""
+        self,
+        table: AlarmTable,
+        path: Path,
+        clock: Clock,
+        publish: Callable[[AlarmChange], None],
+        desk: Desk,
+        authority: Authority,
+        boot: str = "",
+        sequence_floor: int = 0,
+    ) -> None:
+        """Take up what an earlier process kept; a damaged file is set aside and the journal says so.
+
+        Args:
+            table: of the site, at rest.
+            path: of the file.
+            clock: both clocks.
+            publish: says a change to whoever listens.
+            desk: of the journal.
+            authority: knows who asks and which area is whose.
+            boot: identity of this boot; monotonic times of another one are counted anew.
+            sequence_floor: changes are numbered from above it, also when the file is lost: entries in the journal,
+                for each change has one.
+        """
         self._table = table
         self._path = path
         self._clock = clock
         self._publish = publish
-        self._note = note
-        self._authority = authority
+        self._desk = desk
+        self._boot = boot
+        self._table.sequence = sequence_floor
         self._store: AlarmStore | None = None
         self._unkept: set[str] = set()
-        self._tried_mono_ns = -round(REOPEN_S * NS_PER_S)
+        self._tried_mono_ns = -REOPEN_NS
+        self._saved_mono_ns = self._second_mono_ns = clock.mono_ns()
+        self.flood = FloodMeter()
+        self._kpis = Kpis()
+        self._kpis_known = False
+        self._presented = (-PRESENT_NS, -1, Presentation())
+        self._operations = Operations(table, clock, desk, authority, self.tell)
         self.trouble = ""
         self._open()
 
@@ -54,21 +110,139 @@ class KeptAlarms:
         """Tags that the alarms watch."""
         return self._table.tag_ids
 
+    @property
+    def pending(self) -> int:
+        """Happenings that wait for :meth:`work`."""
+        return self._table.pending
+
     def counts(self) -> Counts:
         """How many stand."""
         return self._table.counts()
 
+    # ------------------------------------------------------------ turning
+
+    def step(self, samples: Snapshot) -> None:
+        """Look at every watched tag once; what changes is told by :meth:`work`."""
+        now, utc_ns = self._clock.mono_ns(), self._clock.utc_ns()
+        self._table.look(samples, now, utc_ns)
+        if not self.work() and not self.kept:
+            self._open()
+            self._keep()
+        if now - self._second_mono_ns >= SECOND_NS:
+            self._second_mono_ns = now
+            self.flood.step(now)
+            self._kpis.step(now, self.flood.flood)
+        if now - self._saved_mono_ns >= SAVE_NS:
+            self._keep(figures=True)
+
+    def work(self) -> bool:
+        """Let a bounded number of queued happenings happen and tell of them; whether there was anything."""
+        changes = self._table.apply(CHANGES_PER_TURN)
+        if changes:
+            self.tell(changes)
+        return bool(changes)
+
+    def event(self, event: Event) -> None:
+        """An event may raise an alarm."""
+        self._table.event(event, self._clock.mono_ns(), self._clock.utc_ns())
+
+    def publish_all(self) -> None:
+        """Say every standing alarm again, for whoever missed the changes while the core was away."""
+        for change in self._table.current():
+            self._publish(change)
+
+    def tell(self, changes: Sequence[Change], journalled: bool = False) -> None:
+        """Keep, journal, publish: in this order, so that what a screen shows survives.
+
+        Args:
+            changes: as they happened.
+            journalled: the first of them is in the journal already.
+        """
+        self._kpis.take(changes, self.flood)
+        self._unkept.update(one.message.alarm_id for one in changes)
+        self._open()
+        self._keep()
+        self._desk.note_all([_entry(one) for one in changes[int(journalled) :]])
+        for one in changes:
+            self._publish(one.message)
+
+    # ------------------------------------------------------------ answering
+
+    def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """The service ``alarms``; see :mod:`gwanje.core.alarms.operations` for what people may do."""
+        match message.get("op"):
+            case "presented":
+                return self._answer_presented()
+            case "kpis":
+                return self._figures()
+            case _:
+                return self._operations.handle(message, self.presentation)
+
+    def presentation(self) -> Presentation:
+        """What operators are shown now."""
+        now, sequence = self._clock.mono_ns(), self._table.sequence
+        made, of, shown = self._presented
+        if (of != sequence or shown.flood != self.flood.flood) and now - made >= PRESENT_NS:
+            shown = present(
+                self._table.records(), self._table.topology, self.flood.flood, self._table.suppression.dead
+            )
+            self._presented = (now, sequence, shown)
+        return shown
+
+    def _answer_presented(self) -> dict[str, Any]:
+        shown, counts = self.presentation(), self.counts()
+        return {
+            "presented": [self._operations.row(row, self.flood.began_mono_ns) for row in shown.rows],
+            "flood": shown.flood,
+            "n_active": counts.active,
+            "n_presented": shown.n_presented,
+            "n_folded": shown.n_folded,
+            "n_unacknowledged": counts.unacknowledged,
+            "n_shelved": counts.shelved,
+            "n_suppressed": counts.suppressed,
+            "n_out_of_service": counts.out_of_service,
+            "by_priority": list(counts.by_priority),
+            "banner_ko": shown.banner_ko,
+            "banner_en": shown.banner_en,
+            "sequence": self._presented[1],
+        }
+
+    def _figures(self) -> dict[str, Any]:
+        return self._kpis.figures(self._table.records(), self.counts(), self.flood, self._clock.mono_ns())
+
+    def status(self) -> dict[str, float]:
+        """Values of the status tags ``system.alarms.*``."""
+        counts, figures = self.counts(), self._figures()
+        return {
+            "system.alarms.active": counts.active,
+            "system.alarms.unacknowledged": counts.unacknowledged,
+            **{f"system.alarms.p{index + 1}": counts.by_priority[index] for index in range(4)},
+            "system.alarms.shelved": counts.shelved,
+            "system.alarms.suppressed": counts.suppressed,
+            "system.alarms.out_of_service": counts.out_of_service,
+            "system.alarms.rate": self.flood.count,
+            "system.alarms.flood": self.flood.flood,
+            "system.alarms.flood_pct": figures["flood_pct"],
+            "system.alarms.stale": figures["n_stale"],
+            "system.alarms.chattering": len(figures["chattering"]),
+            "system.alarms.ack_mean_s": figures["ack_mean_s"],
+            "system.alarms.ack_p95_s": figures["ack_p95_s"],
+            "system.alarms.store_ok": self.kept,
+        }
+
+    # ------------------------------------------------------------ surviving
+
     def _open(self) -> None:
         now = self._clock.mono_ns()
-        if self._store is not None or now - self._tried_mono_ns < REOPEN_S * NS_PER_S:
+        if self._store is not None or now - self._tried_mono_ns < REOPEN_NS:
             return
         self._tried_mono_ns = now
         try:
             store = AlarmStore(self._path)
             if store.set_aside:
-                self._note([(EntryKind.ALARM_STORE_SET_ASIDE, {"reason": store.set_aside[:TEXT_MAX]})])
+                self._desk.note_all([(EntryKind.ALARM_STORE_SET_ASIDE, {"reason": store.set_aside[:TEXT_MAX]})])
             try:
-                stored = store.load()
+                kept, meta = store.load(), store.meta()
             except AlarmStoreError:
                 store.close()  # not ours before its alarms are: else nobody would ask for them again
                 raise
@@ -77,90 +251,86 @@ class KeptAlarms:
             return
         self._store = store
         self.trouble = ""
-        standing = {one.alarm_id for one in self._table.current()}
-        gone = self._table.restore((one for one in stored if one.alarm_id not in standing), now)
+        self._tried_mono_ns = -REOPEN_NS
+        self._take_up(kept, meta)
+        self._keep()
+
+    def _take_up(self, kept: Sequence[StoredAlarm], meta: Mapping[str, str]) -> None:
+        """Go on where the process before stopped; what has happened since this one began counts more."""
+        now, utc_ns = self._clock.mono_ns(), self._clock.utc_ns()
+        same_boot = bool(self._boot) and meta.get("boot") == self._boot
+        standing = {one.facts.alarm_id for one in self._table.records()}
+        fresh = (one for one in kept if one.alarm_id not in standing)
+        gone = self._table.restore((one if same_boot else rebased(one, now, utc_ns) for one in fresh), now)
         self._unkept |= standing | {one.alarm_id for one in gone}
         told = [{"alarm_id": one.alarm_id, "state": "normal", "reason": "no longer defined"} for one in gone]
-        self._note([(EntryKind.ALARM_CHANGED, one) for one in told])
-        self._keep()
-
-    def step(self, samples: Snapshot) -> None:
-        """Look at every watched tag once."""
-        changes = self._table.step(samples, self._clock.mono_ns(), self._clock.utc_ns())
-        if changes:
-            self._tell(changes, EntryKind.ALARM_CHANGED)
-        elif not self.kept:
-            self._open()
-            self._keep()
-
-    def event(self, event: Event) -> None:
-        """An event may raise an alarm."""
-        change = self._table.event(event, self._clock.mono_ns(), self._clock.utc_ns())
-        if change is not None:
-            self._tell([change], EntryKind.ALARM_CHANGED)
-
-    def publish_all(self) -> None:
-        """Say every standing alarm again, for whoever missed the changes while the core was away."""
-        for change in self._table.current():
-            self._publish(change)
-
-    def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The service ``alarms``: ``{"op": "list"}`` and ``{"op": "ack", "session", "alarm_id"}``."""
-        match message.get("op"):
-            case "list":
-                standing = self._table.current()
-                return {"alarms": [asdict(one) for one in standing[:LIST_MAX]], "n": len(standing)}
-            case "ack":
-                return self._acknowledge(message)
-            case _:
-                return refusal(Code.MALFORMED, "unknown op")
-
-    def _acknowledge(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            who = self._authority.principal(message)
-            alarm_id = take_text(message, "alarm_id", 4 * NAME_MAX)
-        except RequestError as error:
-            return refusal(error.code, error.detail)
-        if who.role in (Role.VIEWER, Role.PROGRAM):
-            return refusal(Code.ROLE, who.role)
-        result = self._table.acknowledge(alarm_id, who.name, self._clock.utc_ns())
-        if isinstance(result, NotAcknowledged):
-            return refusal(Code.MALFORMED) | {"text_ko": result.reason_ko, "text_en": result.reason_en}
-        assert isinstance(result, Acknowledged)
-        self._tell([result.change], EntryKind.ALARM_ACKNOWLEDGED, author=who.name)
-        return {"outcome": "acknowledged", "alarm": asdict(result.change)}
-
-    def _tell(self, changes: Sequence[AlarmChange], kind: EntryKind, **more: Any) -> None:
-        """Keep, journal, publish: in this order, so that what a screen shows survives."""
-        self._unkept.update(change.alarm_id for change in changes)
-        self._open()
-        self._keep()
-        self._note([(kind, {**_told(change), **more}) for change in changes])
-        for change in changes:
-            self._publish(change)
-
-    def _keep(self) -> None:
-        if self._store is None or not self._unkept:
+        self._desk.note_all([(EntryKind.ALARM_CHANGED, one) for one in told])
+        if self._kpis_known:
             return
+        self._kpis_known = True
         try:
-            self._store.write({alarm_id: self._table.stored(alarm_id) for alarm_id in self._unkept})
+            times = json.loads(meta.get("saved", "{}"))
+            if times:
+                self._table.sequence = max(self._table.sequence, int(times["sequence"]))
+                age_ns = now - times["mono_ns"] if same_boot else max(0, utc_ns - times["utc_ns"])
+                self._kpis.restore(meta["kpis"], age_ns, now)
+                self.flood.restore(json.loads(meta["flood"]), age_ns, now)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            reason = f"key figures are counted anew: {error}"[:TEXT_MAX]
+            self._desk.note_all([(EntryKind.ALARM_STORE_SET_ASIDE, {"reason": reason})])
+            self._kpis, self.flood = Kpis(), FloodMeter()
+
+    def _keep(self, figures: bool = False) -> None:
+        now = self._clock.mono_ns()
+        waits = now - self._tried_mono_ns < REOPEN_NS and self.trouble
+        if self._store is None or waits or not (self._unkept or figures):
+            return
+        meta = {"boot": self._boot} if self._unkept else {}
+        if figures:
+            times = {"utc_ns": self._clock.utc_ns(), "mono_ns": now, "sequence": self._table.sequence}
+            meta |= {
+                "saved": json.dumps(times), "kpis": self._kpis.save(now), "flood": json.dumps(self.flood.save(now)),
+            }  # fmt: skip
+        try:
+            self._store.write({alarm_id: self._table.stored(alarm_id) for alarm_id in self._unkept}, meta)
         except AlarmStoreError as error:
             self.trouble = str(error)
+            self._tried_mono_ns = now
             return
         self.trouble = ""
         self._unkept.clear()
+        if figures:
+            self._saved_mono_ns = now
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Keep the key figures and let go of the file."""
         if self._store is not None:
+            self._keep(figures=True)
             self._store.close()
 
 
-def _told(change: AlarmChange) -> dict[str, Any]:
+def _entry(change: Change) -> tuple[EntryKind, dict[str, Any]]:
     """A change as the journal keeps it; NaN has no place in JSON."""
+    message = change.message
     told: dict[str, Any] = {
-        "alarm_id": change.alarm_id[: 4 * NAME_MAX], "state": change.state, "priority": change.priority,
+        "alarm_id": message.alarm_id[: 4 * NAME_MAX], "state": message.state, "priority": message.priority,
+        "sequence": message.sequence,
     }  # fmt: skip
-    if change.value == change.value and abs(change.value) < float("inf"):
-        told["value"] = change.value
-    return told
+    if message.value == message.value and abs(message.value) < float("inf"):
+        told["value"] = message.value
+    if change.after.hidden:
+        told |= {"phase": message.phase, "hidden_by": message.hidden_by}
+    if message.first_out:
+        told["first_out"] = True
+    if change.happening not in (Happening.RAISE, Happening.RETURN):
+        told["happening"] = str(change.happening)
+    if change.author:
+        told["author"] = change.author
+    if change.reason:
+        told["reason"] = change.reason
+    return _KINDS.get(change.happening, EntryKind.ALARM_CHANGED), told
+
+
+def as_map(change: AlarmChange) -> dict[str, Any]:
+    """A change as a service answers it."""
+    return asdict(change)

@@ -1,7 +1,11 @@
-"""Where alarms survive: a small SQLite file with one row for each alarm that is not normal.
+"""Where alarms survive: a small SQLite file with one row for each alarm that is not at rest, and the key figures.
 
 WAL with ``synchronous=FULL``: what :meth:`AlarmStore.write` returned from survives kill -9 and power loss. A damaged
-file is found by SQLite's own check, set aside under a new name and replaced by an empty one; the caller says so.
+file is found by SQLite's own check and by checking every row, set aside under a new name and replaced by an empty one;
+the caller says so.
+
+Monotonic times in the rows are of the boot that the table ``meta`` names. After another boot
+:func:`rebased` counts them anew from the wall clock: what was to end in ten minutes ends in at most ten minutes.
 """
 
 from __future__ import annotations
@@ -10,16 +14,20 @@ import math
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any
 
-from gwanje.core.alarms.table import Phase, StoredAlarm
+from gwanje.core.alarms.records import StoredAlarm
+from gwanje.core.alarms.states import Hidden, Phase
 
-BUSY_MS = 500
-"""How long a write waits for somebody who reads the file by hand; longer would hold the alarm step up."""
-SCHEMA = 1
+BUSY_MS = 50
+"""How long a write waits for somebody who reads the file by hand; longer would hold commands up."""
+SCHEMA = 2
+META_BYTES_MAX = 1_000_000
+"""Longest text of the table ``meta``: a day's key figures are about 200 kB."""
 _COLUMNS = tuple(one.name for one in fields(StoredAlarm))
+_HIDDEN_ALL = sum(Hidden)
 
 
 class AlarmStoreError(OSError):
@@ -30,7 +38,7 @@ class AlarmStore:
     """The open file. Use it from one thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open, check and make the table; a damaged file is set aside first.
+        """Open, check and make the tables; a damaged file is set aside first.
 
         Attributes:
             set_aside: name of the damaged file, with the reason; empty when all was well.
@@ -52,7 +60,7 @@ class AlarmStore:
             raise AlarmStoreError(f"alarm states cannot be kept: {error}") from error
 
     def load(self) -> list[StoredAlarm]:
-        """Every alarm that was not normal when it was last written.
+        """Every alarm that was not at rest when it was last written.
 
         Raises:
             AlarmStoreError: it cannot be read.
@@ -63,29 +71,68 @@ class AlarmStore:
             raise AlarmStoreError(f"alarm states cannot be read: {error}") from error
         return [_stored(row) for row in rows]
 
-    def write(self, changed: Mapping[str, StoredAlarm | None]) -> None:
+    def meta(self) -> dict[str, str]:
+        """The texts beside the alarms.
+
+        Raises:
+            AlarmStoreError: they cannot be read.
+        """
+        try:
+            return dict(self._connection.execute("SELECT key, value FROM meta").fetchall())
+        except sqlite3.Error as error:
+            raise AlarmStoreError(f"alarm states cannot be read: {error}") from error
+
+    def write(self, changed: Mapping[str, StoredAlarm | None], meta: Mapping[str, str] | None = None) -> None:
         """Keep the new states of some alarms in one transaction.
 
         Args:
-            changed: alarm id → its state, or ``None`` when it is normal again.
+            changed: alarm id → its state, or ``None`` when it is at rest again.
+            meta: texts to keep beside them.
 
         Raises:
             AlarmStoreError: nothing of it was kept.
         """
         marks = ", ".join("?" * len(_COLUMNS))
+        gone = [(alarm_id,) for alarm_id, one in changed.items() if one is None]
+        rows = [astuple(one) for one in changed.values() if one is not None]
         try:
             with self._connection:
-                for alarm_id, stored in changed.items():
-                    if stored is None:
-                        self._connection.execute("DELETE FROM alarm WHERE alarm_id = ?", (alarm_id,))
-                    else:
-                        self._connection.execute(f"REPLACE INTO alarm VALUES ({marks})", astuple(stored))
+                self._connection.executemany("DELETE FROM alarm WHERE alarm_id = ?", gone)
+                self._connection.executemany(f"REPLACE INTO alarm VALUES ({marks})", rows)
+                self._connection.executemany("REPLACE INTO meta VALUES (?, ?)", list((meta or {}).items()))
         except sqlite3.Error as error:
             raise AlarmStoreError(f"alarm states cannot be kept: {error}") from error
 
     def close(self) -> None:
         """Let go of the file."""
         self._connection.close()
+
+
+def rebased(one: StoredAlarm, mono_ns: int, utc_ns: int) -> StoredAlarm:
+    """An alarm of another boot with its monotonic times counted anew.
+
+    Args:
+        one: as it was kept.
+        mono_ns: now.
+        utc_ns: now; it may have stepped while nobody ran, so an age is never negative, and a shelf never ends later
+            than it would have when it was made.
+    """
+
+    def past(at_utc_ns: int) -> int:
+        return mono_ns - max(0, utc_ns - at_utc_ns)
+
+    def future(until_utc_ns: int, until_mono_ns: int) -> int:
+        left = max(0, until_mono_ns - one.changed_mono_ns)  # of its time, when the alarm was last written
+        return mono_ns + min(left, max(0, until_utc_ns - utc_ns))
+
+    return replace(
+        one,
+        raised_mono_ns=past(one.raised_utc_ns),
+        onset_mono_ns=past(one.onset_utc_ns),
+        changed_mono_ns=past(one.changed_utc_ns),
+        shelf_until_mono_ns=future(one.shelf_until_utc_ns, one.shelf_until_mono_ns),
+        service_until_mono_ns=future(one.service_until_utc_ns, one.service_until_mono_ns),
+    )
 
 
 class _DamagedError(Exception):
@@ -106,6 +153,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         columns = ", ".join(f"{name} {_kind(name)}" for name in _COLUMNS)
         with connection:
             connection.execute(f"CREATE TABLE IF NOT EXISTS alarm ({columns}) WITHOUT ROWID")
+            connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
             connection.execute(f"PRAGMA user_version={SCHEMA}")
         _check_rows(connection)
     except BaseException:
@@ -117,18 +165,36 @@ def _opened(path: Path) -> sqlite3.Connection:
 def _check_rows(connection: sqlite3.Connection) -> None:
     """Every row must be a state that the alarm table can take up."""
     try:
-        for (phase,) in connection.execute("SELECT phase FROM alarm").fetchall():
-            if Phase(phase) is Phase.NORMAL:
-                raise _DamagedError("a normal alarm is kept")
-        connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM alarm LIMIT 1").fetchone()
-    except (ValueError, sqlite3.OperationalError) as error:
+        for row in connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM alarm").fetchall():
+            _check_row(_stored(row))
+        for key, value in connection.execute("SELECT key, value FROM meta").fetchall():
+            if not isinstance(key, str) or not isinstance(value, str) or len(value) > META_BYTES_MAX:
+                raise _DamagedError("table meta holds something else than texts")
+    except (ValueError, TypeError, sqlite3.OperationalError) as error:
         raise _DamagedError(str(error)) from None
+
+
+def _check_row(one: StoredAlarm) -> None:
+    for name in _COLUMNS:
+        value, kind = getattr(one, name), _kind(name)
+        wanted = float | int if kind == "REAL" else int if "INTEGER" in kind else str
+        if not isinstance(value, wanted):
+            raise _DamagedError(f"{name} is {value!r}")
+    if not 0 <= one.hidden <= _HIDDEN_ALL:
+        raise _DamagedError(f"hidden is {one.hidden}")
+    if Phase(one.phase) is Phase.NORMAL and not one.hidden:
+        raise _DamagedError("an alarm at rest is kept")
+    if min(one.raised_utc_ns, one.changed_utc_ns, one.sequence) < 0:
+        raise _DamagedError("a time before 1970")
 
 
 def _kind(name: str) -> str:
     if name == "alarm_id":
         return "TEXT PRIMARY KEY"
-    return "REAL" if name == "value" else "INTEGER NOT NULL" if name.endswith("_ns") else "TEXT NOT NULL"
+    if name == "value":
+        return "REAL"
+    whole = name.endswith("_ns") or name in ("hidden", "first_out", "sequence")
+    return "INTEGER NOT NULL" if whole else "TEXT NOT NULL"
 
 
 def _stored(row: Sequence[Any]) -> StoredAlarm:

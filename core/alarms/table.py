@@ -1,17 +1,10 @@
-"""Alarms: what must be acknowledged, as ISA-18.2 states that advance in pure steps.
+"""All alarms of a site: what must be acknowledged, as ISA-18.2 states that advance in pure steps.
 
-A tag alarm watches one tag (a limit, a state, staleness, bad quality). An event alarm is raised by an event (a window
-breaks) and returns by itself after a while, but stays until somebody acknowledges it. Each definition says cause,
-consequence, response and time to respond in Korean and English: an alarm that cannot say what to do is not one.
+A tag alarm watches one tag (a limit, a state, a rate, staleness …). An event alarm is raised by an event (a window
+breaks) and returns by itself after a while, but stays until somebody acknowledges it.
 
-::
-
-                      raise                        acknowledge
-    normal ───────────────────▶ unack_active ─────────────────────▶ ack_active
-      ▲                           │       ▲                             │
-      │ acknowledge        return ▼       │ raise                       │ return
-      └──────────────────── unack_returned                              │
-      └─────────────────────────────────────────────────────────────────┘
+A *look* finds what happens and queues it; :meth:`AlarmTable.apply` takes a bounded number of happenings from the queue,
+urgent ones first. So a storm of thousands never holds the core up for long, and none of it is lost.
 
 Nothing here reads a clock, a bus or a file: ``core.main`` hands in samples, events and times.
 """
@@ -19,166 +12,56 @@ Nothing here reads a clock, a bus or a file: ``core.main`` hands in samples, eve
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.alarms.definitions import AlarmDefinition, Condition, EventAlarmDefinition, Texts, parse_alarms
+from gwanje.core.alarms.definitions import AlarmDefinition, EventAlarmDefinition
+from gwanje.core.alarms.engine import Engine
+from gwanje.core.alarms.facts import FactBook
+from gwanje.core.alarms.first_out import FirstOuts
+from gwanje.core.alarms.records import AlarmState, Change, Facts, Hold, Record, StoredAlarm, message, stored
+from gwanje.core.alarms.states import ACTIVE, UNACKNOWLEDGED, Happening, Hidden, Phase, Standing, after
+from gwanje.core.alarms.suppression import Suppression
+from gwanje.core.alarms.topology import Places, Topology
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.messages import AlarmChange, Event
-from gwanje.core.quality import Quality, is_bad
 from gwanje.core.store import Snapshot
 from gwanje.core.tags import TagTable
 
 EVENT_ALARMS_MAX = 1_000
 """Event alarms that stand at once; 200 nodes with five classes. Beyond it a class is folded into one alarm."""
 OVERFLOW_SOURCE = "many"
+QUEUE_MAX = 50_000
+"""Happenings that wait: every alarm of the largest site raised and returned. Beyond it the tags are not looked at until
+there is room, and what is active then is found at the next look."""
+MAINTENANCE_PERIOD_NS = NS_PER_S
+"""How often the maintenance tags of standing alarms are asked for."""
+BY_DESIGN = Hidden.CONDITION | Hidden.TOPOLOGY | Hidden.MAINTENANCE
+"""What hides an alarm without anybody having named it: never one of priority 1."""
+
+Maintenance = Callable[[str], bool]
 
 
-class Phase(StrEnum):
-    """State of an alarm, in the words of ISA-18.2 (and of :data:`gwanje.core.messages.ALARM_STATES`)."""
-
-    NORMAL = "normal"
-    UNACK_ACTIVE = "unack_active"
-    ACK_ACTIVE = "ack_active"
-    UNACK_RETURNED = "unack_returned"
+def _no_maintenance(_point: str) -> bool:
+    return False
 
 
-class Happening(StrEnum):
-    """What can happen to an alarm."""
-
-    RAISE = "raise"
-    RETURN = "return"
-    ACKNOWLEDGE = "acknowledge"
-
-
-def after(phase: Phase, happening: Happening) -> Phase:
-    """The phase that follows; the same one where the happening means nothing there."""
-    match phase, happening:
-        case (Phase.NORMAL | Phase.UNACK_RETURNED, Happening.RAISE):
-            return Phase.UNACK_ACTIVE
-        case (Phase.UNACK_ACTIVE, Happening.RETURN):
-            return Phase.UNACK_RETURNED
-        case (Phase.UNACK_ACTIVE, Happening.ACKNOWLEDGE):
-            return Phase.ACK_ACTIVE
-        case (Phase.ACK_ACTIVE, Happening.RETURN) | (Phase.UNACK_RETURNED, Happening.ACKNOWLEDGE):
-            return Phase.NORMAL
-    return phase
-
-
-ACTIVE = frozenset({Phase.UNACK_ACTIVE, Phase.ACK_ACTIVE})
-UNACKNOWLEDGED = frozenset({Phase.UNACK_ACTIVE, Phase.UNACK_RETURNED})
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmState:
-    """Where one alarm stands.
-
-    Attributes:
-        phase: its state.
-        differs_since_mono_ns: since when the condition contradicts the phase (a delay runs); -1 when it does not.
-        value: what the tag read at the last change; NaN for none.
-        raised_utc_ns: when it was last raised.
-        changed_utc_ns: when it came into this phase.
-        acknowledged_by: who acknowledged it last.
-        last: what a ``rises`` alarm read at its last look; NaN before the first.
-    """
-
-    phase: Phase = Phase.NORMAL
-    differs_since_mono_ns: int = -1
-    value: float = math.nan
-    raised_utc_ns: int = 0
-    changed_utc_ns: int = 0
-    acknowledged_by: str = ""
-    last: float = math.nan
-
-
-def holds(definition: AlarmDefinition, active: bool, value: float, quality: int, last: float) -> bool | None:
-    """Whether an alarm's condition holds; ``None`` when a bad value does not let it be told.
-
-    Args:
-        definition: of the alarm.
-        active: whether it is raised now; then the deadband is added to what it must come back over.
-        value: of the tag.
-        quality: of the value, staleness included.
-        last: the value at the look before, for a counter that rises.
-    """
-    band = definition.deadband if active else 0.0
-    match definition.condition:
-        case Condition.STALE:
-            return bool(quality & (Quality.STALE | Quality.NEVER))
-        case Condition.BAD:
-            return is_bad(quality)
-    if is_bad(quality) or math.isnan(value):
-        return None
-    match definition.condition:
-        case Condition.ABOVE:
-            return value > definition.limit - band
-        case Condition.BELOW:
-            return value < definition.limit + band
-        case Condition.EQUALS:
-            return abs(value - definition.limit) <= band + 1e-9
-        case Condition.RISES:
-            return value - last > definition.limit
-        case _:  # pragma: no cover - the two quality conditions returned above
-            raise AssertionError(definition.condition)
-
-
-def step(
-    definition: AlarmDefinition, state: AlarmState, value: float, quality: int, mono_ns: int, utc_ns: int
-) -> AlarmState:
-    """Advance one alarm by one look at its tag; the same object comes back when nothing changed.
-
-    A value that is BAD neither raises nor returns a limit alarm: it stops a running delay, and the alarm stays where
-    it is until the value can be believed again.
-    """
-    active = state.phase in ACTIVE
-    held = holds(definition, active, value, quality, state.last)
-    if definition.condition is Condition.RISES and held is not None and value != state.last:
-        state = replace(state, last=value)
-    if held is None or held == active:
-        return state if state.differs_since_mono_ns < 0 else replace(state, differs_since_mono_ns=-1)
-    since = mono_ns if state.differs_since_mono_ns < 0 else state.differs_since_mono_ns
-    delay_s = definition.on_delay_s if held else definition.off_delay_s
-    if mono_ns - since < delay_s * NS_PER_S:
-        return state if since == state.differs_since_mono_ns else replace(state, differs_since_mono_ns=since)
-    if held:
-        return AlarmState(after(state.phase, Happening.RAISE), -1, value, utc_ns, utc_ns, "", state.last)
-    phase = after(state.phase, Happening.RETURN)
-    return replace(state, phase=phase, differs_since_mono_ns=-1, value=value, changed_utc_ns=utc_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAlarm:
-    """What must survive a restart of one alarm that is not normal."""
+class _Queued(NamedTuple):
+    """A happening that waits for its turn."""
 
     alarm_id: str
-    definition_id: str
-    source: str
-    phase: str
-    value: float
-    raised_utc_ns: int
-    changed_utc_ns: int
-    acknowledged_by: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """An acknowledgement took effect."""
-
-    change: AlarmChange
-
-
-@dataclass(frozen=True, slots=True)
-class NotAcknowledged:
-    """There was nothing to acknowledge: the alarm is unknown, or acknowledged already."""
-
-    reason_ko: str
-    reason_en: str
+    happening: Happening
+    mono_ns: int
+    utc_ns: int
+    value: float = math.nan
+    onset_mono_ns: int = 0
+    detail: str = ""
+    author: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,217 +69,404 @@ class Counts:
     """How many alarms stand, for the key indicators.
 
     Attributes:
-        active: raised, acknowledged or not.
-        unacknowledged: waiting for somebody, raised or returned.
-        by_priority: (4,) not normal, of priority 1…4.
+        active: presented and raised, acknowledged or not.
+        unacknowledged: presented and waiting for somebody, raised or returned.
+        by_priority: (4,) presented, of priority 1…4.
+        shelved: by people, whether they are active or not.
+        suppressed: by design, and active or latched.
+        out_of_service: by people or maintenance tags.
     """
 
     active: int
     unacknowledged: int
     by_priority: tuple[int, int, int, int]
-
-
-@dataclass(slots=True)
-class _EventAlarm:
-    definition: EventAlarmDefinition
-    source: str
-    detail: str
-    state: AlarmState
-    returns_mono_ns: int
+    shelved: int = 0
+    suppressed: int = 0
+    out_of_service: int = 0
 
 
 class AlarmTable:
     """All alarms of a site. The steps are pure; the table keeps their states and makes the messages."""
 
     def __init__(
-        self, definitions: Sequence[AlarmDefinition], events: Sequence[EventAlarmDefinition], tags: TagTable
+        self,
+        definitions: Sequence[AlarmDefinition],
+        events: Sequence[EventAlarmDefinition],
+        tags: TagTable,
+        topology: Topology | None = None,
+        places: Places | None = None,
+        maintenance: Maintenance = _no_maintenance,
     ) -> None:
-        """A table with every alarm normal."""
-        self.definitions = tuple(definitions)
-        self._states = [AlarmState()] * len(self.definitions)
-        self._position = {one.id: position for position, one in enumerate(self.definitions)}
-        self._units = tuple(tags.get(one.tag).unit for one in self.definitions)
-        self._event_definitions = {(one.kind, one.class_name): one for one in events}
-        self._by_id = {one.id: one for one in events}
-        self._events: dict[str, _EventAlarm] = {}
-        self.tag_ids: npt.NDArray[np.int32] = tags.indices([one.tag for one in self.definitions])
+        """A table with every alarm normal.
 
-    def step(self, samples: Snapshot, mono_ns: int, utc_ns: int) -> list[AlarmChange]:
-        """Look at every tag once; the changes, in the order of the definitions.
+        Args:
+            definitions: of the tag alarms.
+            events: of the event alarms.
+            tags: of the site.
+            topology: of the site, for groups and dead feeders.
+            places: names of devices and microphone nodes.
+            maintenance: whether a maintenance tag hangs on a point.
+        """
+        self.topology = topology or Topology()
+        self._maintenance = maintenance
+        self._event_definitions = {(one.kind, one.class_name): one for one in events}
+        slots: dict[str, int] = {}
+        for name in (*(one.tag for one in definitions), *(one.other for one in definitions if one.other)):
+            slots.setdefault(name, len(slots))
+        texts = [*(one.suppress_when for one in definitions), *(one.suppress_when for one in events)]
+        self.suppression = Suppression(texts, self.topology, tags, slots)
+        self.book = FactBook(definitions, events, tags, self.topology, places or {}, self.suppression)
+        self._slot = [slots[one.tag] for one in definitions]
+        self._engine = Engine(definitions, self._slot, [slots[one.other] if one.other else 0 for one in definitions])
+        self.tag_ids: npt.NDArray[np.int32] = tags.indices(list(slots))
+        self._records: dict[str, Record] = {}
+        self._firsts = FirstOuts()
+        self._urgent: deque[_Queued] = deque()
+        self._others: deque[_Queued] = deque()
+        self._events_waiting: set[str] = set()
+        self._held: set[str] = set()
+        self._returning: set[str] = set()
+        self._re_alarming: set[str] = set()
+        self._reconcile = False
+        self._maintenance_mono_ns = 0
+        self.sequence = 0
+        """Of the last change of any alarm."""
+
+    # ------------------------------------------------------------ finding what happens
+
+    @property
+    def pending(self) -> int:
+        """Happenings that wait for :meth:`apply`."""
+        return len(self._urgent) + len(self._others)
+
+    def look(self, samples: Snapshot, mono_ns: int, utc_ns: int) -> None:
+        """Look at every tag once and queue what happens.
 
         Args:
             samples: (k,) samples of :attr:`tag_ids`, staleness marked.
             mono_ns: now, for the delays.
             utc_ns: now, for the record.
         """
-        changes: list[AlarmChange] = []
-        values, qualities = samples.value.tolist(), samples.quality.tolist()
-        for position, definition in enumerate(self.definitions):
-            state = self._states[position]
-            fresh = step(definition, state, values[position], qualities[position], mono_ns, utc_ns)
-            if fresh is not state:
-                self._states[position] = fresh
-                if fresh.phase is not state.phase:
-                    changes.append(self._change(position))
-        for alarm_id, alarm in list(self._events.items()):
-            if alarm.state.phase in ACTIVE and mono_ns >= alarm.returns_mono_ns:
-                phase = after(alarm.state.phase, Happening.RETURN)
-                alarm.state = replace(alarm.state, phase=phase, changed_utc_ns=utc_ns)
-                changes.append(_event_change(alarm_id, alarm))
-                self._forget_if_normal(alarm_id)
-        return changes
+        if self.pending >= QUEUE_MAX:
+            return
+        if self.suppression.look(samples.value, samples.quality, mono_ns) or self._reconcile:
+            self._reconcile = False
+            self._queue_suppressions(mono_ns, utc_ns)
+        engine, values = self._engine, samples.value
+        found = engine.look(values, samples.quality, samples.received_mono_ns, mono_ns)
+        for position in found[np.argsort(engine.onset_mono_ns[found], kind="stable")].tolist():
+            happening = Happening.RAISE if engine.active[position] else Happening.RETURN
+            onset, value = int(engine.onset_mono_ns[position]), float(values[self._slot[position]])
+            self._queue(_Queued(self.book.ids[position], happening, mono_ns, utc_ns, value, onset))
+        self._queue_timed(mono_ns, utc_ns)
 
-    def event(self, event: Event, mono_ns: int, utc_ns: int) -> AlarmChange | None:
-        """Raise the alarm that an event calls for, or prolong it; ``None`` when nothing changed."""
+    def event(self, event: Event, mono_ns: int, utc_ns: int) -> None:
+        """Queue the alarm that an event calls for, or prolong it."""
         definition = self._event_definitions.get((event.kind, event.class_name))
         if definition is None or event.confidence < definition.min_confidence:
-            return None
-        alarm_id = f"{definition.id}:{event.source}"
-        source = event.source
-        if alarm_id not in self._events and len(self._events) >= EVENT_ALARMS_MAX:
+            return
+        alarm_id, source = f"{definition.id}:{event.source}", event.source
+        n_events = len(self._returning) + len(self._events_waiting)
+        if alarm_id not in self._records and alarm_id not in self._events_waiting and n_events >= EVENT_ALARMS_MAX:
             source, alarm_id = OVERFLOW_SOURCE, f"{definition.id}:{OVERFLOW_SOURCE}"
-        alarm = self._events.get(alarm_id)
-        if alarm is None:
-            alarm = _EventAlarm(definition, source, "", AlarmState(), 0)
-            self._events[alarm_id] = alarm
-        alarm.returns_mono_ns = mono_ns + round(definition.returns_after_s * NS_PER_S)
-        if alarm.state.phase is Phase.UNACK_ACTIVE:
-            return None  # one alarm for a burst of the same sound at the same place
-        alarm.detail = event.text_en
-        alarm.state = AlarmState(Phase.UNACK_ACTIVE, -1, event.confidence, event.utc_ns, utc_ns)
-        return _event_change(alarm_id, alarm)
+        self.book.event(definition, source)
+        record = self._records.get(alarm_id)
+        phase = record.state.standing.phase if record else Phase.NORMAL
+        if record is not None:
+            record.returns_mono_ns = mono_ns + round(definition.returns_after_s * NS_PER_S)
+        if phase is Phase.UNACK_ACTIVE or alarm_id in self._events_waiting:
+            return  # one alarm for a burst of the same sound at the same place
+        happening = Happening.RE_ALARM if phase is Phase.ACK_ACTIVE else Happening.RAISE
+        onset = event.mono_ns if 0 <= mono_ns - event.mono_ns < 60 * NS_PER_S else mono_ns
+        self._events_waiting.add(alarm_id)
+        self._queue(_Queued(alarm_id, happening, mono_ns, utc_ns, event.confidence, onset, event.text_en))
 
-    def acknowledge(self, alarm_id: str, author: str, utc_ns: int) -> Acknowledged | NotAcknowledged:
-        """Somebody has seen an alarm."""
-        event = self._events.get(alarm_id)
-        position = self._position.get(alarm_id)
-        if event is None and position is None:
-            return NotAcknowledged("그런 경보가 없습니다", f"there is no alarm {alarm_id!r}")
-        state = event.state if event is not None else self._states[position or 0]
-        if state.phase not in UNACKNOWLEDGED:
-            return NotAcknowledged("이미 확인되었거나 정상입니다", "it is acknowledged already, or normal")
-        phase = after(state.phase, Happening.ACKNOWLEDGE)
-        fresh = replace(state, phase=phase, changed_utc_ns=utc_ns, acknowledged_by=author)
-        if event is not None:
-            event.state = fresh
-            change = _event_change(alarm_id, event)
-            self._forget_if_normal(alarm_id)
-            return Acknowledged(change)
-        assert position is not None
-        self._states[position] = fresh
-        return Acknowledged(self._change(position))
+    def _queue(self, queued: _Queued) -> None:
+        urgent = self.book.priority(queued.alarm_id) == 1
+        (self._urgent if urgent else self._others).append(queued)
+
+    def _queue_timed(self, mono_ns: int, utc_ns: int) -> None:
+        """What time alone brings about: shelves that end, event alarms that return, alarms told again."""
+        for alarm_id in self._held:
+            state = self._records[alarm_id].state
+            if state.shelf is not None and mono_ns >= state.shelf.until_mono_ns:
+                self._queue(_Queued(alarm_id, Happening.UNSHELVE, mono_ns, utc_ns))
+            if state.service is not None and mono_ns >= state.service.until_mono_ns:
+                self._queue(_Queued(alarm_id, Happening.PUT_BACK, mono_ns, utc_ns))
+        for alarm_id in self._returning:
+            record = self._records[alarm_id]
+            if record.state.standing.active and mono_ns >= record.returns_mono_ns:
+                self._queue(_Queued(alarm_id, Happening.RETURN, mono_ns, utc_ns, record.state.value))
+        for alarm_id in self._re_alarming:
+            record = self._records[alarm_id]
+            if mono_ns - record.state.changed_mono_ns >= record.facts.re_alarm_ns:
+                self._queue(_Queued(alarm_id, Happening.RE_ALARM, mono_ns, utc_ns, record.state.value))
+        if mono_ns - self._maintenance_mono_ns >= MAINTENANCE_PERIOD_NS:
+            self._maintenance_mono_ns = mono_ns
+            self._queue_maintenance(mono_ns, utc_ns)
+
+    def _queue_suppressions(self, mono_ns: int, utc_ns: int) -> None:
+        """Every standing alarm whose suppression by design is not what it should be."""
+        for record in self._records.values():
+            self._queue_difference(record, Hidden.CONDITION | Hidden.TOPOLOGY, mono_ns, utc_ns)
+
+    def _queue_maintenance(self, mono_ns: int, utc_ns: int) -> None:
+        for record in self._records.values():
+            self._queue_difference(record, Hidden.MAINTENANCE, mono_ns, utc_ns)
+
+    def _queue_difference(self, record: Record, of: Hidden, mono_ns: int, utc_ns: int) -> None:
+        standing = record.state.standing
+        wanted = self._by_design(record.facts, of) if standing.phase is not Phase.NORMAL else Hidden.NO
+        differs = (standing.hidden ^ wanted) & of
+        for flag, begins, ends in (
+            (Hidden.CONDITION, Happening.SUPPRESS, Happening.UNSUPPRESS),
+            (Hidden.TOPOLOGY, Happening.FEED_LOST, Happening.FEED_BACK),
+            (Hidden.MAINTENANCE, Happening.MAINTENANCE_BEGINS, Happening.MAINTENANCE_ENDS),
+        ):
+            if differs & flag:
+                happening = begins if wanted & flag else ends
+                self._queue(_Queued(record.facts.alarm_id, happening, mono_ns, utc_ns, record.state.value))
+
+    def _by_design(self, facts: Facts, of: Hidden = BY_DESIGN) -> Hidden:
+        """What hides an alarm by design now; nothing ever hides priority 1 so."""
+        hidden = Hidden.NO
+        if facts.priority == 1:
+            return hidden
+        if of & Hidden.CONDITION and facts.condition >= 0 and self.suppression.holds(facts.condition):
+            hidden |= Hidden.CONDITION
+        if of & Hidden.TOPOLOGY and any(self.suppression.holds(one) for one in facts.feeds):
+            hidden |= Hidden.TOPOLOGY
+        if of & Hidden.MAINTENANCE and self._maintenance(facts.point):
+            hidden |= Hidden.MAINTENANCE
+        return hidden
+
+    # ------------------------------------------------------------ letting it happen
+
+    def apply(self, limit: int) -> list[Change]:
+        """Let up to ``limit`` queued happenings happen, urgent alarms first; what changed."""
+        changes: list[Change] = []
+        for _ in range(limit):
+            queue = self._urgent or self._others
+            if not queue:
+                break
+            changes.extend(self._happen(queue.popleft()))
+        return changes
+
+    def step(self, samples: Snapshot, mono_ns: int, utc_ns: int) -> list[Change]:
+        """:meth:`look`, and everything of it happens at once."""
+        self.look(samples, mono_ns, utc_ns)
+        return self.apply(self.pending)
+
+    def operate(
+        self, facts: Facts, happening: Happening, author: str, mono_ns: int, utc_ns: int,
+        hold: Hold | None = None, reason: str = "",
+    ) -> list[Change]:  # fmt: skip
+        """Let something happen that a person asks for; nothing when it means nothing in the alarm's state.
+
+        Args:
+            facts: of the alarm.
+            happening: to it.
+            author: the person.
+            mono_ns: now.
+            utc_ns: now.
+            hold: of a shelf or of being out of service.
+            reason: the person's.
+        """
+        queued = _Queued(facts.alarm_id, happening, mono_ns, utc_ns, author=author)
+        return self._happen(queued, hold, reason)
+
+    def queue_acknowledgements(self, alarm_ids: Iterable[str], author: str, mono_ns: int, utc_ns: int) -> None:
+        """Acknowledge several alarms, each when its turn comes."""
+        for alarm_id in alarm_ids:
+            self._queue(_Queued(alarm_id, Happening.ACKNOWLEDGE, mono_ns, utc_ns, author=author))
+
+    def _happen(self, queued: _Queued, hold: Hold | None = None, reason: str = "") -> list[Change]:
+        facts = self.book.facts(queued.alarm_id)
+        assert facts is not None, "only alarms that are known are queued"
+        record = self._records.get(queued.alarm_id) or Record(facts)
+        self._events_waiting.discard(queued.alarm_id)
+        before, happening = record.state.standing, queued.happening
+        now = after(before, happening, facts.latching)
+        if now is before and hold is None:
+            return []
+        if happening is Happening.RAISE:
+            now = Standing(now.phase, (now.hidden & ~BY_DESIGN) | self._by_design(facts))
+        if now.phase is Phase.NORMAL:
+            now = Standing(now.phase, now.hidden & ~BY_DESIGN)  # nothing is left to be suppressed
+        state = self._stepped(record.state, facts, now, queued)
+        record.state = _with_hold(state, happening, hold)
+        if facts.is_event and now.active and not before.active:
+            record.returns_mono_ns = queued.mono_ns + self.book.returns_after_ns(facts)
+        self._records[facts.alarm_id] = record
+        changes = self._first_out(record, before, queued)
+        waited_s = math.nan
+        if happening is Happening.ACKNOWLEDGE and before.presented:
+            waited_s = max(0, queued.mono_ns - record.state.raised_mono_ns) / NS_PER_S
+        changes.insert(0, self._changed(record, queued, before, reason or (hold.reason if hold else ""), waited_s))
+        self._file(record)
+        return changes
+
+    def _stepped(self, state: AlarmState, facts: Facts, now: Standing, queued: _Queued) -> AlarmState:
+        """The state after a happening, before sequence and first-out are known."""
+        fresh = replace(state, standing=now, changed_utc_ns=queued.utc_ns, changed_mono_ns=queued.mono_ns)
+        raised = queued.happening is Happening.RAISE or (queued.happening is Happening.RE_ALARM and facts.is_event)
+        if raised:
+            onset_utc_ns = queued.utc_ns - (queued.mono_ns - queued.onset_mono_ns)
+            return replace(
+                fresh, value=queued.value, raised_utc_ns=queued.utc_ns, raised_mono_ns=queued.mono_ns,
+                onset_utc_ns=onset_utc_ns, onset_mono_ns=queued.onset_mono_ns, acknowledged_by="", first_out=False,
+                detail=queued.detail,
+            )  # fmt: skip
+        if queued.happening is Happening.RETURN:
+            return replace(fresh, value=queued.value)
+        if queued.happening is Happening.ACKNOWLEDGE:
+            return replace(fresh, acknowledged_by=queued.author)
+        return fresh
+
+    def _first_out(self, record: Record, before: Standing, queued: _Queued) -> list[Change]:
+        """Mark the first alarm of a group; when an earlier one turns up, the mark moves to it."""
+        facts, now = record.facts, record.state.standing
+        if not now.presented:
+            self._firsts.leave(facts.group, facts.alarm_id)
+            return []
+        if queued.happening is not Happening.RAISE or not facts.group:
+            self._firsts.enter(facts.group, facts.alarm_id)
+            return []
+        is_first, displaced = self._firsts.raised(facts.group, facts.alarm_id, record.state.onset_mono_ns)
+        record.state = replace(record.state, first_out=is_first)
+        other = self._records.get(displaced)
+        if other is None or not other.state.first_out:
+            return []
+        other.state = replace(other.state, first_out=False)
+        return [self._changed(other, queued, other.state.standing, "", math.nan)]
+
+    def _changed(self, record: Record, queued: _Queued, before: Standing, reason: str, waited_s: float) -> Change:
+        self.sequence += 1
+        record.state = replace(record.state, sequence=self.sequence)
+        return Change(
+            self._message(record), record.facts, queued.happening, before, record.state.standing, queued.author,
+            reason, waited_s, queued.mono_ns,
+        )  # fmt: skip
+
+    def _file(self, record: Record) -> None:
+        """Keep a record where the next looks find it, or drop it when it is at rest."""
+        alarm_id, state, standing = record.facts.alarm_id, record.state, record.state.standing
+        held = state.shelf is not None or state.service is not None
+        (self._held.add if held else self._held.discard)(alarm_id)
+        tells_again = record.facts.re_alarm_ns > 0 and standing.phase is Phase.ACK_ACTIVE
+        (self._re_alarming.add if tells_again else self._re_alarming.discard)(alarm_id)
+        if record.facts.is_event:
+            self._returning.add(alarm_id)
+        if standing.at_rest:
+            del self._records[alarm_id]
+            self._returning.discard(alarm_id)
+            if record.facts.is_event and alarm_id not in self._events_waiting:
+                self.book.forget(alarm_id)
+
+    def _message(self, record: Record) -> AlarmChange:
+        hidden = record.state.standing.hidden
+        return message(record, self.book.why(record.facts, hidden) if hidden & BY_DESIGN else ("", ""))
+
+    # ------------------------------------------------------------ asking
+
+    def record(self, alarm_id: str) -> Record | None:
+        """An alarm that is not at rest."""
+        return self._records.get(alarm_id)
+
+    def records(self) -> Iterable[Record]:
+        """Every alarm that is not at rest, in no order."""
+        return self._records.values()
+
+    def change_of(self, record: Record) -> AlarmChange:
+        """The alarm as it travels."""
+        return self._message(record)
 
     def current(self) -> list[AlarmChange]:
-        """Every alarm that is not normal: unacknowledged before acknowledged, then urgent and newest first."""
-        standing = [self._change(position) for position, state in enumerate(self._states) if state.phase != "normal"]
-        standing += [_event_change(alarm_id, alarm) for alarm_id, alarm in self._events.items()]
-        order = {"unack_active": 0, "unack_returned": 1, "ack_active": 2}
-        return sorted(standing, key=lambda one: (order[one.state], one.priority, -one.changed_utc_ns))
+        """Every alarm that is not at rest, hidden ones last; see :func:`rank`."""
+        return [self._message(record) for record in sorted(self._records.values(), key=rank)]
 
     def counts(self) -> Counts:
         """How many stand."""
-        standing: list[tuple[Phase, int]] = [
-            (state.phase, definition.priority)
-            for state, definition in zip(self._states, self.definitions, strict=True)
-            if state.phase is not Phase.NORMAL
-        ]
-        standing += [(alarm.state.phase, alarm.definition.priority) for alarm in self._events.values()]
-        of = [sum(priority == wanted for _, priority in standing) for wanted in (1, 2, 3, 4)]
-        return Counts(
-            sum(phase in ACTIVE for phase, _ in standing),
-            sum(phase in UNACKNOWLEDGED for phase, _ in standing),
-            (of[0], of[1], of[2], of[3]),
-        )
+        active = unacknowledged = shelved = suppressed = out = 0
+        of = [0, 0, 0, 0]
+        for record in self._records.values():
+            standing = record.state.standing
+            if standing.presented:
+                of[record.facts.priority - 1] += 1
+                active += standing.phase in ACTIVE
+                unacknowledged += standing.phase in UNACKNOWLEDGED
+            elif standing.word == "shelved":
+                shelved += 1
+            elif standing.word == "out_of_service":
+                out += 1
+            else:
+                suppressed += 1
+        return Counts(active, unacknowledged, (of[0], of[1], of[2], of[3]), shelved, suppressed, out)
+
+    # ------------------------------------------------------------ surviving
 
     def stored(self, alarm_id: str) -> StoredAlarm | None:
-        """What to keep of an alarm; ``None`` when it is normal."""
-        if (event := self._events.get(alarm_id)) is not None:
-            return _stored(alarm_id, event.definition.id, event.source, event.state, event.detail)
-        position = self._position.get(alarm_id)
-        if position is None or self._states[position].phase is Phase.NORMAL:
-            return None
-        return _stored(alarm_id, alarm_id, self.definitions[position].tag, self._states[position], "")
+        """What to keep of an alarm; ``None`` when it is at rest."""
+        record = self._records.get(alarm_id)
+        return stored(record) if record is not None else None
 
-    def restore(self, stored: Iterable[StoredAlarm], mono_ns: int) -> list[StoredAlarm]:
-        """Take up the alarms of an earlier process; returns those that the site's definitions no longer know."""
+    def restore(self, kept: Iterable[StoredAlarm], mono_ns: int) -> list[StoredAlarm]:
+        """Take up the alarms of an earlier process; returns those that the site's definitions no longer know.
+
+        Args:
+            kept: with monotonic times of this boot.
+            mono_ns: now.
+        """
         unknown: list[StoredAlarm] = []
-        for one in stored:
-            state = AlarmState(
-                Phase(one.phase), -1, one.value, one.raised_utc_ns, one.changed_utc_ns, one.acknowledged_by
-            )
-            if one.alarm_id in self._position:
-                self._states[self._position[one.alarm_id]] = state
-            elif one.definition_id in self._by_id:
-                definition = self._by_id[one.definition_id]
-                returns = mono_ns + round(definition.returns_after_s * NS_PER_S)
-                self._events[one.alarm_id] = _EventAlarm(definition, one.source, one.detail, state, returns)
-            else:
+        for one in kept:
+            facts = self.book.found(one.alarm_id, one.definition_id, one.source)
+            if facts is None:
                 unknown.append(one)
+                continue
+            record = Record(facts, _restored(one))
+            self._records[facts.alarm_id] = record
+            if facts.is_event:
+                record.returns_mono_ns = mono_ns + self.book.returns_after_ns(facts)
+            else:
+                position = self.book.position(facts.alarm_id)
+                self._engine.active[position] = record.state.standing.active
+            if record.state.standing.presented:
+                self._firsts.restore(facts.group, facts.alarm_id, record.state.onset_mono_ns, record.state.first_out)
+            self._file(record)
+            self.sequence = max(self.sequence, one.sequence)
+        self._reconcile = True
         return unknown
 
-    def _forget_if_normal(self, alarm_id: str) -> None:
-        if self._events[alarm_id].state.phase is Phase.NORMAL:
-            del self._events[alarm_id]
 
-    def _change(self, position: int) -> AlarmChange:
-        definition, state = self.definitions[position], self._states[position]
-        return _message(
-            definition.id, definition.tag, definition.priority, definition.texts, state,
-            self._units[position], definition.limit,
-        )  # fmt: skip
-
-
-def _stored(alarm_id: str, definition_id: str, source: str, state: AlarmState, detail: str) -> StoredAlarm:
-    return StoredAlarm(
-        alarm_id, definition_id, source, str(state.phase), state.value, state.raised_utc_ns, state.changed_utc_ns,
-        state.acknowledged_by, detail,
+def rank(record: Record) -> tuple[bool, bool, bool, int, int]:
+    """Sort key: hidden last, urgent always first, then unacknowledged, then by priority, then the newest."""
+    standing, priority = record.state.standing, record.facts.priority
+    return (
+        bool(standing.hidden), priority != 1, standing.phase not in UNACKNOWLEDGED, priority, -record.state.sequence,
     )  # fmt: skip
 
 
-def _event_change(alarm_id: str, alarm: _EventAlarm) -> AlarmChange:
-    texts = alarm.definition.texts.with_source(alarm.source)
-    limit = alarm.definition.min_confidence
-    return _message(alarm_id, alarm.source, alarm.definition.priority, texts, alarm.state, "", limit)
+def _with_hold(state: AlarmState, happening: Happening, hold: Hold | None) -> AlarmState:
+    """The state with the shelf or service that a person decided, and without the one that has ended."""
+    if happening in (Happening.SHELVE, Happening.SHELVE_ONCE):
+        state = replace(state, shelf=hold)
+    if happening is Happening.TAKE_OUT:
+        state = replace(state, service=hold)
+    if not state.standing.hidden & Hidden.SHELVED and state.shelf is not None:
+        state = replace(state, shelf=None)
+    if not state.standing.hidden & Hidden.OUT_OF_SERVICE and state.service is not None:
+        state = replace(state, service=None)
+    return state
 
 
-def _message(
-    alarm_id: str, source: str, priority: int, texts: Texts, state: AlarmState, unit: str, limit: float
-) -> AlarmChange:
-    return AlarmChange(
-        alarm_id=alarm_id,
-        state=str(state.phase),
-        priority=priority,
-        source=source,
-        text_ko=texts.text_ko,
-        text_en=texts.text_en,
-        cause_ko=texts.cause_ko,
-        cause_en=texts.cause_en,
-        consequence_ko=texts.consequence_ko,
-        consequence_en=texts.consequence_en,
-        response_ko=texts.response_ko,
-        response_en=texts.response_en,
-        value=state.value,
-        unit=unit,
-        limit=limit,
-        utc_ns=state.raised_utc_ns,
-        changed_utc_ns=state.changed_utc_ns,
-    )
+def _restored(one: StoredAlarm) -> AlarmState:
+    shelf = Hold(one.shelf_author, one.shelf_reason, one.shelf_until_utc_ns, one.shelf_until_mono_ns)
+    service = Hold(one.service_author, one.service_reason, one.service_until_utc_ns, one.service_until_mono_ns)
+    hidden = Hidden(one.hidden)
+    return AlarmState(
+        Standing(Phase(one.phase), hidden), one.value, one.raised_utc_ns, one.raised_mono_ns, one.onset_utc_ns,
+        one.onset_mono_ns, one.changed_utc_ns, one.changed_mono_ns, one.acknowledged_by, bool(one.first_out),
+        one.sequence, one.detail, shelf if hidden & Hidden.SHELVED else None,
+        service if hidden & Hidden.OUT_OF_SERVICE else None,
+    )  # fmt: skip
 
-
-__all__ = [
-    "Acknowledged",
-    "AlarmDefinition",
-    "AlarmState",
-    "AlarmTable",
-    "Condition",
-    "Counts",
-    "EventAlarmDefinition",
-    "Happening",
-    "NotAcknowledged",
-    "Phase",
-    "StoredAlarm",
-    "after",
-    "holds",
-    "parse_alarms",
-    "step",
-]

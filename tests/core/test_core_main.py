@@ -91,13 +91,15 @@ en = "All"
 tags = ["*"]
 """
 TEXTS = [f"{key}_{lang}" for key in ("text", "cause", "consequence", "response") for lang in ("ko", "en")]
-WORDS = "\n".join(f'{key} = "word 말"' for key in TEXTS)
+WORDS = "\n".join(f"{key} = {'말' if key.endswith('ko') else 'word'!r}" for key in TEXTS)
 ALARMS = f"""
 [[alarm]]
 id = "error_high"
 tag = "control.tie.error_w"
 condition = "above"
 limit = 100
+on_delay_s = 0
+off_delay_s = 0
 priority = 2
 respond_within_s = 60
 {WORDS}
@@ -276,7 +278,7 @@ def test_an_alarm_is_raised_acknowledged_returned_and_journalled(town: Town) -> 
     assert listed is not None
     assert AlarmChange(**listed[0]).alarm_id == "error_high"
     answer = town.bus.request("alarms", {"op": "ack", "alarm_id": "error_high", "session": session})
-    assert answer["outcome"] == "acknowledged"
+    assert answer["outcome"] == "done"
     assert answer["alarm"]["state"] == "ack_active"
 
     def returned() -> bool:

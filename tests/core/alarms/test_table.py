@@ -1,623 +1,476 @@
-"""Alarms: every state against every happening, delays on a virtual clock, bad quality, persistence, the checker."""
+"""The alarm table: what is told, hidden, grouped and kept, on a virtual clock with steps of the wall clock."""
 
+import itertools
 import math
-import os
-import signal
-import sqlite3
-import subprocess
-import sys
-import tomllib
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
+from alarms.made import (
+    PLACES,
+    STALE,
+    TAGS,
+    TEXTS,
+    TOPOLOGY,
+    S,
+    alarm,
+    event_alarm,
+    heard,
+    link_lost,
+    quick,
+    samples,
+)  # fmt: skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwanje.core.alarms.definitions import TEXT_KEYS, AlarmDefinition, Condition, EventAlarmDefinition, Texts
-from gwanje.core.alarms.store import AlarmStore, AlarmStoreError
-from gwanje.core.alarms.table import (
-    EVENT_ALARMS_MAX,
-    Acknowledged,
-    AlarmState,
-    AlarmTable,
-    Happening,
-    NotAcknowledged,
-    Phase,
-    after,
-    parse_alarms,
-    step,
-)
+from gwanje.core.alarms.definitions import Condition
+from gwanje.core.alarms.records import Change, Hold
+from gwanje.core.alarms.states import Happening
+from gwanje.core.alarms.suppression import HOLD_NS
+from gwanje.core.alarms.table import EVENT_ALARMS_MAX, MAINTENANCE_PERIOD_NS, QUEUE_MAX, AlarmTable
 from gwanje.core.clock import VirtualClock
-from gwanje.core.messages import ALARM_STATES, AlarmChange, Event
-from gwanje.core.quality import Quality
-from gwanje.core.store import Snapshot
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.messages import AlarmChange
 
-S = 1_000_000_000
-GOOD, BAD = int(Quality.GOOD), int(Quality.BAD | Quality.COMM)
-STALE = int(Quality.BAD | Quality.STALE)
-
-TAGS = TagTable.build(
-    [
-        Tag("grid.tie.import_w", "W", "field", low=-3e6, high=3e6, stale_after_s=2),
-        Tag("jincheon.ess1.soc", "", "field", low=0.0, high=1.0, stale_after_s=2),
-        Tag("jincheon.ess1.online", "", "field", description_ko="ESS 1 통신", description_en="ESS 1 link"),
-        Tag("eumseong.ess2.online", "", "field", description_ko="ESS 2 통신", description_en="ESS 2 link"),
-    ]
-)
-TEXTS = Texts(*(f"{key}" for key in TEXT_KEYS))
+ESS, PV, LAMP, ESS2 = (
+    "jincheon.ess1.online", "jincheon.pv1.online", "jincheon.lamp1.online", "eumseong.ess2.online",
+)  # fmt: skip
+YEAR_NS = 365 * 86_400 * S
 
 
-def alarm(**changes: Any) -> AlarmDefinition:
-    base = AlarmDefinition(
-        "tie_high", "grid.tie.import_w", Condition.ABOVE, 100.0, 10.0, 2.0, 3.0, 2, 60.0, TEXTS
-    )
-    return replace(base, **changes)
+class Plant:
+    """A table with the tags of the tests' site, on a virtual clock."""
 
-
-def event_alarm(**changes: Any) -> EventAlarmDefinition:
-    return replace(EventAlarmDefinition("glass", "acoustic", "glass_break", 0.5, 60.0, 2, 60.0, TEXTS), **changes)
-
-
-def heard(source: str = "mic03", confidence: float = 0.9, class_name: str = "glass_break", utc_ns: int = 7) -> Event:
-    return Event("acoustic", source, class_name, utc_ns, 7, "유리 깨짐", "glass break", confidence)
-
-
-def samples(*values: float, quality: int = GOOD) -> Snapshot:
-    k = len(values)
-    return Snapshot(np.array(values), np.full(k, quality, np.uint16), np.zeros(k, np.int64), np.zeros(k, np.int64))
-
-
-# ---------------------------------------------------------------- the state machine
-
-
-TABLE = {
-    (Phase.NORMAL, Happening.RAISE): Phase.UNACK_ACTIVE,
-    (Phase.NORMAL, Happening.RETURN): Phase.NORMAL,
-    (Phase.NORMAL, Happening.ACKNOWLEDGE): Phase.NORMAL,
-    (Phase.UNACK_ACTIVE, Happening.RAISE): Phase.UNACK_ACTIVE,
-    (Phase.UNACK_ACTIVE, Happening.RETURN): Phase.UNACK_RETURNED,
-    (Phase.UNACK_ACTIVE, Happening.ACKNOWLEDGE): Phase.ACK_ACTIVE,
-    (Phase.ACK_ACTIVE, Happening.RAISE): Phase.ACK_ACTIVE,
-    (Phase.ACK_ACTIVE, Happening.RETURN): Phase.NORMAL,
-    (Phase.ACK_ACTIVE, Happening.ACKNOWLEDGE): Phase.ACK_ACTIVE,
-    (Phase.UNACK_RETURNED, Happening.RAISE): Phase.UNACK_ACTIVE,
-    (Phase.UNACK_RETURNED, Happening.RETURN): Phase.UNACK_RETURNED,
-    (Phase.UNACK_RETURNED, Happening.ACKNOWLEDGE): Phase.NORMAL,
-}
-
-
-@pytest.mark.parametrize("phase", list(Phase))
-@pytest.mark.parametrize("happening", list(Happening))
-def test_every_state_against_every_happening(phase: Phase, happening: Happening) -> None:
-    assert after(phase, happening) is TABLE[phase, happening]
-
-
-def test_phases_are_the_words_that_travel_on_the_bus() -> None:
-    assert tuple(Phase) == ALARM_STATES
-
-
-# ---------------------------------------------------------------- conditions, delays, deadband
-
-
-class Watched:
-    """One alarm on a virtual clock."""
-
-    def __init__(self, definition: AlarmDefinition) -> None:
-        self.definition = definition
+    def __init__(self, *definitions: Any, events: Sequence[Any] = (), **more: Any) -> None:
         self.clock = VirtualClock()
-        self.state = AlarmState()
+        self.table = AlarmTable(definitions, events, TAGS, TOPOLOGY, PLACES, **more)
+        self.values = dict.fromkeys(TAGS.ids, 0.0)
+        self.values |= dict.fromkeys((ESS, PV, LAMP, ESS2, "grid.breaker.closed"), 1.0)
+        self.received: dict[str, int] = {}
+        self.changes: list[Change] = []
+        self.names = [TAGS.by_id(int(one)).name for one in self.table.tag_ids]
 
-    def look(self, value: float, quality: int = GOOD, after_s: float = 0.0) -> Phase:
+    def look(self, after_s: float = 0.0, quality: int = 0, **values: float) -> list[str]:
+        """Advance, set tags (their dots written as two underscores), look; the states that alarms came into."""
         self.clock.advance_ns(round(after_s * S))
-        self.state = step(self.definition, self.state, value, quality, self.clock.mono_ns(), self.clock.utc_ns())
-        return self.state.phase
+        self.values |= {name.replace("__", "."): value for name, value in values.items()}
+        seen = samples(*(self.values[name] for name in self.names), quality=quality)
+        for place, name in enumerate(self.names):
+            seen.received_mono_ns[place] = self.received.get(name, self.clock.mono_ns())
+        found = self.table.step(seen, self.clock.mono_ns(), self.clock.utc_ns())
+        self.changes += found
+        return [one.message.state for one in found]
+
+    def act(self, alarm_id: str, happening: Happening, for_s: float = 1_800.0) -> list[str]:
+        facts = self.table.book.found(alarm_id)
+        assert facts is not None
+        now, utc = self.clock.mono_ns(), self.clock.utc_ns()
+        hides = happening in (Happening.SHELVE, Happening.SHELVE_ONCE, Happening.TAKE_OUT)
+        hold = Hold("kim", "checked", utc + round(for_s * S), now + round(for_s * S)) if hides else None
+        found = self.table.operate(facts, happening, "kim", now, utc, hold)
+        self.changes += found
+        return [one.message.state for one in found]
+
+    def state(self, alarm_id: str) -> str:
+        record = self.table.record(alarm_id)
+        return "normal" if record is None else record.state.standing.word
+
+    def message(self, alarm_id: str) -> AlarmChange:
+        record = self.table.record(alarm_id)
+        assert record is not None
+        return self.table.change_of(record)
 
 
-def test_on_delay_and_off_delay() -> None:
-    one = Watched(alarm())
-    assert one.look(101.0) == "normal"
-    assert one.look(101.0, after_s=1.999) == "normal"
-    assert one.look(101.0, after_s=0.001) == "unack_active"
-    assert one.look(50.0) == "unack_active"
-    assert one.look(50.0, after_s=2.999) == "unack_active"
-    assert one.look(50.0, after_s=0.001) == "unack_returned"
-
-
-def test_a_spike_shorter_than_the_delay_raises_nothing_and_starts_the_delay_anew() -> None:
-    one = Watched(alarm())
-    one.look(101.0)
-    one.look(101.0, after_s=1.9)
-    one.look(99.0, after_s=0.05)
-    assert one.look(101.0, after_s=0.05) == "normal"
-    assert one.look(101.0, after_s=1.9) == "normal"
-    assert one.look(101.0, after_s=0.1) == "unack_active"
-
-
-def test_deadband_keeps_a_value_on_the_limit_from_chattering() -> None:
-    one = Watched(alarm(on_delay_s=0.0, off_delay_s=0.0))
-    assert one.look(100.5) == "unack_active"
-    for value in (99.0, 91.0, 90.5):
-        assert one.look(value, after_s=1.0) == "unack_active", value
-    assert one.look(90.0, after_s=1.0) == "unack_returned"
-    assert one.look(99.0, after_s=1.0) == "unack_returned", "back under the limit is not over it"
-
-
-@pytest.mark.parametrize(
-    ("condition", "limit", "raises", "not_"),
-    [
-        (Condition.ABOVE, 100.0, 100.1, 100.0),
-        (Condition.BELOW, 100.0, 99.9, 100.0),
-        (Condition.EQUALS, 2.0, 2.0, 3.0),
-    ],
-)
-def test_limit_conditions(condition: Condition, limit: float, raises: float, not_: float) -> None:
-    definition = alarm(condition=condition, limit=limit, deadband=0.0, on_delay_s=0.0, off_delay_s=0.0)
-    assert Watched(definition).look(raises) == "unack_active"
-    assert Watched(definition).look(not_) == "normal"
-
-
-@pytest.mark.parametrize("quality", [BAD, STALE, int(Quality.BAD | Quality.NEVER)])
-def test_a_bad_value_never_raises_a_limit_alarm(quality: int) -> None:
-    one = Watched(alarm(on_delay_s=0.0))
-    assert one.look(1e9, quality, after_s=100.0) == "normal"
-    one = Watched(alarm())
-    one.look(101.0)
-    one.look(101.0, quality, after_s=1.5)
-    assert one.look(101.0, after_s=1.0) == "normal", "the delay begins anew with the first value to be believed"
-
-
-def test_a_bad_value_does_not_return_an_alarm_either() -> None:
-    one = Watched(alarm(on_delay_s=0.0, off_delay_s=0.0))
-    one.look(200.0)
-    assert one.look(0.0, BAD, after_s=100.0) == "unack_active"
-    assert one.look(math.nan, GOOD, after_s=1.0) == "unack_active"
-    assert one.look(0.0, after_s=1.0) == "unack_returned"
-
-
-def test_simulated_and_uncertain_values_are_watched() -> None:
-    definition = alarm(on_delay_s=0.0)
-    assert Watched(definition).look(200.0, int(Quality.SIMULATED)) == "unack_active"
-    assert Watched(definition).look(200.0, int(Quality.UNCERTAIN | Quality.CLAMPED)) == "unack_active"
-
-
-def test_a_counter_that_rises() -> None:
-    one = Watched(alarm(condition=Condition.RISES, limit=0.0, deadband=0.0, on_delay_s=0.0, off_delay_s=60.0))
-    assert one.look(7.0) == "normal", "the first look only tells where the counter stands"
-    assert one.look(7.0, after_s=0.2) == "normal"
-    assert one.look(0.0, after_s=0.2) == "normal", "a restarted counter begins again"
-    assert one.look(3.0, BAD, after_s=0.2) == "normal"
-    assert one.look(1.0, after_s=0.2) == "unack_active"
-    assert one.look(1.0, after_s=59.0) == "unack_active"
-    assert one.look(2.0, after_s=1.0) == "unack_active", "it rose again: the off delay begins anew"
-    assert one.look(2.0, after_s=1.0) == "unack_active"
-    assert one.look(2.0, after_s=59.0) == "unack_active"
-    assert one.look(2.0, after_s=1.0) == "unack_returned"
-    assert one.look(3.0, after_s=0.2) == "unack_active"
-
-
-def test_stale_and_bad_conditions() -> None:
-    stale = alarm(condition=Condition.STALE, limit=math.nan, deadband=0.0, on_delay_s=0.0, off_delay_s=0.0)
-    assert Watched(stale).look(1.0, STALE) == "unack_active"
-    assert Watched(stale).look(math.nan, int(Quality.BAD | Quality.NEVER)) == "unack_active"
-    assert Watched(stale).look(1.0, BAD) == "normal"
-    bad = replace(stale, condition=Condition.BAD)
-    assert Watched(bad).look(1.0, BAD) == "unack_active"
-    assert Watched(bad).look(1.0, int(Quality.UNCERTAIN)) == "normal"
-
-
-@pytest.mark.parametrize("hours", [-1, 1])
-def test_a_stepped_wall_clock_moves_no_delay(hours: int) -> None:
-    one = Watched(alarm())
-    one.look(101.0)
-    one.clock.step_utc_ns(hours * 3600 * S)
-    assert one.look(101.0, after_s=1.0) == "normal"
-    assert one.look(101.0, after_s=1.0) == "unack_active"
-    one.clock.step_utc_ns(-2 * hours * 3600 * S)
-    one.look(0.0)
-    assert one.look(0.0, after_s=2.9) == "unack_active"
-    assert one.look(0.0, after_s=0.1) == "unack_returned"
-
-
-def test_nothing_changed_is_the_same_object() -> None:
-    state = AlarmState()
-    assert step(alarm(), state, 0.0, GOOD, 1, 1) is state
-
-
-LOOKS = st.lists(
-    st.tuples(st.floats(-200, 200), st.sampled_from([GOOD, BAD, STALE]), st.floats(0, 5), st.booleans()), max_size=60
-)
-
-
-@settings(deadline=None)
-@given(LOOKS)
-def test_random_looks_keep_the_rules(looks: list[tuple[float, int, float, bool]]) -> None:
-    one = Watched(alarm())
-    over_since: float | None = None
-    now = 0.0
-    for value, quality, wait_s, acknowledge in looks:
-        now += round(wait_s * S) / S
-        before = one.state.phase
-        one.look(value, quality, after_s=wait_s)
-        over = quality == GOOD and value > 100.0
-        over_since = (now if over_since is None else over_since) if over else None
-        if before in ("normal", "unack_returned") and one.state.phase == "unack_active":
-            assert over_since is not None
-            assert now - over_since >= 2.0 - 1e-6
-        if quality != GOOD:
-            assert one.state.phase == before
-        if acknowledge:
-            one.state = replace(one.state, phase=after(one.state.phase, Happening.ACKNOWLEDGE))
-
-
-# ---------------------------------------------------------------- the table
-
-
-def table(*definitions: AlarmDefinition, events: tuple[EventAlarmDefinition, ...] = ()) -> AlarmTable:
-    return AlarmTable(definitions, events, TAGS)
-
-
-def test_a_change_carries_what_the_operator_needs() -> None:
-    alarms = table(alarm(on_delay_s=0.0))
-    changes = alarms.step(samples(123.0), 1, 1_000)
-    assert len(changes) == 1
-    change = changes[0]
-    assert (change.alarm_id, change.state, change.priority, change.source) == (
-        "tie_high", "unack_active", 2, "grid.tie.import_w",
-    )  # fmt: skip
-    assert (change.value, change.unit, change.limit) == (123.0, "W", 100.0)
-    assert (change.utc_ns, change.changed_utc_ns) == (1_000, 1_000)
+def test_a_message_says_what_an_operator_needs() -> None:
+    plant = Plant(quick())
+    plant.clock.advance_ns(5 * S)
+    plant.received["grid.tie.import_w"] = plant.clock.mono_ns() - 3_000_000
+    assert plant.look(grid__tie__import_w=250.0) == ["unack_active"]
+    change = plant.message("tie_high")
     assert AlarmChange.decode(change.encode()) == change
-    assert alarms.step(samples(124.0), 2, 2_000) == []
+    assert (change.value, change.unit, change.limit, change.priority) == (250.0, "W", 100.0, 2)
+    assert (change.group, change.place_ko, change.place_en) == ("kepco", "한전 연계점", "KEPCO connection")
+    assert (change.text_ko, change.response_en) == (TEXTS.text_ko, TEXTS.response_en)
+    assert change.utc_ns - change.onset_utc_ns == 3_000_000
+    assert change.first_out
+    assert change.phase == "unack_active"
+    assert change.hidden_by == ""
 
 
-def test_acknowledging() -> None:
-    alarms = table(alarm(on_delay_s=0.0, off_delay_s=0.0))
-    assert isinstance(alarms.acknowledge("tie_high", "kim", 1), NotAcknowledged)
-    assert isinstance(alarms.acknowledge("no_such", "kim", 1), NotAcknowledged)
-    alarms.step(samples(200.0), 1, 1)
-    done = alarms.acknowledge("tie_high", "kim", 5)
-    assert isinstance(done, Acknowledged)
-    assert (done.change.state, done.change.utc_ns, done.change.changed_utc_ns) == ("ack_active", 1, 5)
-    assert isinstance(alarms.acknowledge("tie_high", "lee", 6), NotAcknowledged)
-    assert [one.state for one in alarms.step(samples(0.0), 2, 9)] == ["normal"]
-    assert alarms.current() == []
+def test_acknowledging_and_returning() -> None:
+    plant = Plant(quick())
+    assert plant.look(grid__tie__import_w=200.0) == ["unack_active"]
+    assert plant.act("tie_high", Happening.ACKNOWLEDGE) == ["ack_active"]
+    assert plant.act("tie_high", Happening.ACKNOWLEDGE) == []
+    assert plant.message("tie_high").acknowledged_by == "kim"
+    assert plant.changes[-1].waited_s == 0.0
+    assert plant.look(1.0, grid__tie__import_w=0.0) == ["normal"]
+    assert plant.look(1.0, grid__tie__import_w=200.0) == ["unack_active"]
+    assert plant.message("tie_high").acknowledged_by == ""
+    assert plant.look(1.0, grid__tie__import_w=0.0) == ["unack_returned"]
+    assert plant.act("tie_high", Happening.ACKNOWLEDGE) == ["normal"]
 
 
-def test_an_event_alarm_latches_until_acknowledged_and_returns_by_itself() -> None:
-    alarms = table(events=(event_alarm(),))
-    change = alarms.event(heard(), 0, 100)
-    assert change is not None
-    assert (change.alarm_id, change.state, change.source, change.utc_ns) == ("glass:mic03", "unack_active", "mic03", 7)
-    assert alarms.event(heard(), 10 * S, 110) is None, "a burst at one node is one alarm"
-    assert alarms.step(samples(), 69 * S, 169) == [], "the second sound prolonged it"
-    assert [one.state for one in alarms.step(samples(), 70 * S, 170)] == ["unack_returned"]
-    assert alarms.counts().unacknowledged == 1
-    done = alarms.acknowledge("glass:mic03", "kim", 171)
-    assert isinstance(done, Acknowledged)
-    assert done.change.state == "normal"
-    assert alarms.current() == []
+def test_a_latching_alarm_stays_until_it_is_reset() -> None:
+    plant = Plant(quick(latching=True))
+    plant.look(grid__tie__import_w=200.0)
+    assert plant.look(1.0, grid__tie__import_w=0.0) == ["unack_returned"]
+    assert plant.act("tie_high", Happening.RESET) == [], "acknowledge first"
+    assert plant.act("tie_high", Happening.ACKNOWLEDGE) == ["latched"]
+    assert plant.look(3_600.0) == []
+    assert plant.act("tie_high", Happening.RESET) == ["normal"]
+    assert plant.state("tie_high") == "normal"
 
 
-def test_a_new_sound_after_the_acknowledgement_is_a_new_alarm() -> None:
-    alarms = table(events=(event_alarm(),))
-    alarms.event(heard(), 0, 100)
-    alarms.acknowledge("glass:mic03", "kim", 101)
-    change = alarms.event(heard(utc_ns=9), 1, 102)
-    assert change is not None
-    assert (change.state, change.utc_ns) == ("unack_active", 9)
+def test_an_acknowledged_alarm_that_stays_is_told_again() -> None:
+    plant = Plant(quick(re_alarm_s=600.0))
+    plant.look(grid__tie__import_w=200.0)
+    assert plant.look(3_600.0) == [], "nobody has acknowledged it: it is told already"
+    plant.act("tie_high", Happening.ACKNOWLEDGE)
+    plant.clock.step_utc_ns(-YEAR_NS)
+    assert plant.look(599.0) == []
+    assert plant.look(1.0) == ["unack_active"]
+    assert plant.changes[-1].announced
 
 
-def test_events_that_raise_nothing() -> None:
-    alarms = table(events=(event_alarm(),))
-    assert alarms.event(heard(confidence=0.49), 0, 1) is None
-    assert alarms.event(heard(class_name="rain"), 0, 1) is None
-    assert alarms.event(replace(heard(), kind="device"), 0, 1) is None
-    assert alarms.current() == []
+@pytest.mark.parametrize("step_ns", [-YEAR_NS, -3_600 * S, 3_600 * S, YEAR_NS])
+def test_a_step_of_the_wall_clock_moves_no_delay_no_shelf_and_no_order(step_ns: int) -> None:
+    plant = Plant(alarm(), quick(id="other"))
+    plant.look(grid__tie__import_w=200.0)
+    plant.act("other", Happening.SHELVE, for_s=600.0)
+    plant.clock.step_utc_ns(step_ns)
+    assert plant.look(1.9) == []
+    assert plant.look(0.1) == ["unack_active"]
+    assert plant.look(597.9) == []
+    assert plant.look(0.1) == ["unack_active"], "the shelf ends after its ten minutes"
+    sequences = [one.message.sequence for one in plant.changes]
+    assert sequences == sorted(set(sequences))
 
 
-def test_a_flood_of_event_sources_is_folded_into_one_alarm_not_lost() -> None:
-    alarms = table(events=(event_alarm(),))
-    changes = [alarms.event(heard(source=f"mic{index}"), 0, 1) for index in range(EVENT_ALARMS_MAX + 50)]
-    assert sum(one is not None for one in changes) == EVENT_ALARMS_MAX + 1
-    assert any(one.alarm_id == "glass:many" for one in alarms.current())
+# ---------------------------------------------------------------- hidden
 
 
-def test_list_is_ordered_and_counted() -> None:
-    alarms = table(
-        alarm(id="low", priority=3, on_delay_s=0.0),
-        alarm(id="urgent", priority=1, on_delay_s=0.0),
-        alarm(id="acked", priority=1, on_delay_s=0.0),
-        events=(event_alarm(),),
-    )
-    alarms.step(samples(200.0, 200.0, 200.0), 1, 1)
-    alarms.acknowledge("acked", "kim", 2)
-    alarms.event(heard(), 3, 3)
-    assert [one.alarm_id for one in alarms.current()] == ["urgent", "glass:mic03", "low", "acked"]
-    counts = alarms.counts()
-    assert (counts.active, counts.unacknowledged, counts.by_priority) == (4, 3, (2, 1, 1, 0))
-
-
-# ---------------------------------------------------------------- persistence
-
-
-def keep(store: AlarmStore, alarms: AlarmTable, *alarm_ids: str) -> None:
-    store.write({alarm_id: alarms.stored(alarm_id) for alarm_id in alarm_ids})
-
-
-def test_alarms_survive_a_restart_as_they_were(tmp_path: Path) -> None:
-    definitions = (alarm(on_delay_s=0.0, off_delay_s=0.0), alarm(id="second", on_delay_s=0.0, limit=1.0))
-    alarms = table(*definitions, events=(event_alarm(),))
-    store = AlarmStore(tmp_path / "state" / "alarms.sqlite")
-    alarms.step(samples(200.0, 200.0), 1, 1)
-    alarms.acknowledge("second", "kim", 2)
-    alarms.event(heard(), 1, 3)
-    keep(store, alarms, "tie_high", "second", "glass:mic03")
-    store.close()
-    again = table(*definitions, events=(event_alarm(),))
-    reopened = AlarmStore(tmp_path / "state" / "alarms.sqlite")
-    assert again.restore(reopened.load(), 500 * S) == []
-    assert again.current() == alarms.current()
-    assert again.step(samples(200.0, 200.0), 500 * S, 10) == []
-    assert [one.state for one in again.step(samples(200.0, 200.0), 561 * S, 11)] == ["unack_returned"]
-    again.step(samples(0.0, 200.0), 562 * S, 12)
-    again.acknowledge("tie_high", "kim", 13)
-    keep(reopened, again, "tie_high")
-    assert {one.alarm_id for one in reopened.load()} == {"second", "glass:mic03"}
-    reopened.close()
-
-
-def test_an_alarm_whose_definition_is_gone_is_told_not_kept(tmp_path: Path) -> None:
-    alarms = table(alarm(on_delay_s=0.0), events=(event_alarm(),))
-    store = AlarmStore(tmp_path / "alarms.sqlite")
-    alarms.step(samples(200.0), 1, 1)
-    keep(store, alarms, "tie_high")
-    other = table(alarm(id="other"))
-    assert [one.alarm_id for one in other.restore(store.load(), 1)] == ["tie_high"]
-    assert other.current() == []
-    store.close()
-
-
-def test_a_nan_value_survives(tmp_path: Path) -> None:
-    alarms = table(alarm(condition=Condition.BAD, limit=math.nan, on_delay_s=0.0))
-    store = AlarmStore(tmp_path / "alarms.sqlite")
-    alarms.step(samples(math.nan, quality=BAD), 1, 1)
-    keep(store, alarms, "tie_high")
-    assert math.isnan(store.load()[0].value)
-    store.close()
-
-
-KEEPER = """
-import os, signal, sys
-from pathlib import Path
-from gwanje.core.alarms.store import AlarmStore
-from gwanje.core.alarms.table import StoredAlarm
-store = AlarmStore(Path(sys.argv[1]))
-for number in range(10_000):
-    name = f"alarm{number}"
-    store.write({name: StoredAlarm(name, name, "tag", "unack_active", 1.0, number, number, "", "")})
-    print(number, flush=True)
-"""
-
-
-def test_kill_9_loses_no_alarm_that_was_kept(tmp_path: Path) -> None:
-    path = tmp_path / "alarms.sqlite"
-    child = subprocess.Popen([sys.executable, "-c", KEEPER, str(path)], stdout=subprocess.PIPE, text=True)
-    assert child.stdout is not None
-    promised = [int(child.stdout.readline()) for _ in range(20)]
-    child.send_signal(signal.SIGKILL)
-    child.wait(timeout=10)
-    child.stdout.close()
-    store = AlarmStore(path)
-    assert store.set_aside == ""
-    assert {f"alarm{number}" for number in promised} <= {one.alarm_id for one in store.load()}
-    store.close()
-
-
-def damaged_files() -> list[bytes]:
-    return [b"this is no database, " * 100, b"SQLite format 3\x00" + os.urandom(8192)]
-
-
-@pytest.mark.parametrize("content", damaged_files(), ids=["text", "torn"])
-def test_a_damaged_file_is_set_aside_and_said(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "alarms.sqlite"
-    path.write_bytes(content)
-    store = AlarmStore(path)
-    assert store.set_aside.startswith("alarms-damaged-1.sqlite: ")
-    assert (tmp_path / "alarms-damaged-1.sqlite").read_bytes() == content
-    assert store.load() == []
-    store.close()
-    path.write_bytes(content)
-    for companion in tmp_path.glob("alarms.sqlite-*"):
-        companion.unlink()
-    store = AlarmStore(path)
-    assert store.set_aside.startswith("alarms-damaged-2.sqlite")
-    store.close()
-
-
-def test_pages_overwritten_in_the_middle_are_found(tmp_path: Path) -> None:
-    path = tmp_path / "alarms.sqlite"
-    store = AlarmStore(path)
-    alarms = table(*(alarm(id=f"a{index}", on_delay_s=0.0) for index in range(300)))
-    alarms.step(samples(*[200.0] * 300), 1, 1)
-    keep(store, alarms, *(f"a{index}" for index in range(300)))
-    store.close()
-    content = bytearray(path.read_bytes())
-    content[8192:16384] = bytes(8192)
-    path.write_bytes(content)
-    store = AlarmStore(path)
-    assert store.set_aside != ""
-    store.close()
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "UPDATE alarm SET phase = 'sleeping'",
-        "UPDATE alarm SET phase = 'normal'",
-        "PRAGMA user_version = 9",
-        "ALTER TABLE alarm RENAME COLUMN source TO origin",
-    ],
-)
-def test_rows_that_are_not_ours_are_set_aside(tmp_path: Path, statement: str) -> None:
-    path = tmp_path / "alarms.sqlite"
-    store = AlarmStore(path)
-    alarms = table(alarm(on_delay_s=0.0))
-    alarms.step(samples(200.0), 1, 1)
-    keep(store, alarms, "tie_high")
-    store.close()
-    with sqlite3.connect(path) as connection:
-        connection.execute(statement)
-    connection.close()
-    store = AlarmStore(path)
-    assert store.set_aside != ""
-    assert store.load() == []
-    store.close()
-
-
-def test_a_locked_file_is_an_error_not_damage(tmp_path: Path) -> None:
-    path = tmp_path / "alarms.sqlite"
-    store = AlarmStore(path)
-    other = sqlite3.connect(path)
-    other.execute("BEGIN EXCLUSIVE")
-    alarms = table(alarm(on_delay_s=0.0))
-    alarms.step(samples(200.0), 1, 1)
-    with pytest.raises(AlarmStoreError, match=r"cannot be kept: .*locked"):
-        keep(store, alarms, "tie_high")
-    other.rollback()
-    other.close()
-    keep(store, alarms, "tie_high")
-    assert len(store.load()) == 1
-    store.close()
-
-
-def test_no_place_for_the_file_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(AlarmStoreError, match="alarm states cannot be kept"):
-        AlarmStore(tmp_path / "file" / "alarms.sqlite")
-
-
-# ---------------------------------------------------------------- the checker
-
-
-WHOLE = {
-    "id": "tie_high", "tag": "grid.tie.import_w", "condition": "above", "limit": 100.0, "priority": 2,
-    "respond_within_s": 60, **dict.fromkeys(TEXT_KEYS, "글"),
-}  # fmt: skip
-
-
-def problems_of(*alarms: dict[str, Any], events: tuple[dict[str, Any], ...] = ()) -> list[tuple[Any, str]]:
-    return parse_alarms({"alarm": list(alarms), "event_alarm": list(events)}, TAGS)[2]
-
-
-def test_a_whole_definition_has_no_problem() -> None:
-    assert problems_of(WHOLE) == []
-    parsed = parse_alarms({"alarm": [WHOLE]}, TAGS)[0][0]
-    assert (parsed.id, parsed.tag, parsed.condition, parsed.limit) == ("tie_high", "grid.tie.import_w", "above", 100.0)
-
-
-@pytest.mark.parametrize("key", ["id", "tag", "condition", "limit", "priority", "respond_within_s", *TEXT_KEYS])
-def test_each_missing_key_is_a_problem(key: str) -> None:
-    found = problems_of({name: value for name, value in WHOLE.items() if name != key})
-    assert found, key
-    assert found[0][0][:2] == ("alarm", 0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "key", "word"),
-    [
-        ({"tag": "grid.tie.nothing"}, "tag", "missing tag"),
-        ({"tag": "*.nothing.*"}, "tag", "missing tag"),
-        ({"tag": 3}, "tag", "text"),
-        ({"condition": "over"}, "condition", "none of"),
-        ({"condition": "stale"}, "limit", "has no limit"),
-        ({"limit": "100"}, "limit", "finite number"),
-        ({"limit": float("nan")}, "limit", "finite number"),
-        ({"limit": True}, "limit", "finite number"),
-        ({"limit": 9e9}, "limit", "never be crossed"),
-        ({"deadband": -1}, "deadband", "out of range"),
-        ({"on_delay_s": 1e9}, "on_delay_s", "out of range"),
-        ({"priority": 0}, "priority", "priority must be"),
-        ({"priority": "1"}, "priority", "priority must be"),
-        ({"cause_ko": "  "}, "cause_ko", "not empty"),
-        ({"response_en": ""}, "response_en", "not empty"),
-        ({"colour": "red"}, "colour", "unknown key"),
-        ({"id": "a:b"}, "id", "colon"),
-    ],
-)
-def test_each_wrong_value_is_a_problem_with_its_key(changes: dict[str, Any], key: str, word: str) -> None:
-    found = problems_of({**WHOLE, **changes})
-    assert (("alarm", 0, key), True) in [(path, word in reason) for path, reason in found], found
-
-
-def test_all_problems_are_told_at_once() -> None:
-    found = problems_of({"id": "a"}, {**WHOLE, "priority": 7, "limit": "x"}, WHOLE)
-    assert len(found) >= len(TEXT_KEYS) + 3
-    assert (("alarm", 2, "id"), "id 'tie_high' is used already") in found
-
-
-def test_what_is_no_array_of_tables_is_a_problem() -> None:
-    assert parse_alarms({"alarm": 3, "other": 1}, TAGS)[2] == [
-        (("other",), "unknown key"),
-        (("alarm",), "must be an array of tables, written [[alarm]]"),
+def test_a_shelved_alarm_is_listed_with_why_and_comes_back_by_itself() -> None:
+    plant = Plant(quick())
+    assert plant.act("tie_high", Happening.SHELVE, for_s=600.0) == ["shelved"]
+    assert plant.look(1.0, grid__tie__import_w=200.0) == ["shelved"]
+    listed = plant.table.current()
+    assert [(one.alarm_id, one.phase, one.hidden_by, one.hidden_author, one.why_ko) for one in listed] == [
+        ("tie_high", "unack_active", "shelved", "kim", "checked")
     ]
+    assert listed[0].hidden_until_utc_ns > plant.clock.utc_ns()
+    assert plant.table.counts().active == 0
+    assert plant.table.counts().shelved == 1
+    assert plant.look(598.9) == []
+    assert plant.look(0.1) == ["unack_active"], "told anew, for nobody was told"
+    assert plant.message("tie_high").hidden_by == ""
 
 
-def test_a_pattern_makes_one_alarm_per_tag_with_its_words() -> None:
-    definition = {**WHOLE, "tag": "*.*.online", "condition": "below", "limit": 0.5}
-    definition |= {"text_ko": "{ko} 끊김", "text_en": "{tag}"}
-    alarms, _, found = parse_alarms({"alarm": [definition]}, TAGS)
-    assert found == []
-    assert [one.id for one in alarms] == ["tie_high:eumseong.ess2.online", "tie_high:jincheon.ess1.online"]
-    assert [one.texts.text_ko for one in alarms] == ["ESS 2 통신 끊김", "ESS 1 통신 끊김"]
-    assert alarms[0].texts.text_en == "eumseong.ess2.online"
+def test_a_one_shot_shelf_ends_with_the_alarms_return() -> None:
+    plant = Plant(quick())
+    plant.look(grid__tie__import_w=200.0)
+    assert plant.act("tie_high", Happening.SHELVE_ONCE) == ["shelved"]
+    assert plant.look(1.0, grid__tie__import_w=0.0) == ["normal"]
+    assert plant.look(1.0, grid__tie__import_w=200.0) == ["unack_active"]
 
 
-def test_a_stale_alarm_on_a_tag_that_never_turns_stale_is_a_problem() -> None:
-    definition = {key: value for key, value in WHOLE.items() if key != "limit"}
-    found = problems_of({**definition, "condition": "stale", "tag": "jincheon.ess1.online"})
-    assert found == [(("alarm", 0, "condition"), "tag 'jincheon.ess1.online' never turns stale")]
+def test_a_new_shelf_takes_the_place_of_the_old_one() -> None:
+    plant = Plant(quick())
+    plant.act("tie_high", Happening.SHELVE, for_s=600.0)
+    assert plant.act("tie_high", Happening.SHELVE, for_s=1_200.0) == ["shelved"]
+    plant.look(900.0, grid__tie__import_w=200.0)
+    assert plant.state("tie_high") == "shelved"
+    assert plant.look(300.0) == ["unack_active"]
 
 
-def test_too_many_urgent_alarms_are_a_problem() -> None:
-    def many(n: int, urgent: int) -> list[dict[str, Any]]:
-        return [{**WHOLE, "id": f"a{index}", "priority": 1 if index < urgent else 3} for index in range(n)]
-
-    assert problems_of(*many(20, 5)) == [], "a small set may"
-    assert problems_of(*many(40, 2)) == []
-    found = problems_of(*many(40, 3))
-    assert found[0][0] == ("alarm",)
-    assert "at most 5 %" in found[0][1]
-
-
-EVENT = {"id": "glass", "kind": "acoustic", "class": "glass_break", "priority": 2, "respond_within_s": 60,
-         **dict.fromkeys(TEXT_KEYS, "글 {source}")}  # fmt: skip
+def test_out_of_service_ends_by_itself_too_and_hides_more_than_a_shelf() -> None:
+    plant = Plant(quick())
+    plant.act("tie_high", Happening.SHELVE, for_s=600.0)
+    assert plant.act("tie_high", Happening.TAKE_OUT, for_s=3_600.0) == ["out_of_service"]
+    plant.look(1.0, grid__tie__import_w=200.0)
+    assert plant.message("tie_high").hidden_by == "out_of_service,shelved"
+    assert plant.look(600.0) == ["out_of_service"], "the shelf ended, the service did not"
+    assert plant.look(3_000.0) == ["unack_active"]
 
 
-def test_event_alarm_definitions() -> None:
-    _, events, found = parse_alarms({"event_alarm": [EVENT]}, TAGS)
-    assert found == []
-    alarms = AlarmTable((), events, TAGS)
-    change = alarms.event(heard(), 0, 1)
-    assert change is not None
-    assert change.text_ko == "글 mic03"
-    bad = problems_of(events=({**EVENT, "min_confidence": 2.0}, {**EVENT, "id": "glass2"}, {"id": "x"}))
-    assert (("event_alarm", 0, "min_confidence"), "min_confidence 2 is out of range 0 … 1") in bad
-    assert (("event_alarm", 1, "class"), "acoustic glass_break has an alarm already") in bad
+def test_a_condition_suppresses_while_it_holds_and_hides_nothing_when_it_cannot_be_known() -> None:
+    plant = Plant(quick(suppress_when="grid.breaker.closed < 0.5"))
+    plant.look(grid__breaker__closed=0.0)
+    assert plant.look(1.0, grid__tie__import_w=200.0) == ["suppressed"]
+    assert plant.message("tie_high").hidden_by == "condition"
+    assert "grid.breaker.closed < 0.5" in plant.message("tie_high").why_ko
+    assert plant.look(1.0, grid__breaker__closed=1.0) == [], "what comes back to life gets a moment"
+    assert plant.look(HOLD_NS / S) == ["unack_active"]
+    plant.act("tie_high", Happening.ACKNOWLEDGE)
+    assert plant.look(1.0, grid__breaker__closed=0.0) == ["suppressed"]
+    assert plant.look(1.0, quality=STALE) == []
+    assert plant.look(HOLD_NS / S, quality=STALE) == ["unack_active"]
 
 
-SITE = Path(__file__).resolve().parents[3] / "configs" / "chungbuk" / "alarms.toml"
+def test_a_suppressed_alarm_that_returns_is_gone() -> None:
+    plant = Plant(quick(suppress_when="grid.breaker.closed < 0.5"))
+    plant.look(grid__breaker__closed=0.0)
+    plant.look(grid__tie__import_w=200.0)
+    assert plant.look(1.0, grid__tie__import_w=0.0) == ["normal"]
+    assert plant.table.current() == []
 
 
-def test_the_citys_own_file_is_toml_with_korean_and_english_that_differ() -> None:
-    content = tomllib.loads(SITE.read_text(encoding="utf-8"))
-    assert len(content["alarm"]) >= 12
-    assert {one["class"] for one in content["event_alarm"]} >= {"glass_break", "scream", "gunshot", "explosion"}
-    for one in (*content["alarm"], *content["event_alarm"]):
-        for key in ("text", "cause", "consequence", "response"):
-            ko, en = one[f"{key}_ko"], one[f"{key}_en"]
-            assert any("가" <= letter <= "힣" for letter in ko), (one["id"], key)
-            assert en.isascii(), (one["id"], key)
+def test_a_dead_feeder_suppresses_what_hangs_on_it_but_nothing_of_priority_1() -> None:
+    plant = Plant(
+        quick(id="open", tag="grid.breaker.closed", condition=Condition.EQUALS, limit=0.0, priority=1),
+        link_lost(ESS), link_lost(PV, priority=1), link_lost("system.core.load", limit=-1.0),
+    )  # fmt: skip
+    plant.look()
+    assert plant.look(1.0, grid__breaker__closed=0.0) == ["unack_active"]
+    plant.look(1.0, jincheon__ess1__online=0.0, jincheon__pv1__online=0.0, system__core__load=-2.0)
+    assert {one: plant.state(one) for one in ("open", f"lost:{ESS}", f"lost:{PV}", "lost:system.core.load")} == {
+        "open": "unack_active", f"lost:{ESS}": "suppressed", f"lost:{PV}": "unack_active",
+        "lost:system.core.load": "unack_active",
+    }  # fmt: skip
+    hidden = plant.message(f"lost:{ESS}")
+    assert (hidden.hidden_by, hidden.why_ko, hidden.why_en) == (
+        "topology", "연계 차단기: 급전되지 않음", "Tie breaker: not fed",
+    )  # fmt: skip
+    assert plant.table.suppression.dead == ["cb"]
+    plant.look(1.0, grid__breaker__closed=1.0, jincheon__ess1__online=1.0)
+    assert plant.look(HOLD_NS / S) == []
+    assert plant.state(f"lost:{ESS}") == "normal", "it came back while it was hidden"
+
+
+def test_an_alarm_that_stood_before_its_feeder_died_is_hidden_and_told_again() -> None:
+    plant = Plant(link_lost(ESS))
+    plant.look(jincheon__ess1__online=0.0)
+    plant.act(f"lost:{ESS}", Happening.ACKNOWLEDGE)
+    assert plant.look(1.0, grid__breaker__closed=0.0) == ["suppressed"]
+    assert plant.look(1.0, grid__breaker__closed=1.0) == []
+    plant.look(HOLD_NS / S)
+    assert plant.state(f"lost:{ESS}") == "unack_active"
+
+
+def test_a_maintenance_tag_takes_alarms_out_of_service_but_none_of_priority_1() -> None:
+    tagged: set[str] = set()
+    plant = Plant(link_lost(ESS), link_lost(PV, priority=1), maintenance=lambda point: point in tagged)
+    tagged.update((ESS, PV))
+    plant.look(jincheon__ess1__online=0.0, jincheon__pv1__online=0.0)
+    assert (plant.state(f"lost:{ESS}"), plant.state(f"lost:{PV}")) == ("out_of_service", "unack_active")
+    assert plant.message(f"lost:{ESS}").hidden_by == "maintenance"
+    assert plant.message(f"lost:{ESS}").why_en == "a maintenance tag hangs on it"
+    tagged.clear()
+    assert plant.look(MAINTENANCE_PERIOD_NS / S) == ["unack_active"]
+    tagged.add(ESS)
+    assert plant.look(MAINTENANCE_PERIOD_NS / S) == ["out_of_service"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 11), st.sampled_from([0.0, 0.2, 1.0, 400.0, 2_000.0])), max_size=40))
+def test_nothing_ever_hides_priority_1_but_a_person(happenings: list[tuple[int, float]]) -> None:
+    """And every alarm that is active is listed, whatever happens in whatever order."""
+    tagged: set[str] = set()
+    when = "grid.tie.import_w > 50"
+    plant = Plant(
+        link_lost(ESS, priority=1), link_lost(PV, suppress_when=when, latching=True), link_lost(LAMP, re_alarm_s=300.0),
+        maintenance=lambda point: point in tagged,
+    )  # fmt: skip
+    held: set[str] = set()
+    for kind, after_s in happenings:
+        tag = (ESS, PV, LAMP)[kind % 3]
+        one = f"lost:{tag}"
+        match kind // 3:
+            case 0:
+                plant.look(after_s, **{tag.replace(".", "__"): 1.0 - plant.values[tag]})
+            case 1:
+                plant.look(after_s, grid__breaker__closed=1.0 - plant.values["grid.breaker.closed"])
+                tagged ^= {tag}
+            case 2:
+                plant.act(one, Happening.ACKNOWLEDGE)
+                plant.act(one, Happening.RESET)
+                plant.look(after_s, grid__tie__import_w=60.0 - plant.values["grid.tie.import_w"])
+            case 3:
+                plant.act(one, Happening.UNSHELVE if one in held else Happening.SHELVE, for_s=600.0)
+                held ^= {one}
+        urgent = plant.table.record(f"lost:{ESS}")
+        if urgent is not None and urgent.state.standing.hidden:
+            assert urgent.state.shelf is not None
+        listed = {change.alarm_id: change for change in plant.table.current()}
+        for tag in (ESS, PV, LAMP):
+            if plant.values[tag] == 0.0 and kind // 3 != 3:
+                assert f"lost:{tag}" in listed
+        for change in listed.values():
+            assert (change.hidden_by != "") == (change.state in ("shelved", "suppressed", "out_of_service"))
+        sequences = [change.message.sequence for change in plant.changes]
+        assert sequences == sorted(set(sequences))
+    assert plant.table.pending == 0
+
+
+# ---------------------------------------------------------------- first-out
+
+
+def test_the_first_of_a_group_is_the_one_whose_sample_came_first() -> None:
+    plant = Plant(link_lost(ESS), link_lost(PV), link_lost(LAMP), link_lost(ESS2))
+    plant.look()
+    now = plant.clock.mono_ns() + S
+    plant.received |= {ESS: now - 10_000_000, PV: now - 30_000_000, LAMP: now - 20_000_000, ESS2: now}
+    down = dict.fromkeys((one.replace(".", "__") for one in (ESS, PV, LAMP, ESS2)), 0.0)
+    plant.look(1.0, **down)
+    first = {one: plant.message(f"lost:{one}").first_out for one in (ESS, PV, LAMP, ESS2)}
+    assert first == {ESS: False, PV: True, LAMP: False, ESS2: True}, "one per feeder"
+    order = [one.facts.source for one in plant.changes]
+    assert order == [PV, LAMP, ESS, ESS2], "told in the order in which they came"
+
+
+def test_the_mark_moves_to_a_slower_alarm_that_began_earlier() -> None:
+    plant = Plant(link_lost(ESS, on_delay_s=2.0), link_lost(PV))
+    plant.look(jincheon__ess1__online=0.0)
+    plant.look(1.0, jincheon__pv1__online=0.0)
+    assert plant.message(f"lost:{PV}").first_out
+    plant.look(1.0)
+    assert plant.message(f"lost:{ESS}").first_out
+    assert not plant.message(f"lost:{PV}").first_out
+    assert [one.facts.source for one in plant.changes] == [PV, ESS, PV], "both are told"
+
+
+def test_another_trouble_of_the_same_group_has_its_own_first() -> None:
+    plant = Plant(link_lost(ESS), link_lost(PV))
+    plant.look(jincheon__ess1__online=0.0)
+    plant.look(61.0, jincheon__pv1__online=0.0)
+    assert plant.message(f"lost:{PV}").first_out
+
+
+# ---------------------------------------------------------------- events
+
+
+def test_an_event_raises_one_alarm_for_a_burst_and_returns_by_itself() -> None:
+    plant = Plant(events=[event_alarm()])
+    table, clock = plant.table, plant.clock
+    for _ in range(5):
+        table.event(heard(), clock.mono_ns(), clock.utc_ns())
+    assert plant.look() == ["unack_active"]
+    change = plant.message("glass:mic03")
+    assert (change.source, change.place_ko, change.group, change.value) == ("mic03", "상가 골목", "f1", 0.9)
+    clock.advance_ns(50 * S)
+    table.event(heard(), clock.mono_ns(), clock.utc_ns())
+    assert plant.look(59.0) == [], "prolonged"
+    assert plant.look(1.0) == ["unack_returned"]
+    assert plant.act("glass:mic03", Happening.ACKNOWLEDGE) == ["normal"]
+    assert table.record("glass:mic03") is None
+
+
+def test_a_sound_after_the_acknowledgement_is_told_again() -> None:
+    plant = Plant(events=[event_alarm()])
+    plant.table.event(heard(), plant.clock.mono_ns(), plant.clock.utc_ns())
+    plant.look()
+    plant.act("glass:mic03", Happening.ACKNOWLEDGE)
+    plant.clock.advance_ns(S)
+    plant.table.event(heard(confidence=0.7), plant.clock.mono_ns(), plant.clock.utc_ns())
+    assert plant.look() == ["unack_active"]
+    assert plant.message("glass:mic03").value == 0.7
+
+
+def test_events_that_are_no_alarm_raise_none() -> None:
+    plant = Plant(events=[event_alarm()])
+    plant.table.event(heard(confidence=0.4), 0, 0)
+    plant.table.event(heard(class_name="dog"), 0, 0)
+    assert plant.table.pending == 0
+
+
+def test_sources_without_number_are_folded_into_one_alarm() -> None:
+    plant = Plant(events=[event_alarm()])
+    for index in range(3 * EVENT_ALARMS_MAX):
+        plant.table.event(heard(f"node{index}"), plant.clock.mono_ns(), plant.clock.utc_ns())
+    plant.look()
+    assert len(plant.table.current()) == EVENT_ALARMS_MAX + 1
+    assert plant.state("glass:many") == "unack_active"
+    for change in plant.table.current():
+        plant.act(change.alarm_id, Happening.ACKNOWLEDGE)
+    plant.look(61.0)
+    assert plant.table.current() == []
+    assert plant.table.book.facts("glass:node5") is None, "nothing is kept of sources without an alarm"
+
+
+def test_an_event_alarm_of_a_place_can_be_shelved_before_it_is_raised() -> None:
+    plant = Plant(events=[event_alarm()])
+    assert plant.table.book.found("glass:nowhere") is None
+    assert plant.table.book.found("nothing:mic03") is None
+    assert plant.act("glass:mic03", Happening.SHELVE) == ["shelved"]
+    plant.table.event(heard(), plant.clock.mono_ns(), plant.clock.utc_ns())
+    assert plant.look() == ["shelved"]
+
+
+# ---------------------------------------------------------------- storms
+
+
+def test_a_storm_is_worked_off_in_turns_urgent_ones_first() -> None:
+    urgent = [quick(id=f"u{index}", priority=1) for index in range(3)]
+    plant = Plant(*(quick(id=f"a{index}") for index in range(400)), *urgent)
+    seen = samples(*([200.0] * len(plant.names)))
+    plant.table.look(seen, S, S)
+    assert plant.table.pending == 403
+    first = plant.table.apply(100)
+    assert len(first) == 100
+    assert [one.facts.alarm_id for one in first[:3]] == ["u0", "u1", "u2"]
+    plant.table.look(samples(*([0.0] * len(plant.names))), 2 * S, 2 * S)
+    told = [*first, *itertools.chain.from_iterable(plant.table.apply(100) for _ in range(8))]
+    assert plant.table.pending == 0
+    assert len(told) == 806, "an alarm that came and went while it waited is told both times"
+    assert sum(one.message.state == "unack_returned" for one in told) == 403
+
+
+def test_the_queue_is_bounded_and_what_is_active_then_is_found_later() -> None:
+    plant = Plant(*(quick(id=f"a{index}") for index in range(1_000)))
+    low, high = samples(*([0.0] * len(plant.names))), samples(*([200.0] * len(plant.names)))
+    for turn in range(200):
+        plant.table.look(high if turn % 2 == 0 else low, turn * S, turn * S)
+    assert plant.table.pending == QUEUE_MAX
+    plant.table.apply(QUEUE_MAX)
+    assert plant.table.current()[0].state == "unack_returned"
+    plant.table.look(high, 300 * S, 300 * S)
+    plant.table.apply(QUEUE_MAX)
+    assert {one.state for one in plant.table.current()} == {"unack_active"}
+
+
+# ---------------------------------------------------------------- surviving
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([0.0, 1.0, 700.0])), max_size=25))
+def test_whatever_happened_a_restart_finds_it_as_it_was(happenings: list[tuple[int, float]]) -> None:
+    definitions = (link_lost(ESS), link_lost(PV, latching=True), link_lost(ESS2, priority=1))
+    plant = Plant(*definitions, events=[event_alarm()])
+    for kind, after_s in happenings:
+        match kind:
+            case 0 | 1 | 2:
+                tag = (ESS, PV, ESS2)[kind]
+                plant.look(after_s, **{tag.replace(".", "__"): 1.0 - plant.values[tag]})
+            case 3:
+                plant.table.event(heard(), plant.clock.mono_ns(), plant.clock.utc_ns())
+                plant.look(after_s)
+            case 4:
+                for change in plant.table.current():
+                    plant.act(change.alarm_id, Happening.ACKNOWLEDGE)
+            case 5:
+                plant.act(f"lost:{PV}", Happening.SHELVE_ONCE)
+                plant.act(f"lost:{ESS}", Happening.TAKE_OUT, for_s=900.0)
+    before = plant.table.current()
+    kept = [plant.table.stored(one.alarm_id) for one in before]
+    again = AlarmTable(definitions, [event_alarm()], TAGS, TOPOLOGY, PLACES)
+    assert again.restore([one for one in kept if one is not None], plant.clock.mono_ns()) == []
+    assert again.current() == before
+    plant.table = again
+    states = {one.alarm_id: one.state for one in before}
+    plant.look()
+    for one in again.current():
+        assert states.get(one.alarm_id) == one.state, "nothing is told anew"
+
+
+def test_alarms_that_the_site_no_longer_defines_are_given_back() -> None:
+    plant = Plant(quick())
+    plant.look(grid__tie__import_w=200.0)
+    kept = plant.table.stored("tie_high")
+    assert kept is not None
+    assert AlarmTable([], [], TAGS).restore([kept], 1) == [kept]
+
+
+def test_an_empty_table_looks_at_nothing() -> None:
+    table = AlarmTable([], [], TAGS)
+    assert table.step(samples(), 1, 1) == []
+    assert table.counts().by_priority == (0, 0, 0, 0)
+    assert math.isnan(Plant(quick(condition=Condition.STALE)).table.book.facts("tie_high").limit)  # type: ignore[union-attr]
