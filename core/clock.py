@@ -5,13 +5,45 @@ Parts get a :class:`Clock` passed in; tests pass a :class:`VirtualClock` and mov
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 NS_PER_S = 1_000_000_000
+READ_TRIES = 5
+"""Readings of both clocks, of which the closest counts: the processor may be taken away between the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """Both clocks at one moment.
+
+    Attributes:
+        utc_ns: of the wall clock.
+        mono_ns: of the monotonic clock.
+        within_ns: how far apart the two may have been read.
+    """
+
+    utc_ns: int
+    mono_ns: int
+    within_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Synchronisation:
+    """What the kernel knows of its wall clock (adjtimex(2)).
+
+    Attributes:
+        synchronised: somebody (NTP, PTP) disciplines it.
+        error_s: by how much it may be wrong, as the one who disciplines it says.
+    """
+
+    synchronised: bool
+    error_s: float
 
 
 class Clock(Protocol):
@@ -84,6 +116,49 @@ class VirtualClock:
     def step_utc_ns(self, step_ns: int) -> None:
         """Step the wall clock alone, as an NTP correction would; may be negative."""
         self._utc_ns += step_ns
+
+
+def read_both(clock: Clock) -> ClockReading:
+    """Both clocks as close together as this machine allows."""
+    best = None
+    for _ in range(READ_TRIES):
+        before, utc_ns, after = clock.mono_ns(), clock.utc_ns(), clock.mono_ns()
+        if best is None or after - before < best.within_ns:
+            best = ClockReading(utc_ns, before + (after - before) // 2, after - before)
+        if best.within_ns < 100_000:
+            break
+    assert best is not None
+    return best
+
+
+class _Timex(ctypes.Structure):
+    """``struct timex`` of Linux on machines of 64 bits."""
+
+    _fields_: ClassVar = [
+        ("modes", ctypes.c_uint), ("offset", ctypes.c_long), ("freq", ctypes.c_long), ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long), ("status", ctypes.c_int), ("constant", ctypes.c_long),
+        ("precision", ctypes.c_long), ("tolerance", ctypes.c_long), ("time_s", ctypes.c_long),
+        ("time_us", ctypes.c_long), ("tick", ctypes.c_long), ("ppsfreq", ctypes.c_long), ("jitter", ctypes.c_long),
+        ("shift", ctypes.c_int), ("stabil", ctypes.c_long), ("jitcnt", ctypes.c_long), ("calcnt", ctypes.c_long),
+        ("errcnt", ctypes.c_long), ("stbcnt", ctypes.c_long), ("tai", ctypes.c_int), ("reserved", ctypes.c_int * 11),
+    ]  # fmt: skip
+
+
+_STA_UNSYNC = 0x0040
+_TIME_ERROR = 5
+
+
+def synchronisation() -> Synchronisation | None:
+    """What the kernel says of its clock; None where it does not answer (another system, a sandbox)."""
+    try:
+        adjtimex = ctypes.CDLL(None, use_errno=True).adjtimex
+    except (OSError, AttributeError):
+        return None
+    look = _Timex()  # modes 0: only ask
+    state = adjtimex(ctypes.byref(look))
+    if state < 0:
+        return None
+    return Synchronisation(state != _TIME_ERROR and not look.status & _STA_UNSYNC, max(0, look.esterror) * 1e-6)
 
 
 def utc_text(utc_ns: int) -> str:

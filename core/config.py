@@ -24,6 +24,7 @@ from gwanje.core.expression import Constants, site_constants
 from gwanje.core.part import ENTRIES
 from gwanje.core.remote.settings import RemoteSettings, read_remote
 from gwanje.core.tags import KINDS, Tag, TagTable
+from gwanje.core.time_watch import TimeRules, read_rules
 from gwanje.core.toml_reader import ConfigErrors, Document, Problem, Reader
 
 UNITS = {
@@ -190,6 +191,7 @@ class Site:
     documents: dict[str, Document] = field(repr=False)
     areas: tuple[Area, ...] = ()
     authority: AuthoritySettings = field(default_factory=AuthoritySettings)
+    time: TimeRules = TimeRules()
     operations: Operations = field(default_factory=Operations)
     remote: RemoteSettings | None = None
 
@@ -324,6 +326,7 @@ def _site_head(document: Document) -> dict[str, Any]:
     }
     scan.finish()
     head["authority"] = read_settings(reader.reader("authority"))
+    head["time"] = read_rules(reader.reader("time"))
     reader.finish()
     return head
 
