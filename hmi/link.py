@@ -152,9 +152,6 @@ class LinkState:
         return self.silent_ns(now_mono_ns) > LOST_AFTER_NS
 
 
-Action = Callable[[], None]
-
-
 class Link:
     """The receiver thread with everything it fills.
 
@@ -188,8 +185,6 @@ class Link:
         self._store: TagStore | None = None
         self._image = StoreSnapshot.empty(table.n)
         self._stop = threading.Event()
-        self._actions: list[Action] = []
-        self._actions_lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._memory_known = False
         self._next_resync_ns = 0
@@ -210,11 +205,6 @@ class Link:
     def alive(self) -> bool:
         """Whether the thread receives: not before its start, nor after an error that nobody foresaw."""
         return self._thread is not None and self._thread.is_alive()
-
-    def do(self, action: Action) -> None:
-        """Have the thread do something that waits, such as a request to the core."""
-        with self._actions_lock:
-            self._actions.append(action)
 
     def _run(self) -> None:
         receiver = self._subscribe()
@@ -238,10 +228,6 @@ class Link:
             self._next_resync_ns = now_ns + RESYNC_NS
             self._see_to_store(now_ns)
             self._see_to_memory(now_ns)
-        with self._actions_lock:
-            actions, self._actions = self._actions, []
-        for action in actions:
-            action()
 
     def _take(self, message: Message) -> None:
         match message:

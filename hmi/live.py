@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from gwanje.core.clock import Clock
 from gwanje.core.config import Site
+from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.display.model import Display, Label
 from gwanje.hmi.i18n import read_table
 from gwanje.hmi.link import Inbox, LinkState
@@ -20,11 +20,7 @@ from gwanje.hmi.store import Snapshot
 
 @dataclass(slots=True)
 class Live:
-    """What is known now.
-
-    Attributes:
-        acknowledge: asks the core to note that the operator has seen these alarms; never waits.
-    """
+    """What is known now, and the desk from which the operator asks for changes."""
 
     site: Site
     display: Display
@@ -37,7 +33,7 @@ class Live:
     alarms: AlarmModel
     events: EventModel
     places: Places
-    acknowledge: Callable[[list[str]], None]
+    desk: Desk
 
 
 def places_of(site: Site) -> Places:

@@ -61,8 +61,8 @@ def _sleep(ctx: PartContext) -> None:
 
 
 def _look_after(ctx: PartContext, screen: Screen) -> None:
-    """Tell that the screen lives. One without its receiver only looks alive: without a beat it is started anew."""
-    if screen.link.alive:
+    """Tell that the screen lives. One without its threads only looks alive: without a beat it is started anew."""
+    if screen.alive:
         ctx.heartbeat()
     if ctx.stopping():
         screen.application.quit()
@@ -75,8 +75,7 @@ def _show(screen: Screen, size: tuple[int, int] | None) -> None:
     else:
         screen.view.resize(*size)
         screen.view.show()
-    screen.link.start()
-    screen.clock.start()
+    screen.start()
 
 
 def run_hmi(

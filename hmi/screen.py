@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from gwanje.core.config import Site
 from gwanje.core.messages import AlarmChange, Event
 from gwanje.core.store import TagStore
 from gwanje.hmi.clock import FrameClock
+from gwanje.hmi.desk.desk import Desk
+from gwanje.hmi.desk.worker import Worker
 from gwanje.hmi.display.loader import load_display
 from gwanje.hmi.fonts import load_fonts
 from gwanje.hmi.history import HistoryLoader, bus_loader
@@ -28,6 +31,8 @@ from gwanje.hmi.style import Style
 from gwanje.hmi.views.overview import Overview
 from gwanje.hmi.views.panel import Ui
 
+CONSOLE_MAX = 64
+"""Longest name of a seat that the core takes."""
 REQUEST_TIMEOUT_MS = 400
 """The receiver thread waits this long for the core; values stand still meanwhile, and a part must leave in a second."""
 
@@ -38,13 +43,28 @@ class Screen:
 
     application: QApplication
     link: Link
+    worker: Worker
     clock: FrameClock
     view: Overview
     live: Live
 
+    def start(self) -> None:
+        """Begin to receive, to ask and to show."""
+        self.link.start()
+        self.worker.start()
+        self.clock.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether receiver and worker live; a screen without them only looks alive."""
+        return self.link.alive and self.worker.alive
+
     def close(self) -> None:
-        """Stop timer and receiver, close the window."""
+        """Sign out, stop timer, receiver and worker, close the window."""
         self.clock.stop()
+        if not self.link.state.lost(self.live.clock.mono_ns()):
+            self.live.desk.sign_out()
+        self.worker.finish()
         self.link.stop()
         self.view.close()
 
@@ -74,6 +94,7 @@ def build_screen(
     display: str,
     lang: str,
     history_loader: HistoryLoader | None = None,
+    console: str = "",
 ) -> Screen:
     """Everything of one screen, not started yet.
 
@@ -85,11 +106,13 @@ def build_screen(
         clock: the machine's clocks.
         display: name of the display.
         lang: leading language.
+        console: name of this seat, as other consoles see it; the machine's name when none is given.
         history_loader: gives the day so far; the service ``history`` of the bus when none is given.
 
     Raises:
         DisplayErrors: the display file is wrong.
     """
+    console = (console or os.uname().nodename)[:CONSOLE_MAX]
     shown = load_display(site.root / "displays" / f"{display}.toml", site.tags, site)
     link = Link(
         table=site.tags,
@@ -99,6 +122,7 @@ def build_screen(
         ask_memory=lambda: ask_memory(bus),
         nodes=[node.name for node in site.nodes],
     )
+    worker = Worker(bus.request)
     live = Live(
         site=site,
         display=shown,
@@ -111,14 +135,14 @@ def build_screen(
         alarms=AlarmModel(),
         events=EventModel(),
         places=places_of(site),
-        acknowledge=lambda alarm_ids: link.do(lambda: _acknowledge(bus, link, clock, alarm_ids)),
+        desk=Desk(worker, clock, console),
     )
     frames = FrameClock(clock)
     view = Overview(Ui(Style(1920, 1080), Texts(lang)), live, frames)
     loader = history_loader or bus_loader(bus)
     view.balance.load_past(loader)
     view.indicators.load_past(loader)
-    return Screen(app, link, frames, view, live)
+    return Screen(app, link, worker, frames, view, live)
 
 
 def attach_store(site: Site, run_dir: Path) -> TagStore:
@@ -142,28 +166,3 @@ def _maps(value: Any) -> Sequence[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
         raise ValueError("not a list of maps")
     return value
-
-
-def _acknowledge(bus: Bus, link: Link, clock: Clock, alarm_ids: list[str]) -> None:
-    """Tell the core; what it refuses stands in the event list, so that nobody believes it was done."""
-    for alarm_id in alarm_ids:
-        message = {"op": "ack", "alarm_id": alarm_id, "session": ""}
-        try:
-            answer = bus.request("alarms", message, REQUEST_TIMEOUT_MS)
-        except (RequestTimeoutError, RequestRefusedError) as error:
-            answer = {"text_ko": "관제 핵심이 응답하지 않습니다", "text_en": str(error), "gone": True}
-        if answer.get("outcome") == "acknowledged":
-            continue
-        link.inbox.put_event(
-            Event(
-                kind="system",
-                source="alarms",
-                class_name="acknowledgement_refused",
-                utc_ns=clock.utc_ns(),
-                mono_ns=clock.mono_ns(),
-                text_ko=f"경보 확인 거부: {answer.get('text_ko', '')}",
-                text_en=f"Acknowledgement refused: {answer.get('text_en', '')}",
-            )
-        )
-        if answer.get("gone"):
-            return  # the others would only wait as long

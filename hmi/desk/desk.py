@@ -37,6 +37,8 @@ _EVERY_NS = {
 _WHO_NS = NS_PER_S
 _QUICK_NS = NS_PER_S // 4
 """How often operations are asked for while one of this desk's runs."""
+_TOUCH_NS = 20 * NS_PER_S
+"""How often the core hears that somebody types; a desk locks after many minutes."""
 _SILENT_NS = 5 * NS_PER_S
 """How often a service is asked that did not answer the last time."""
 
@@ -102,6 +104,7 @@ class Desk:
     notice: Notice | None = None
     no_users: bool = False
     generation: int = 0
+    _touched_mono_ns: int = 0
     _token: str = field(default="", repr=False)
     _polls: dict[tuple[str, str], _Poll] = field(default_factory=dict)
 
@@ -326,6 +329,18 @@ class Desk:
                 then(answer)
 
         self.worker.ask(service, {"op": op, "session": self._token, **more}, taken)
+
+    def say(self, key: str) -> None:
+        """Why something was not even asked for stands in the header."""
+        self.notice = Notice(key, Label("", ""), True, self.clock.mono_ns())
+        self.generation += 1
+
+    def touch(self) -> None:
+        """Somebody is at the desk: keys and mouse keep it from locking. Told now and then, not with every key."""
+        now = self.clock.mono_ns()
+        if self.can_act and now - self._touched_mono_ns >= _TOUCH_NS:
+            self._touched_mono_ns = now
+            self.worker.poll("session", {"op": "touch", "session": self._token}, self._after)
 
     def area_of(self, area_id: str) -> picture.Area | None:
         """An area by its id."""

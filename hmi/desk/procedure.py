@@ -81,7 +81,11 @@ class Interlock:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What the core says of the point when it is selected."""
+    """What the core says of the point when it is selected.
+
+    Attributes:
+        view: tag whose value the person must have seen.
+    """
 
     select_id: str
     point: str
@@ -92,6 +96,7 @@ class Selection:
     soft_low: float
     soft_high: float
     class_name: str
+    view: str
     confirm_within_s: float
     interlocks: tuple[Interlock, ...]
     tags: tuple[Label, ...]
@@ -121,6 +126,7 @@ def read_selection(content: Mapping[str, Any]) -> Selection:
             str(content.get("unit") or ""), _number(content, "low", float("-inf")),
             _number(content, "high", float("inf")), _number(content, "soft_low", float("-inf")),
             _number(content, "soft_high", float("inf")), str(content.get("class") or ""),
+            str(content.get("view") or content["point"]),
             _number(content, "confirm_within_s", 0.0), interlocks,
             tuple(_tag(one) for one in (content.get("safety_tags") or ())[:LINES_MAX]), _lease(content.get("lease")),
             bool(content.get("retype")), bool(content.get("two_person")),

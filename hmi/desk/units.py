@@ -51,6 +51,17 @@ class Scale:
             text = text[1:]
         return f"{text} {self.unit}".rstrip()
 
+    def brief(self, value: float) -> str:
+        """A value with its unit, without digits that say nothing.
+
+        >>> Scale.of("W").brief(1_250_500.0), Scale.of("W").brief(-0.0), Scale.of("Hz").brief(59.98)
+        ('1,250.5 kW', '0 kW', '59.98 Hz')
+        """
+        if not math.isfinite(value):
+            return "—"
+        text = f"{value * self.factor:,.{_DECIMALS}f}".rstrip("0").rstrip(".")
+        return f"{'0' if text == '-0' else text} {self.unit}".rstrip()
+
     def exact(self, value: float) -> str:
         """A value without its unit and with no digit lost, as it is put into a field.
 

@@ -92,8 +92,14 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="gwanje-hmi-desk", daemon=True)
         self._thread.start()
 
+    def finish(self, timeout_s: float = 1.0) -> None:
+        """Ask what a person still wanted, such as to be signed out, and end; polls are forgotten."""
+        with self._changed:
+            self._polls.clear()
+        self.stop(timeout_s)
+
     def stop(self, timeout_s: float = 3.0) -> None:
-        """End the thread after the question that is under way."""
+        """End the thread after what people have asked."""
         with self._changed:
             self._stop = True
             self._changed.notify()
@@ -153,6 +159,6 @@ class Worker:
             with self._changed:
                 while not (self._urgent or self._polls or self._stop):
                     self._changed.wait()
-                if self._stop:
+                if self._stop and not self._urgent:
                     return
             self.turn()

@@ -34,6 +34,8 @@ CONVERSIONS = {
 }  # fmt: skip
 """(unit of the tag, shown unit) → factor. Everything else is shown in its own unit."""
 
+WRITABLE_KINDS = ("setpoint", "parameter")
+"""Kinds of tags that the core lets people command."""
 MAX_INDICATORS = 14
 """More rows than this cannot be read on a screen of 768 lines."""
 MAX_ELEMENTS_PER_BUS = 8
@@ -169,16 +171,33 @@ class _Loader:
         for one in reader.readers("reading"):
             values.append(self._value(one))
             one.finish()
+        setpoint = self._optional(reader, "setpoint", "kW")
         return GridConnection(
             label=_label(reader),
             transformer=_label(reader, "transformer"),
             tie=self._quantity(reader, "tie", "kW", 0),
-            setpoint=self._optional(reader, "setpoint", "kW"),
+            setpoint=setpoint,
             breaker=self._quantity(reader, "breaker", "", 0),
             loading=self._optional(reader, "loading", "%"),
             mode=self._optional(reader, "mode", ""),
             values=tuple(values),
+            tie_point=self._point(reader, "tie_point", setpoint),
+            breaker_point=self._point(reader, "breaker_point", None),
         )
+
+    def _point(self, reader: Reader, key: str, setpoint: Quantity | None) -> str:
+        """The tag that is operated: the one named, else the set-point when it is a single tag that can be written."""
+        if reader.has(key):
+            name = reader.text(key)
+            if name not in self._tags:
+                reader.problem(key, f"unknown tag {name!r}")
+            elif self._tags.get(name).kind not in WRITABLE_KINDS:
+                reader.problem(key, f"tag {name!r} cannot be commanded: its kind is {self._tags.get(name).kind!r}")
+            return name
+        if setpoint is None or setpoint.expression.text.strip() not in self._tags:
+            return ""
+        name = setpoint.expression.text.strip()
+        return name if self._tags.get(name).kind in WRITABLE_KINDS else ""
 
     def _bus(self, reader: Reader) -> tuple[str, Label]:
         return reader.text("name"), _label(reader)
@@ -188,6 +207,7 @@ class _Loader:
         if symbol == "ess" and not reader.has("soc"):
             reader.problem("soc", "is missing: a storage shows its state of charge")
         value = self._value(reader)
+        setpoint = self._optional(reader, "setpoint", value.unit)
         return Element(
             bus=reader.text("bus", choices=buses),
             symbol=symbol,
@@ -196,9 +216,10 @@ class _Loader:
             into_bus=reader.text("positive", choices=("into_bus", "out_of_bus")) == "into_bus",
             online=self._optional(reader, "online", ""),
             soc=self._optional(reader, "soc", "%"),
-            setpoint=self._optional(reader, "setpoint", value.unit),
+            setpoint=setpoint,
             state=self._optional(reader, "state", ""),
             state_normal=reader.integer("state_normal", 0, 0, 1_000),
+            point=self._point(reader, "point", setpoint),
         )
 
     def _curve(self, reader: Reader) -> Curve:

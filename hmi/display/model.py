@@ -68,7 +68,12 @@ class Indicator:
 
 @dataclass(frozen=True, slots=True)
 class GridConnection:
-    """The head of the single-line diagram: utility, breaker, transformer, tie-line."""
+    """The head of the single-line diagram: utility, breaker, transformer, tie-line.
+
+    Attributes:
+        tie_point: tag at which the tie-line is operated; empty where it is not.
+        breaker_point: tag at which the breaker is operated; empty where it is not.
+    """
 
     label: Label
     transformer: Label
@@ -78,6 +83,8 @@ class GridConnection:
     loading: Quantity | None
     mode: Quantity | None
     values: tuple[Quantity, ...]
+    tie_point: str = ""
+    breaker_point: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,7 @@ class Element:
         soc: fill of a storage, shown in percent.
         setpoint: asked of the device.
         state: the device's own word for what it does; shown while it is not ``state_normal``.
+        point: tag at which it is operated; empty where it is not.
     """
 
     bus: str
@@ -105,6 +113,7 @@ class Element:
     setpoint: Quantity | None
     state: Quantity | None
     state_normal: int
+    point: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,40 @@ class Ink:
         if self._recorder is not None:
             self._note(room, shown, font, align, elide)
 
+    def lines(self, room: QRectF, text: str, fonts: tuple[str, ...], n: int, color: str = "text") -> None:
+        """Write a text in the first of the fonts in which it fits into at most n lines, broken between words.
+
+        In the last of the fonts what does not fit is shortened; for texts that must be read to their end make the room
+        large enough, a test sees to it.
+        """
+        shown = text if text.isascii() else text.translate(SUBSTITUTES)
+        for font in fonts:
+            last = font == fonts[-1]
+            height = self.style.line_height(font)
+            most = max(1, min(n, int((room.height() + 4.0) // height)))
+            broken = self.broken(shown, font, room.width(), most)
+            if broken is not None or last:
+                break
+        found = broken if broken is not None else self.broken(shown, font, room.width(), 99) or [shown]
+        if len(found) > most:
+            found = [*found[: most - 1], " ".join(found[most - 1 :])]
+        top = room.center().y() - height * len(found) / 2
+        for number, line in enumerate(found):
+            self.text(QRectF(room.left(), top + number * height, room.width(), height), line, font, color, elide=True)
+
+    def broken(self, text: str, font: str, width: float, most: int) -> list[str] | None:
+        """The text in lines of at most ``width`` pixels; None when they are more than ``most``, or a word is wider."""
+        found: list[str] = []
+        for word in text.split():
+            joined = f"{found[-1]} {word}" if found else word
+            if found and self.style.width_of(joined, font) <= width:
+                found[-1] = joined
+            elif self.style.width_of(word, font) <= width:
+                found.append(word)
+            else:
+                return None
+        return found if len(found) <= most else None
+
     def _note(self, room: QRectF, text: str, font: str, align: str, elide: bool) -> None:
         assert self._recorder is not None
         width, height = self.style.width_of(text, font), self.style.metrics(font).ascent()

@@ -185,3 +185,62 @@ def cross(ink: Ink, x: float, y: float, radius: float) -> None:
         ink.painter.setPen(ink.style.pen("text", 2.0))
         ink.painter.drawLine(QPointF(x - radius, y - sign * radius), QPointF(x + radius, y + sign * radius))
     ink.smooth(False)
+
+
+def first_out(ink: Ink, room: QRectF, text: str) -> None:
+    """A boxed word: this one came first."""
+    width = ink.style.width_of(text, "digit") + ink.style.px(6)
+    height = ink.style.line_height("digit")
+    box = QRectF(room.left(), room.center().y() - height / 2, min(width, room.width()), height)
+    ink.box(box, "badge", "badge")
+    ink.text(box, text, "digit", "badge_text", "center")
+
+
+def fold(ink: Ink, x: float, y: float, size: float, opened: bool) -> None:
+    """A triangle that points right while a group is folded and down while it is open."""
+    half = size / 2
+    points = [(x - half, y - half), (x + half, y - half), (x, y + half)] if opened else [
+        (x - half, y - half), (x + half, y), (x - half, y + half)]  # fmt: skip
+    ink.smooth(True)
+    ink.shape(points, "text", "text")
+    ink.smooth(False)
+
+
+def safety_tag(ink: Ink, x: float, y: float, size: float, kind: str) -> None:
+    """A hang tag with a cut corner and a hole, centred on a point; its kind by pattern and sign, not by colour alone.
+
+    Danger is white with red edge and red bars, caution yellow with "!", maintenance white with a spanner, information
+    white with "i".
+    """
+    wide, high = size * 1.25, size
+    left, top, right, bottom = x - wide / 2, y - high / 2, x + wide / 2, y + high / 2
+    cut = size * 0.3
+    outline = [(left + cut, top), (right, top), (right, bottom), (left + cut, bottom), (left, y + high * 0.2),
+               (left, y - high * 0.2)]  # fmt: skip
+    fill, edge = {"danger": ("tag", "tag_danger"), "caution": ("tag_caution", "text")}.get(kind, ("tag", "text"))
+    ink.smooth(True)
+    ink.shape(outline, fill, edge, 2.0)
+    if kind == "danger":
+        for bar in (0.0, 1.0):
+            ink.box(QRectF(left + cut, top + bar * high * 0.75, right - left - cut, high * 0.25), "tag_danger")
+    ink.circle(left + cut * 0.75, y, max(1.0, size * 0.09), "text", "text")
+    room = QRectF(left + cut, top, right - left - cut, high)
+    if kind == "maintenance":
+        cx, cy, arm = room.center().x(), y, high * 0.32
+        ink.path([(cx - arm, cy + arm), (cx + arm * 0.5, cy - arm * 0.5)], "text", 2.4)
+        ink.circle(cx + arm * 0.7, cy - arm * 0.7, arm * 0.42, "tag", "text", 2.0)
+    ink.smooth(False)
+    sign = {"danger": "", "caution": "!", "information": "i"}.get(kind, "")
+    if kind == "danger":
+        ink.line(room.center().x(), top + high * 0.36, room.center().x(), top + high * 0.64, "tag_danger", 2.4)
+    ink.text(room, sign, "digit", "text", "center")
+
+
+def reserved(ink: Ink, rect: QRectF, own: bool) -> None:
+    """Corners around what somebody has selected: thick for this desk, thin and doubled for another."""
+    arm, gap = rect.width() * 0.28, ink.style.px(4)
+    for step in ((0,) if own else (0, 1)):
+        out = rect.adjusted(-gap - step * gap, -gap - step * gap, gap + step * gap, gap + step * gap)
+        for px, dx in ((out.left(), 1.0), (out.right(), -1.0)):
+            for py, dy in ((out.top(), 1.0), (out.bottom(), -1.0)):
+                ink.path([(px + dx * arm, py), (px, py), (px, py + dy * arm)], "live", 3.0 if own else 1.0)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF
 
+from gwanje.core.quality import Quality
 from gwanje.hmi.binding import Shown
 from gwanje.hmi.display.model import Quantity
 from gwanje.hmi.items.ink import Ink
 
+_MANUAL = int(Quality.SUBSTITUTED | Quality.BLOCKED)
+_TIME = int(Quality.TIME)
+_MARKED = _MANUAL | _TIME
 SHORT_FROM = 1e7
 """Counters that run for months would not fit, and nobody reads their last digits."""
 NOTHING = "—"
@@ -52,6 +56,8 @@ def draw_value(
     text = value_text(quantity, shown, lang)
     if unit and quantity.unit and shown.available:
         text = f"{text} {quantity.unit}"
+    if shown.available and shown.quality & _MARKED:
+        room = _draw_marks(ink, room, text, shown.quality, font, align)
     if shown.available and shown.doubtful:
         width = min(room.width(), ink.style.width_of(text, font) + ink.style.px(8))
         left = {"right": room.right() - width, "left": room.left(), "center": room.center().x() - width / 2}[align]
@@ -59,3 +65,23 @@ def draw_value(
         ink.hatch(QRectF(left, room.center().y() - height / 2, width, height))
     color = "live" if shown.available and not shown.doubtful else "secondary" if not shown.available else "text"
     ink.text(room, text, font, color, align)
+
+
+def _draw_marks(ink: Ink, room: QRectF, text: str, quality: int, font: str, align: str) -> QRectF:
+    """M for what a person put in, T for a doubtful time, before the number; returns the room that is left for it."""
+    style = ink.style
+    marks = [mark for mark, bits in (("M", _MANUAL), ("T", _TIME)) if quality & bits]
+    size = min(room.height(), style.line_height("digit"))
+    total = len(marks) * (size + style.px(3))
+    width = style.width_of(text, font)
+    left = {"right": room.right() - width - total, "left": room.left(),
+            "center": room.center().x() - (width + total) / 2}[align]  # fmt: skip
+    left = max(room.left(), left)
+    for number, mark in enumerate(marks):
+        box = QRectF(left + number * (size + style.px(3)), room.center().y() - size / 2, size, size)
+        ink.box(box, "badge", "badge")
+        ink.text(box, mark, "digit", "badge_text", "center")
+    if align == "right":
+        return room
+    right = room.right() if align == "left" else left + total + width + 1
+    return QRectF(left + total, room.top(), max(0.0, right - left - total), room.height())

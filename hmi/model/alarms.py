@@ -29,9 +29,27 @@ def needs_acknowledgement(change: AlarmChange) -> bool:
     return change.state in ("unack_active", "unack_returned")
 
 
+def sequence_of(change: AlarmChange) -> int:
+    """The core's running number of the change; times where it has not told one."""
+    return int(getattr(change, "sequence", 0)) or change.changed_utc_ns
+
+
+def group_of(change: AlarmChange) -> str:
+    """The group of a common cause; empty for none."""
+    return str(getattr(change, "group", ""))
+
+
+def first_out(change: AlarmChange) -> bool:
+    """Whether it was the first of its group."""
+    return bool(getattr(change, "first_out", False))
+
+
 def rank(change: AlarmChange) -> tuple[bool, bool, int, int]:
-    """Sort key: urgent alarms always first, then unacknowledged, then by priority, then the newest."""
-    return (change.priority != 1, not needs_acknowledgement(change), change.priority, -change.changed_utc_ns)
+    """Sort key: urgent alarms always first, then unacknowledged, then by priority, then the newest.
+
+    Newest by the core's own count: the wall clock may step by an hour between two changes.
+    """
+    return (change.priority != 1, not needs_acknowledgement(change), change.priority, -sequence_of(change))
 
 
 class AlarmModel:
@@ -48,7 +66,7 @@ class AlarmModel:
         """Take over changes in the order in which they were published."""
         for change in changes:
             known = self._standing.get(change.alarm_id)
-            if known is not None and known.changed_utc_ns > change.changed_utc_ns and known.utc_ns >= change.utc_ns:
+            if known is not None and sequence_of(known) > sequence_of(change):
                 continue  # an answer to a question asked before the newer change
             if change.state == "unack_active" and (known is None or known.utc_ns != change.utc_ns):
                 self._raised_utc_ns.append(change.utc_ns)
@@ -81,6 +99,10 @@ class AlarmModel:
         if self._ordered is None:
             self._ordered = sorted(self._standing.values(), key=rank)
         return self._ordered
+
+    def get(self, alarm_id: str) -> AlarmChange | None:
+        """A standing alarm by its id."""
+        return self._standing.get(alarm_id)
 
     def counts(self) -> dict[int, PriorityCount]:
         """Per priority 1…4."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from gwanje.core.messages import AlarmChange
 from gwanje.hmi.display.model import Label
 
 
@@ -44,6 +45,11 @@ class Places:
             labels[thing.name] = labels[thing.prefix] = label
         return cls(labels)
 
+    def of_alarm(self, change: AlarmChange) -> Label:
+        """Where an alarm stands: as the core says, else by its source."""
+        ko, en = str(getattr(change, "place_ko", "")), str(getattr(change, "place_en", ""))
+        return Label(ko or en, en or ko) if ko or en else self.of(change.source)
+
     def of(self, source: str) -> Label:
         """Of a tag, device, node or part; a source that nobody labelled is its own label."""
         words = source.split(".")
@@ -52,3 +58,17 @@ class Places:
             if key in self.labels:
                 return self.labels[key]
         return Label(source, source)
+
+
+def without_place(text: str, place: str) -> str:
+    """A text that stands beside its place: what it begins with is not said twice.
+
+    >>> without_place("Streetlights: back online", "Streetlights"), without_place("상가: 유리 파손", "상가")
+    ('back online', '유리 파손')
+    >>> without_place("Streetlightship sails", "Streetlights"), without_place("ESS", "ESS")
+    ('Streetlightship sails', 'ESS')
+    """
+    rest = text[len(place) :]
+    if not place or not text.startswith(place) or not rest or rest[0] not in ": ·":
+        return text
+    return rest.lstrip(": ·") or text

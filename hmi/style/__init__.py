@@ -15,7 +15,7 @@ TOKENS = Path(__file__).with_name("tokens.toml")
 REFERENCE = (1920, 1080)
 MAX_WIDTHS = 4_096
 """Measured texts kept: all labels and the numbers of some seconds; measuring costs 15 us, looking up 0.1."""
-BOLD_FONTS = frozenset({"header", "clock", "title", "label", "value", "value_mid", "digit"})
+BOLD_FONTS = frozenset({"header", "clock", "title", "seat", "label", "value", "value_mid", "digit"})
 
 
 @dataclass(frozen=True)

@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
 from PySide6.QtCore import QRect, QRectF
+from PySide6.QtGui import QMouseEvent
 
 from gwanje.core.messages import ALARM_STATES, AlarmChange
-from gwanje.hmi.display.loader import CONVERSIONS
 from gwanje.hmi.items import symbols, table
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.table import Column
-from gwanje.hmi.items.value import number_text
 from gwanje.hmi.live import Live
-from gwanje.hmi.model.alarms import FLOOD_PER_BIN, RATE_BINS, needs_acknowledgement
+from gwanje.hmi.model.alarms import FLOOD_PER_BIN, RATE_BINS, first_out, needs_acknowledgement
+from gwanje.hmi.model.places import without_place
+from gwanje.hmi.model.presented import Group, Presented, Row, read_presented
+from gwanje.hmi.style import Style
+from gwanje.hmi.views.alarmsheet import flood_text
+from gwanje.hmi.views.alarmtable import state_text
 from gwanje.hmi.views.panel import Panel, Part, Ui
+from gwanje.hmi.views.values import count_text, value_of
 
 ROWS = 3
 BLINK_NS = 500_000_000
 """Half a period: the frame of an unacknowledged alarm blinks at 1 Hz, and nothing else on the screen blinks."""
 _TIME = "00:00:00"
-ROWS_SHARE = 0.76
+ROWS_SHARE = 0.77
 """Of the width, for the rows; the rest is for counts and rate."""
-_SHOWN_UNITS = {"W": "kW", "Wh": "kWh", "var": "kvar"}
-
-
-def value_and_limit(change: AlarmChange) -> str:
-    """What was read against what is allowed, such as ``58.4 °C > 55``; empty where there is no number."""
-    if math.isnan(change.value):
-        return ""
-    unit = _SHOWN_UNITS.get(change.unit, change.unit)
-    if not change.unit and 0 <= change.value <= 1 and 0 < change.limit < 1:
-        unit = "%"
-    factor = CONVERSIONS.get((change.unit, unit), 1.0)
-
-    def digits(value: float) -> str:
-        scaled = value * factor
-        decimals = 0 if abs(scaled) >= 1000 else 1 if abs(scaled) >= 100 else 2 if abs(scaled) >= 1 else 3
-        text = number_text(scaled, decimals)
-        return text.rstrip("0").rstrip(".") if "." in text else text
-
-    text = f"{digits(change.value)} {unit}".strip()
-    if math.isnan(change.limit):
-        return text
-    return f"{text} {'>' if change.value >= change.limit else '<'} {digits(change.limit)}"
-
-
-def count_text(n: int) -> str:
-    """A count in at most four letters: 999, 1.0k, 12k."""
-    return str(n) if n < 1_000 else f"{n / 1_000:.1f}k" if n < 9_950 else f"{n / 1_000:.0f}k"
 
 
 class Banner(Panel):
@@ -61,7 +39,10 @@ class Banner(Panel):
         self._live = live
         self._rows: list[Part] = []
         self._side: Part | None = None
-        self._seen = (-1, False, -1)
+        self._presented = Presented()
+        self._known = (-1, -1)
+        self._seen = (False, -1)
+        self.on_open: Callable[[], None] = lambda: None
 
     def arrange(self) -> None:
         """See :class:`Panel`."""
@@ -77,6 +58,10 @@ class Banner(Panel):
         self._side = Part(QRect(right + 1, 1, self.width() - right - 2, self.height() - 2), self._draw_side)
         self.parts = [*self._rows, self._side]
 
+    def mousePressEvent(self, _event: QMouseEvent) -> None:
+        """Qt: open the whole list."""
+        self.on_open()
+
     def draw_still(self, ink: Ink) -> None:
         """See :class:`Panel`."""
         for row in range(1, ROWS):
@@ -85,70 +70,94 @@ class Banner(Panel):
         x = self.width() * ROWS_SHARE
         ink.line(x, 4, x, self.height() - 4, "panel_edge")
 
+    @staticmethod
+    def height_of(style: Style) -> int:
+        """Every row holds an instruction in two small lines."""
+        row = 2 * style.line_height("small") + style.px(5)
+        return int(max(style.size("banner"), ROWS * row))
+
+    def rows(self) -> list[Row]:
+        """What is shown: the core's presentation, urgent alarms first."""
+        return list(self._presented.rows[:ROWS])
+
     def tick(self, now_mono_ns: int) -> None:
         """Look at the alarms; repaint when they changed or the frames blink."""
-        alarms = self._live.alarms
-        top = alarms.ordered()[:ROWS]
-        blinking = any(needs_acknowledgement(one) for one in top)
+        alarms, desk = self._live.alarms, self._live.desk
+        if (alarms.generation, desk.generation) != self._known:
+            self._known = (alarms.generation, desk.generation)
+            self._presented = read_presented(desk.presented, alarms)
+            self.update()
+        blinking = any(row.unacknowledged for row in self.rows())
         lit = bool(now_mono_ns // BLINK_NS % 2) if blinking else True
         minute = self._live.clock.utc_ns() // 60_000_000_000
-        if (alarms.generation, minute) != (self._seen[0], self._seen[2]):
+        if minute != self._seen[1]:
             self.update()
-        elif lit != self._seen[1]:
-            for part, change in zip(self._rows, top, strict=False):
-                if needs_acknowledgement(change):
+        elif lit != self._seen[0]:
+            for part, row in zip(self._rows, self.rows(), strict=False):
+                if row.unacknowledged:
                     self.repaint_part(part)
-        self._seen = (alarms.generation, lit, minute)
+        self._seen = (lit, minute)
 
     def _draw_row(self, row: int, ink: Ink) -> None:
         rect = QRectF(self._rows[row].rect)
-        standing = self._live.alarms.ordered()
+        standing = self.rows()
         if row >= len(standing):
             if row == 0:
                 pad = self.ui.style.size("padding")
                 ink.text(rect.adjusted(pad, 0, 0, 0), self.ui.texts("banner.none"), "body", "secondary")
             return
-        change = standing[row]
-        if change.priority <= 2 and change.state == "unack_active":
-            ink.box(rect, f"row_p{change.priority}")
-        self._draw_alarm(ink, rect, change)
+        one = standing[row]
+        if one.priority <= 2 and one.unacknowledged:
+            ink.box(rect, f"row_p{one.priority}")
+        size = min(rect.height() * 0.52, self.ui.style.px(18))
+        symbols.alarm_symbol(ink, rect.left() + self.ui.style.px(24), rect.center().y(), size, one.priority,
+                             one.unacknowledged, self._seen[0])  # fmt: skip
+        if one.alarm is not None:
+            self._draw_alarm(ink, rect, one.alarm)
+        elif one.group is not None:
+            self._draw_group(ink, rect, one.group)
 
-    def _draw_alarm(self, ink: Ink, rect: QRectF, change: AlarmChange) -> None:
-        style, texts, lang = self.ui.style, self.ui.texts, self.ui.texts.lang
-        unack = needs_acknowledgement(change)
-        states = [texts(f"alarm_state.{one}") for one in ALARM_STATES]
+    def _rooms(self, rect: QRectF) -> dict[str, QRectF]:
+        style, texts = self.ui.style, self.ui.texts
+        states = [texts(f"alarm_state.{one}") for one in ALARM_STATES if texts.known(f"alarm_state.{one}")]
         widest = max(states, key=lambda one: style.width_of(one, "label"))
         columns = (
-            Column("time", _TIME, "label"), Column("place", share=15), Column("text", share=28),
-            Column("second", share=20), Column("value", "120,300 > 100,000", "label"), Column("response", share=25),
-            Column("state", widest, "label"),
+            Column("time", _TIME, "label"), Column("first", texts("alarms.first_out"), "digit"),
+            Column("place", share=15), Column("text", share=30), Column("value", "120,300 > 100,000", "label"),
+            Column("response", share=43), Column("state", widest, "label"),
         )  # fmt: skip
-        rooms = table.rooms(style, rect.adjusted(style.px(46), 0, -style.px(8), 0), columns)
-        size = min(rect.height() * 0.52, style.px(18))
-        symbols.alarm_symbol(
-            ink, rect.left() + style.px(24), rect.center().y(), size, change.priority, unack, self._seen[1]
-        )
-        strong = "label" if unack else "body"
+        return table.rooms(style, rect.adjusted(style.px(46), 0, -style.px(8), 0), columns)
+
+    def _draw_alarm(self, ink: Ink, rect: QRectF, change: AlarmChange) -> None:
+        texts, lang = self.ui.texts, self.ui.texts.lang
+        rooms = self._rooms(rect)
+        strong = "label" if needs_acknowledgement(change) else "body"
         moment = datetime.fromtimestamp(change.utc_ns / 1e9, self._live.zone)
         ink.text(rooms["time"], moment.strftime("%H:%M:%S"), strong)
-        ink.text(rooms["place"], self._live.places.of(change.source).of(lang), strong, elide=True)
-        ink.text(rooms["text"], texts.pick(change.text_ko, change.text_en), strong, elide=True)
-        second = texts.pick_second(change.text_ko, change.text_en)
-        ink.text(rooms["second"], second, "small", "secondary", elide=True)
-        ink.text(rooms["value"], self._value_of(change), "label", "live", elide=True)
-        response = texts.pick(change.response_ko, change.response_en)
-        ink.text(rooms["response"], response, "body", elide=True)
-        ink.text(rooms["state"], texts(f"alarm_state.{change.state}"), strong)
+        if first_out(change):
+            symbols.first_out(ink, rooms["first"], texts("alarms.first_out"))
+        place = self._live.places.of_alarm(change).of(lang)
+        ink.lines(rooms["place"], place, (strong, "small"), 2)
+        text = without_place(texts.pick(change.text_ko, change.text_en), place)
+        ink.lines(rooms["text"], text, (strong, "small"), 2)
+        ink.text(rooms["value"], value_of(self.ui, self._live, change), "label", "live", elide=True)
+        ink.lines(rooms["response"], texts.pick(change.response_ko, change.response_en), ("body", "small"), 2)
+        ink.text(rooms["state"], state_text(self.ui, change.state), strong, elide=True)
 
-    def _value_of(self, change: AlarmChange) -> str:
-        """The number behind an alarm: a state's word, a sound's confidence, or value and limit."""
-        texts, site = self.ui.texts, self._live.site
-        if change.source in site.tags and (states := site.tags.get(change.source).states):
-            at = int(change.value) if math.isfinite(change.value) else -1
-            return texts.pick(*states[at]) if 0 <= at < len(states) else ""
-        if any(node.name == change.source for node in site.nodes):
-            return "" if math.isnan(change.value) else texts("banner.confidence", value=number_text(change.value, 2))
-        return value_and_limit(change)
+    def _draw_group(self, ink: Ink, rect: QRectF, group: Group) -> None:
+        texts, rooms = self.ui.texts, self._rooms(rect)
+        if group.first is not None:
+            moment = datetime.fromtimestamp(group.first.utc_ns / 1e9, self._live.zone)
+            ink.text(rooms["time"], moment.strftime("%H:%M:%S"), "label")
+        ink.lines(rooms["place"], group.name.of(texts.lang), ("label", "small"), 2)
+        words = texts("alarms.group", n=group.n, unack=group.unacknowledged)
+        cause = "" if group.first is None else texts.pick(group.first.text_ko, group.first.text_en)
+        ink.lines(rooms["text"].united(rooms["value"]), f"{words} · {cause}" if cause else words, ("label", "small"), 2)
+        if group.first is not None:
+            response = texts.pick(group.first.response_ko, group.first.response_en)
+            ink.lines(rooms["response"], response, ("body", "small"), 2)
+        key = "alarm_state.unack_active" if group.unacknowledged else "alarm_state.ack_active"
+        ink.text(rooms["state"], texts(key), "label", elide=True)
 
     def _draw_side(self, ink: Ink) -> None:
         assert self._side is not None
@@ -181,8 +190,13 @@ class Banner(Panel):
         style = self.ui.style
         rate = self._live.alarms.rate(self._live.clock.utc_ns())
         title_height = style.line_height("small") + style.px(6)
-        ink.text(QRectF(rect.left(), rect.top() + style.px(2), rect.width(), title_height),
-                 self.ui.texts("banner.rate", n=count_text(rate[-1])), "small", "text")  # fmt: skip
+        flood = flood_text(self.ui, self._presented)
+        title = QRectF(rect.left(), rect.top() + style.px(2), rect.width(), title_height)
+        if flood:
+            ink.box(title, "lost")
+            ink.text(title, flood, "small", "lost_text", "center", elide=True)
+        else:
+            ink.text(title, self.ui.texts("banner.rate", n=count_text(rate[-1])), "small", "text")
         plot = QRectF(rect.left(), rect.top() + title_height + style.px(4), rect.width() - style.px(6),
                       rect.height() - title_height - style.px(12))  # fmt: skip
         highest = max(FLOOD_PER_BIN * 1.25, *rate)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QRect, QRectF
+from PySide6.QtCore import QPoint, QRect, QRectF, Qt
+from PySide6.QtGui import QMouseEvent
 
 from gwanje.core.messages import AlarmChange
 from gwanje.hmi.binding import Bindings, Shown
@@ -14,6 +16,8 @@ from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.value import draw_value, number_text, value_text
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.alarms import needs_acknowledgement
+from gwanje.hmi.model.objects import BREAKER, TIE, objects_of
+from gwanje.hmi.views.objectmarks import Marks, draw_marks, hint, marks_of, operation_text
 from gwanje.hmi.views.panel import Panel, Part, Ui
 
 BUS_A_AT = 0.315
@@ -46,7 +50,12 @@ class _ElementView:
 
 
 class Diagram(Panel):
-    """Static conductors, live symbols."""
+    """Static conductors, live symbols.
+
+    Attributes:
+        on_object: called with the key of the object that was clicked, see :func:`objects_of`.
+        focus: key of the object that the keyboard is on; empty for none.
+    """
 
     def __init__(self, ui: Ui, live: Live) -> None:
         super().__init__(ui, "diagram.title")
@@ -73,6 +82,11 @@ class Diagram(Panel):
         self._numbers: list[Part] = []
         self._arrows: list[Part] = []
         self._alarm_generation = -1
+        self.objects = objects_of(live.display, live.site.tags)
+        self.on_object: Callable[[str], None] = lambda _key: None
+        self.focus = ""
+        self._marks = {key: Marks() for key in self.objects}
+        self.setMouseTracking(True)
 
     def _end_of(self, index: int, n: int) -> int:
         return self._elements[index + 1].first if index + 1 < len(self._elements) else n
@@ -109,7 +123,7 @@ class Diagram(Panel):
         lines = self._lines(rect)
         arrow = style.px(13)
         at = QRectF(rect.center().x() - arrow, (rect.top() + box.top()) / 2 - arrow, arrow * 2, arrow * 2)
-        around = QRectF(rect.left(), box.top() - 3, rect.width(), box.height() + 5)
+        around = QRectF(rect.left(), box.top() - 10, rect.width(), box.height() + 20)
         numbers = lines[1].united(lines[2])
         self._columns.append(rect)
         self._symbols.append(Part(around.toRect(), partial(self._draw_symbol, view, box)))
@@ -175,8 +189,71 @@ class Diagram(Panel):
         if self._alarm_generation != self._live.alarms.generation:
             self._alarm_generation = self._live.alarms.generation
             dirty |= {id(part): part for part in (self._grid, *self._symbols)}
+        dirty |= self._look_at_marks(now_mono_ns)
         for part in dirty.values():
             self.repaint_part(part)
+
+    def _look_at_marks(self, now_mono_ns: int) -> dict[int, Part]:
+        """What people have done to objects since the last look."""
+        dirty: list[Part] = []
+        for key, one in self.objects.items():
+            marks = marks_of(self._live.desk, one, now_mono_ns)
+            if marks == self._marks[key]:
+                continue
+            self._marks[key] = marks
+            dirty += self._parts_of(key)
+        return {id(part): part for part in dirty}
+
+    def _parts_of(self, key: str) -> list[Part]:
+        assert self._grid is not None
+        if key in (BREAKER, TIE):
+            return [self._grid]
+        index = next(at for at, view in enumerate(self._elements) if view.prefix == key)
+        return [self._symbols[index], self._numbers[index]]
+
+    # ------------------------------------------------------------------------------------------------- choosing
+
+    def object_at(self, at: QPoint) -> str:
+        """Key of the object under a point; empty for none."""
+        for view, rect in zip(self._elements, self._columns, strict=True):
+            if rect.contains(at):
+                return view.prefix
+        if self._grid is not None and self._grid.rect.contains(at):
+            line = self.ui.style.line_height("label") + self.ui.style.px(3)
+            if at.x() < self._feed_x() - self.ui.style.px(24):
+                return TIE
+            top = self._grid.rect.top() + self.ui.style.px(2) + line * 2.2
+            return BREAKER if top <= at.y() <= top + line * 1.4 else ""
+        return ""
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Qt: open the faceplate of the object."""
+        key = self.object_at(event.position().toPoint())
+        if key and event.button() == Qt.MouseButton.LeftButton:
+            self._set_focus(key)
+            self.on_object(key)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        """Qt: show what can be clicked."""
+        over = self.object_at(event.position().toPoint())
+        self.setCursor(Qt.CursorShape.PointingHandCursor if over else Qt.CursorShape.ArrowCursor)
+
+    def hint_at(self, at: QPoint) -> str:
+        """See :class:`Panel`."""
+        key = self.object_at(at)
+        return hint(self.ui.texts, self._live.desk, self.objects[key]) if key else ""
+
+    def move_focus(self, step: int) -> None:
+        """The keyboard goes on to the next object."""
+        keys = list(self.objects)
+        at = keys.index(self.focus) + step if self.focus else 0
+        self._set_focus(keys[at % len(keys)])
+
+    def _set_focus(self, key: str) -> None:
+        before, self.focus = self.focus, key
+        for one in (before, key):
+            for part in self._parts_of(one) if one else ():
+                self.repaint_part(part)
 
     def _draw_grid(self, ink: Ink) -> None:
         assert self._grid is not None
@@ -209,9 +286,18 @@ class Diagram(Panel):
         shown, quantity = self.bindings.shown[1], self._live.display.grid.breaker
         known = shown.available and not shown.doubtful
         symbols.breaker(ink, x, y, self.ui.style.px(17), bool(shown.value) if known else None)
-        word = value_text(quantity, shown, self.ui.texts.lang)
-        ink.text(room, self.ui.texts("diagram.breaker", state=word), "label")
+        text = self.ui.texts("diagram.breaker", state=value_text(quantity, shown, self.ui.texts.lang))
+        operation = self._marks[BREAKER].operation
+        if operation is not None:
+            text += f" · {operation_text(self.ui.texts, self._live.site.tags, operation)}"
+        ink.text(room, text, "label", elide=operation is not None)
         self._draw_mark(ink, x - self.ui.style.px(22), y, quantity)
+        half = self.ui.style.px(9)
+        box = QRectF(x - half, y - half, 2 * half, 2 * half)
+        self._draw_focus(ink, BREAKER, box.united(room))
+        tag_at = box.translated(-self.ui.style.px(24), -self.ui.style.px(1))
+        draw_marks(ink, box, Marks("", self._marks[BREAKER].reserved))
+        draw_marks(ink, tag_at, Marks(self._marks[BREAKER].tag))
 
     def _draw_tie(self, ink: Ink, room: QRectF) -> None:
         style, texts, grid = self.ui.style, self.ui.texts, self._live.display.grid
@@ -237,7 +323,21 @@ class Diagram(Panel):
             word = value_text(grid.mode, self.bindings.shown[self._mode_at], texts.lang)
             ink.text(QRectF(room.left(), value.bottom() + line, room.width(), line), word, "small", align="right")
         width = style.width_of(f"{value_text(grid.tie, magnitude, texts.lang)} {grid.tie.unit}", "value")
+        marks = self._marks[TIE]
+        if marks.operation is not None:
+            word = operation_text(texts, self._live.site.tags, marks.operation)
+            lower = QRectF(room.left(), value.bottom() + 2 * line, room.width(), line)
+            ink.text(lower, word, "label", align="right", elide=True)
+        box = QRectF(room.right() - width - style.px(4), value.top(), width + style.px(8), value.height())
+        self._draw_focus(ink, TIE, box)
+        draw_marks(ink, box.adjusted(0, 2, 0, -2), Marks("", marks.reserved))
+        draw_marks(ink, box.translated(-style.px(52), 0), Marks(marks.tag))
         self._draw_mark(ink, room.right() - width - style.px(26), value.center().y(), grid.tie)
+
+    def _draw_focus(self, ink: Ink, key: str, rect: QRectF) -> None:
+        """Where the keyboard is."""
+        if key == self.focus:
+            ink.box(rect.adjusted(-4, -2, 4, 2), None, "live")
 
     def _draw_mark(self, ink: Ink, x: float, y: float, quantity: Quantity) -> None:
         """The worst alarm of the device behind a quantity, beside its symbol."""
@@ -262,6 +362,8 @@ class Diagram(Panel):
         symbols.device(ink, box, view.element.symbol, fill, self._dead(view))
         if value is not None and value.simulated:
             self._draw_simulated(ink, box)
+        self._draw_focus(ink, view.prefix, box)
+        draw_marks(ink, box, self._marks[view.prefix])
         alarm = self._alarm_of(view.prefix)
         if alarm is not None:
             symbols.alarm_symbol(ink, box.right() + style.px(15), box.top() + style.px(12), style.px(16),
@@ -277,6 +379,11 @@ class Diagram(Panel):
         value, dead = view.shown(self.bindings, "value"), self._dead(view)
         assert value is not None
         draw_value(ink, number, view.element.value, value, self.ui.texts.lang, "value_mid", "center", unit=True)
+        operation = self._marks[view.prefix].operation
+        if operation is not None:
+            word = operation_text(self.ui.texts, self._live.site.tags, operation)
+            ink.text(remark, word, "small", "live", "center", elide=True)
+            return
         ink.text(remark, self._remark(view, dead), "small", "text" if dead else "secondary", "center")
 
     def _dead(self, view: _ElementView) -> bool:

@@ -11,6 +11,7 @@ from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.table import Column
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.events import Line
+from gwanje.hmi.model.places import without_place
 from gwanje.hmi.views.panel import Panel, Part, Ui
 
 
@@ -54,10 +55,12 @@ class EventList(Panel):
             self._draw_mark(ink, rect, line)
         moment = datetime.fromtimestamp(line.utc_ns / 1e9, self._live.zone)
         ink.text(rooms["time"], moment.strftime("%H:%M:%S"), "body")
-        ink.text(rooms["place"], self._live.places.of(line.source).of(texts.lang), "body", elide=True)
-        text = texts.pick(line.text_ko, line.text_en)
+        place = self._live.places.of(line.source).of(texts.lang)
+        ink.text(rooms["place"], place, "body", elide=True)
+        text = without_place(texts.pick(line.text_ko, line.text_en), place)
         if line.priority and line.state != "unack_active":
-            text = f"{texts(f'alarm_short.{line.state}')} · {text}"
+            key = f"alarm_short.{line.state}"
+            text = f"{texts(key) if texts.known(key) else line.state} · {text}"
         ink.text(rooms["text"], text, "body", elide=True)
 
     def _draw_mark(self, ink: Ink, room: QRectF, line: Line) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
-from PySide6.QtCore import QRect, QRectF
+from PySide6.QtCore import QPoint, QRect, QRectF, Qt
+from PySide6.QtGui import QMouseEvent
 
 from gwanje.hmi.binding import Bindings
+from gwanje.hmi.desk.desk import Notice
+from gwanje.hmi.i18n import Texts
 from gwanje.hmi.items.chart import clock_text
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.live import Live
 from gwanje.hmi.views.panel import Panel, Part, Ui
+from gwanje.hmi.views.seat import Seat
 
 
 class Header(Panel):
@@ -19,6 +24,8 @@ class Header(Panel):
     Attributes:
         simulated: set by the window when any value on the screen is simulated.
         degraded: set by the window when the machine is too slow for the full rates.
+        on_seat: called when somebody clicks on who sits here.
+        on_areas: called when somebody clicks on an area.
     """
 
     def __init__(self, ui: Ui, live: Live) -> None:
@@ -28,9 +35,15 @@ class Header(Panel):
         self.degraded = False
         local = live.display.local_s
         self._clock = Bindings([local] if local else [], live.site.tags)
+        self._seat = Seat(live.desk)
+        self._chips: Part | None = None
+        self.on_seat: Callable[[], None] = lambda: None
+        self.on_areas: Callable[[], None] = lambda: None
         self._middle: Part | None = None
         self._times: Part | None = None
         self._shown: tuple[object, ...] = ()
+        self._seat_shown: tuple[object, ...] = ()
+        self._n_areas = 0
         self._second = ""
 
     def arrange(self) -> None:
@@ -38,11 +51,14 @@ class Header(Panel):
         style = self.ui.style
         height, pad = self.height(), style.size("padding")
         titles = self._titles_width()
-        times = style.px(330)
+        times = style.px(250)
         self._times = Part(QRect(int(self.width() - times - pad), 0, int(times + pad), height), self._draw_times)
         left = int(pad + titles + style.px(16))
-        self._middle = Part(QRect(left, 0, self._times.rect.left() - left, height), self._draw_middle)
-        self.parts = [self._middle, self._times]
+        room = self._times.rect.left() - left
+        chips = min(int(room * 0.62), int(self._seat.width(style, len(self._live.desk.areas))))
+        self._chips = Part(QRect(self._times.rect.left() - chips, 0, chips, height), self._draw_chips)
+        self._middle = Part(QRect(left, 0, room - chips, height), self._draw_middle)
+        self.parts = [self._middle, self._chips, self._times]
 
     def _titles_width(self) -> float:
         style, site = self.ui.style, self._live.site
@@ -72,11 +88,38 @@ class Header(Panel):
         if shown != self._shown:
             self._shown = shown
             self.repaint_part(self._middle)
+        self._look_at_seat(now_mono_ns)
         second = self._wall().strftime("%H:%M:%S")
         changed = bool(self._clock.poll(self._live.snapshot, now_mono_ns, lost))
         if second != self._second or changed:
             self._second = second
             self.repaint_part(self._times)
+
+    def _look_at_seat(self, now_mono_ns: int) -> None:
+        desk = self._live.desk
+        if len(desk.areas) != self._n_areas:
+            self._n_areas = len(desk.areas)
+            self.relayout()
+        left = desk.locks_in_s(now_mono_ns)
+        shown = (desk.generation, left if left is not None else -1)
+        if shown != self._seat_shown and self._chips is not None and self._middle is not None:
+            self._seat_shown = shown
+            self.repaint_part(self._chips)
+            self.repaint_part(self._middle)
+
+    def _draw_chips(self, ink: Ink) -> None:
+        assert self._chips is not None
+        self._seat.draw(ink, QRectF(self._chips.rect), self.ui.texts, self._live.clock.mono_ns())
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Qt: who sits here, and who holds what."""
+        what = self._seat.at(event.position().toPoint())
+        if event.button() == Qt.MouseButton.LeftButton and what:
+            (self.on_seat if what == "seat" else self.on_areas)()
+
+    def hint_at(self, at: QPoint) -> str:
+        """See :class:`Panel`."""
+        return self._seat.hint(at, self.ui.texts)
 
     def _wall(self) -> datetime:
         return datetime.fromtimestamp(self._live.clock.utc_ns() / 1e9, self._live.zone)
@@ -117,5 +160,18 @@ class Header(Panel):
             ink.text(room.adjusted(style.px(8), 0, -style.px(8), 0), texts("header.lost", seconds=seconds), "label",
                      "lost_text", "center", elide=True)  # fmt: skip
             return
+        notice = self._live.desk.notice
+        if notice is not None:
+            text = notice_text(texts, notice)
+            if notice.bad:
+                ink.box(room, "bar", "text", 1.4)
+            ink.text(room.adjusted(style.px(8), 0, -style.px(8), 0), text, "label", elide=True)
+            return
         key = "header.degraded" if degraded else "header.keys"
         ink.text(room, texts(key), "small", "text", "left", elide=True)
+
+
+def notice_text(texts: Texts, notice: Notice) -> str:
+    """What became of a request, with the core's words where it said any."""
+    words = notice.text.of(texts.lang)
+    return f"{texts(notice.key)}: {words}" if words else texts(notice.key)

@@ -11,12 +11,14 @@ from PySide6.QtWidgets import QWidget
 from gwanje.hmi.binding import Bindings
 from gwanje.hmi.clock import FrameClock
 from gwanje.hmi.live import Live
-from gwanje.hmi.model.alarms import needs_acknowledgement
+from gwanje.hmi.model.presented import to_acknowledge
 from gwanje.hmi.style import Style
 from gwanje.hmi.views.acoustic import Acoustic
+from gwanje.hmi.views.alarmsheet import acknowledge
 from gwanje.hmi.views.balance import Balance
-from gwanje.hmi.views.banner import ROWS, Banner
+from gwanje.hmi.views.banner import Banner
 from gwanje.hmi.views.citymap import CityMap
+from gwanje.hmi.views.console import Console
 from gwanje.hmi.views.diagram import Diagram
 from gwanje.hmi.views.eventlist import EventList
 from gwanje.hmi.views.header import Header
@@ -58,6 +60,10 @@ class Overview(QWidget):
         }  # fmt: skip
         for panel in self.panels.values():
             panel.setParent(self)
+        self.console = Console(ui, live, live.desk, self)
+        self.header.on_seat, self.header.on_areas = self.console.open_sign_in, self.console.open_areas
+        self.diagram.on_object = self.console.open_object
+        self.banner.on_open = self.console.toggle_alarms
         self.setWindowTitle(ui.texts.pick(live.site.name_ko, live.site.name_en))
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
@@ -65,6 +71,7 @@ class Overview(QWidget):
 
     def _subscribe(self, clock: FrameClock) -> None:
         clock.add("fast", self._take_inbox)
+        clock.add("values", self._tick_desk)
         for rate, panel, call in (
             ("fast", self.acoustic, self.acoustic.tick_fast),
             ("values", self.header, self.header.tick),
@@ -102,9 +109,17 @@ class Overview(QWidget):
             live.events.begin_with(batch.past, batch.standing)
         if batch.events:
             live.events.add_events(batch.events)
+            if any(event.kind == "command" for event in batch.events):
+                live.desk.ask_soon("operations")
         if batch.changes:
             live.alarms.apply(batch.changes)
             live.events.add_changes(batch.changes)
+            live.desk.ask_soon("presented")
+
+    def _tick_desk(self, now_mono_ns: int) -> None:
+        """The operator's desk, and the sheets that show it."""
+        self._live.desk.tick(now_mono_ns, self._live.link.lost(now_mono_ns))
+        self.console.tick(now_mono_ns)
 
     def _judge(self, _now_mono_ns: int) -> None:
         """Once a second: is anything simulated, and does the machine keep up?"""
@@ -125,7 +140,7 @@ class Overview(QWidget):
         style = self.ui.style
         margin, gap = int(style.size("margin")), int(style.size("gap"))
         width = self.width()
-        header, banner = int(style.size("header")), int(style.size("banner"))
+        header, banner = int(style.size("header")), Banner.height_of(style)
         rects = {"header": QRect(0, 0, width, header)}
         top = header + gap
         rects["banner"] = QRect(margin, top, width - 2 * margin, banner)
@@ -139,6 +154,8 @@ class Overview(QWidget):
                 panel.relayout()
             else:
                 panel.setGeometry(rects[name])
+        lower = rects["balance"].united(rects["health"])
+        self.console.lay_out(rects["acoustic"], lower.adjusted(0, -gap // 2, 0, 0))
 
     def paintEvent(self, event: QPaintEvent) -> None:
         """Qt: the ground between the panels."""
@@ -147,9 +164,23 @@ class Overview(QWidget):
         painter.end()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Qt: L language, N and 1…9 microphone, T time axis, space acknowledges the alarms in sight."""
+        """Qt: see the text ``header.keys``; Tab and Enter go through the objects of the single-line diagram."""
         key = event.key()
-        if key == Qt.Key.Key_L:
+        self._live.desk.touch()
+        if event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            if key == Qt.Key.Key_L:
+                self.console.lock()
+        elif key == Qt.Key.Key_U:
+            self.console.open_sign_in()
+        elif key == Qt.Key.Key_R:
+            self.console.open_areas()
+        elif key == Qt.Key.Key_A:
+            self.console.toggle_alarms()
+        elif key in (Qt.Key.Key_Left, Qt.Key.Key_Right):
+            self.diagram.move_focus(1 if key == Qt.Key.Key_Right else -1)
+        elif key in (Qt.Key.Key_Return, Qt.Key.Key_Enter) and self.diagram.focus:
+            self.console.open_object(self.diagram.focus)
+        elif key == Qt.Key.Key_L:
             self.toggle_language()
         elif key == Qt.Key.Key_N:
             self.acoustic.choose(self.acoustic.node + 1)
@@ -174,12 +205,14 @@ class Overview(QWidget):
         self.setWindowTitle(self.ui.texts.pick(self._live.site.name_ko, self._live.site.name_en))
         for panel in self.panels.values():
             panel.relayout()
+        self.console.relayout()
 
     def acknowledge_visible(self) -> None:
-        """Acknowledge what the operator can see in the banner, and nothing else."""
-        seen = [one.alarm_id for one in self._live.alarms.ordered()[:ROWS] if needs_acknowledgement(one)]
-        if seen:
-            self._live.acknowledge(seen)
+        """Acknowledge what the operator can see in the list or the banner, and nothing else."""
+        if self.console.alarms.isVisible():
+            self.console.alarms.acknowledge_visible()
+        else:
+            acknowledge(self._live.desk, to_acknowledge(self.banner.rows()))
 
 
 def _row(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PySide6.QtCore import QRect, QRectF, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QPixmap, QResizeEvent
-from PySide6.QtWidgets import QWidget
+from PySide6.QtCore import QEvent, QPoint, QRect, QRectF, Qt
+from PySide6.QtGui import QHelpEvent, QPainter, QPaintEvent, QPixmap, QResizeEvent
+from PySide6.QtWidgets import QToolTip, QWidget
 
 from gwanje.hmi.i18n import Texts
 from gwanje.hmi.items.ink import Ink, Written
@@ -83,6 +83,18 @@ class Panel(QWidget):
     def repaint_part(self, part: Part) -> None:
         """Ask for one part to be painted with the next frame."""
         self.update(part.rect)
+
+    def hint_at(self, _at: QPoint) -> str:
+        """What the tooltip says at a point; empty for nothing."""
+        return ""
+
+    def event(self, event: QEvent) -> bool:
+        """Qt: tooltips of what is painted."""
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            text = self.hint_at(event.pos())
+            QToolTip.showText(event.globalPos(), text, self)
+            return True
+        return super().event(event)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Qt: the panel has a new size."""

@@ -26,6 +26,8 @@ from gwanje.core.quality import Quality
 from gwanje.core.scan import Scan
 from gwanje.core.store import StoreError, TagStore
 from gwanje.hmi.clock import FrameClock
+from gwanje.hmi.desk.desk import Desk
+from gwanje.hmi.desk.worker import Worker
 from gwanje.hmi.display.loader import load_display
 from gwanje.hmi.i18n import Texts
 from gwanje.hmi.link import Link, Memory
@@ -36,6 +38,11 @@ from gwanje.hmi.screen import application
 from gwanje.hmi.style import Style
 from gwanje.hmi.views.overview import Overview
 from gwanje.hmi.views.panel import Ui
+
+try:
+    from gwanje_tests_hmi_fake_core import FakeCore  # as the tests' conftest loads it
+except ImportError:
+    from fake_core import FakeCore  # as a script, from its own folder
 
 SITE = Path(__file__).resolve().parents[2] / "configs" / "chungbuk"
 UTC0_NS = 1_805_347_200_000_000_000
@@ -189,7 +196,30 @@ class FakeScreen:
     frames: FrameClock
     view: Overview
     live: Live
-    acknowledged: list[str]
+    core: FakeCore
+    worker: Worker
+
+    @property
+    def desk(self) -> Desk:
+        return self.live.desk
+
+    @property
+    def acknowledged(self) -> list[str]:
+        return [one["alarm_id"] for one in self.core.done if one["op"] == "ack"]
+
+    def sign_in(self, user: str = "김하늘", password: str = "정답", areas: tuple[str, ...] = ()) -> None:
+        """Somebody sits down and takes areas."""
+        self.desk.sign_in(user, password, lambda _answer: None)
+        self.settle()
+        for area in areas:
+            self.desk.request("session", "take_area", "areas.taken", area=area, reason="")
+        self.turn(12, spectra=False)
+
+    def settle(self) -> None:
+        """Everything that was asked is answered, and shown with the next frames."""
+        while self.worker.turn():
+            pass
+        self.turn(1, spectra=False)
 
     def turn(self, n: int = 1, spectra: bool = True) -> None:
         """n steps of 100 ms: the city speaks, the receiver takes it, three frames pass."""
@@ -203,6 +233,8 @@ class FakeScreen:
         """n steps of 100 ms in which nobody says anything."""
         for _ in range(n):
             self.link.turn(self.city.receiver)
+            while self.worker.turn():
+                pass
             for _ in range(3):
                 self.city.advance(STEP_NS // 3)
                 self.frames.tick()
@@ -211,24 +243,29 @@ class FakeScreen:
         return self.view.grab().toImage()
 
 
-def build(width: int = 1920, height: int = 1080, lang: str = "ko", site: Site | None = None) -> FakeScreen:
-    """A screen that has not heard anything yet."""
+def build(
+    width: int = 1920, height: int = 1080, lang: str = "ko", site: Site | None = None, core: FakeCore | None = None,
+    console: str = "console-1",
+) -> FakeScreen:
+    """A screen that has not heard anything yet; two of them may share a core, and then its clock."""
     application(offscreen=True)
     site = site or load_site(SITE)
-    clock = VirtualClock(UTC0_NS)
+    clock = core.clock if core is not None else VirtualClock(UTC0_NS)
     city = FakeCity(site, clock)
     link = Link(site.tags, clock, lambda: city.receiver, no_store, lambda: Memory((), ()), [n.name for n in site.nodes])
-    acknowledged: list[str] = []
+    core = core or FakeCore(clock)
+    worker = Worker(core.request)
     live = Live(
         site=site, display=load_display(SITE / "displays" / "overview.toml", site.tags, site), clock=clock,
         zone=ZoneInfo(site.timezone), snapshot=link.snapshot, spectra=link.spectra, inbox=link.inbox, link=link.state,
-        alarms=AlarmModel(), events=EventModel(), places=places_of(site), acknowledge=acknowledged.extend,
+        alarms=AlarmModel(), events=EventModel(), places=places_of(site), 
+        desk=Desk(worker, clock, console),
     )  # fmt: skip
     frames = FrameClock(clock)
     view = Overview(Ui(Style(width, height), Texts(lang)), live, frames)
     view.resize(width, height)
     view.show()
-    return FakeScreen(city, link, frames, view, live, acknowledged)
+    return FakeScreen(city, link, frames, view, live, core, worker)
 
 
 def trouble(screen: FakeScreen) -> None:

@@ -97,6 +97,7 @@ class FakeCore:
     Attributes:
         silent: services that do not answer.
         asked: every (service, op) in order.
+        rows: what is presented; None for a core that does not present anything.
         values: what the core itself reads of each view; a view that differs is refused.
     """
 
@@ -119,7 +120,7 @@ class FakeCore:
     safety: list[dict[str, Any]] = field(default_factory=list)
     overridden: list[dict[str, Any]] = field(default_factory=list)
     shelf: list[dict[str, Any]] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] | None = None
     flood: bool = False
     n_active: int = 0
     banner: tuple[str, str] = ("", "")
@@ -190,6 +191,9 @@ class FakeCore:
             raise Refuse("wrong_password")
         who.locked = False
         return {"outcome": "unlocked"}
+
+    def session_touch(self, message: dict[str, Any]) -> dict[str, Any]:
+        return {"outcome": "touched", "session_id": self._who(message).session_id}
 
     def session_who(self, message: dict[str, Any]) -> dict[str, Any]:
         who = self._who(message, locked=True)
@@ -389,6 +393,8 @@ class FakeCore:
     # ------------------------------------------------------------------------------------------------------- alarms
 
     def alarms_presented(self, _message: dict[str, Any]) -> dict[str, Any]:
+        if self.rows is None:
+            raise RequestTimeoutError("nothing is presented yet")
         return {"presented": self.rows, "flood": self.flood, "n_active": self.n_active,
                 "n_folded": max(0, self.n_active - len(self.rows)), "banner_ko": self.banner[0],
                 "banner_en": self.banner[1]}  # fmt: skip

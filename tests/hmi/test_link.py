@@ -142,14 +142,6 @@ def test_the_memory_of_the_core_is_asked_once_and_again_after_a_loss(city, fake)
     core.close()
 
 
-def test_actions_are_done_in_the_thread_in_their_order(city):
-    done = []
-    city.link.do(lambda: done.append(1))
-    city.link.do(lambda: done.append(2))
-    city.turn()
-    assert done == [1, 2]
-
-
 def test_the_inbox_is_bounded_and_counts():
     inbox = Inbox()
     for number in range(MAX_WAITING + 7):

@@ -136,7 +136,7 @@ def test_the_part_without_a_display_says_so_once_and_lives_on_until_it_is_asked_
 @pytest.mark.parametrize("alive", [True, False])
 def test_the_heart_beats_only_while_the_receiver_lives(context, alive):
     ctx, _ask = context
-    hmi_main._look_after(ctx, SimpleNamespace(link=SimpleNamespace(alive=alive)))
+    hmi_main._look_after(ctx, SimpleNamespace(alive=alive))
     assert bool(ctx.beat.last_mono_ns()) is alive
 
 

@@ -19,7 +19,7 @@ from gwanje.hmi.model.places import Places
 from gwanje.hmi.model.spark import N_SAMPLES, Sparks
 from gwanje.hmi.spectra import N_BANDS, N_COLUMNS, Ring, Spectra
 from gwanje.hmi.views.balance import _smooth_time
-from gwanje.hmi.views.banner import count_text, value_and_limit
+from gwanje.hmi.views.values import count_text, value_and_limit
 
 NAN = math.nan
 

@@ -1,6 +1,7 @@
 """The whole screen on a fake city: ink in every panel, marks, keys, languages, no growth."""
 
 import gc
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -173,8 +174,20 @@ def test_space_acknowledges_what_is_in_sight_and_nothing_else(screen, fake):
     fake.storm(screen, 50)
     screen.turn(2)
     press(screen.view, Qt.Key.Key_Space)
-    assert len(screen.acknowledged) == 3
-    assert screen.acknowledged[0] == screen.live.alarms.ordered()[0].alarm_id
+    screen.settle()
+    assert screen.acknowledged == [], "nobody is signed in"
+    assert screen.desk.notice.key == "why.signed_out"
+    screen.sign_in()
+    press(screen.view, Qt.Key.Key_Space)
+    screen.settle()
+    urgent = screen.live.alarms.ordered()[0]
+    assert screen.acknowledged == [urgent.alarm_id], "an urgent alarm is acknowledged alone"
+    screen.city.send_alarm(replace(urgent, state="ack_active", changed_utc_ns=urgent.changed_utc_ns + 1_000_000))
+    screen.turn(4)
+    press(screen.view, Qt.Key.Key_Space)
+    screen.settle()
+    shown = [one.alarm_id for one in screen.live.alarms.ordered()[1:3]]
+    assert sorted(screen.acknowledged[1:]) == sorted(shown), "then what is in sight, and nothing below"
 
 
 def test_in_a_storm_of_5000_the_urgent_alarm_is_on_the_screen(screen, fake):

@@ -1,0 +1,88 @@
+"""The head's right side: who sits here, for how long it stays open, and who holds which area."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QPoint, QRectF
+
+from gwanje.hmi.desk.desk import Desk
+from gwanje.hmi.desk.picture import Area
+from gwanje.hmi.i18n import Texts
+from gwanje.hmi.items.ink import Ink
+from gwanje.hmi.style import Style
+from gwanje.hmi.views.forms import clock_left
+
+SEAT_PX, AREA_PX = 196, 92
+"""Widths in the reference layout."""
+
+
+class Seat:
+    """Painted chips; knows what lies under a point."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._rooms: list[tuple[QRectF, str]] = []
+
+    @staticmethod
+    def width(style: Style, n_areas: int) -> float:
+        """Wanted for so many areas."""
+        return style.px(SEAT_PX) + n_areas * style.px(AREA_PX)
+
+    def at(self, point: QPoint) -> str:
+        """``seat``, the id of an area, or nothing."""
+        return next((what for room, what in self._rooms if room.contains(point)), "")
+
+    def draw(self, ink: Ink, rect: QRectF, texts: Texts, now_mono_ns: int) -> None:
+        """Areas from the left, then the person."""
+        style, areas = ink.style, self._desk.areas
+        gap, pad = style.px(4), style.px(4)
+        seat = min(style.px(SEAT_PX), rect.width())
+        each = (rect.width() - seat) / len(areas) if areas else 0.0
+        self._rooms = []
+        for number, area in enumerate(areas):
+            room = QRectF(rect.left() + number * each, rect.top() + pad, each - gap, rect.height() - 2 * pad)
+            self._rooms.append((room, area.area_id))
+            self._draw_area(ink, room, area, texts)
+        room = QRectF(rect.right() - seat, rect.top() + pad, seat - gap, rect.height() - 2 * pad)
+        self._rooms.append((room, "seat"))
+        self._draw_seat(ink, room, texts, now_mono_ns)
+
+    def _lines(self, ink: Ink, room: QRectF, first: str, second: str, color: str) -> None:
+        pad = ink.style.px(6)
+        half = room.height() / 2
+        inner = room.adjusted(pad, 0, -pad, 0)
+        ink.text(QRectF(inner.left(), inner.top(), inner.width(), half), first, "seat", color, elide=True)
+        ink.text(QRectF(inner.left(), inner.top() + half, inner.width(), half), second, "small", color, elide=True)
+
+    def _draw_area(self, ink: Ink, room: QRectF, area: Area, texts: Texts) -> None:
+        own, session = self._desk.holds(area), self._desk.session
+        offered = session is not None and area.offered_to in (session.user, session.session_id) and not own
+        ink.box(room, "badge" if own else "bar" if area.holder else "header", "badge" if own or offered else "line")
+        if offered:
+            ink.box(room.adjusted(2, 2, -2, -2), None, "badge")
+        second = texts("areas.offered_here") if offered else area.holder or texts("areas.free")
+        self._lines(ink, room, area.name.of(texts.lang), second, "badge_text" if own else "text")
+
+    def _draw_seat(self, ink: Ink, room: QRectF, texts: Texts, now_mono_ns: int) -> None:
+        session = self._desk.session
+        if session is None:
+            ink.box(room, "bar", "line")
+            self._lines(ink, room, texts("seat.nobody"), texts("seat.sign_in"), "text")
+            return
+        ink.box(room, "bar" if session.locked else "badge", "badge")
+        color = "text" if session.locked else "badge_text"
+        who = f"{session.user} · {texts(f'role.{session.role}')}"
+        left = self._desk.locks_in_s(now_mono_ns)
+        second = texts("seat.locked") if session.locked else (
+            texts("seat.locks_in", left=clock_left(left)) if left is not None else "")  # fmt: skip
+        self._lines(ink, room, who, second, color)
+
+    def hint(self, point: QPoint, texts: Texts) -> str:
+        """For the tooltip."""
+        what = self.at(point)
+        area = self._desk.area_of(what)
+        if area is None:
+            return texts("seat.hint") if what else ""
+        name = area.name.of(texts.lang)
+        if not area.holder:
+            return f"{name}: {texts('areas.free')}"
+        return f"{name}: " + texts("areas.holder", user=area.holder, console=area.console or "?")
