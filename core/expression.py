@@ -30,6 +30,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -188,8 +189,7 @@ class _Parser:
         if self._peek() != "not":
             return self._comparison()
         self._next()
-        inner = _truth(self._deeper(self._negation), "not").evaluate
-        return _Part("", lambda values: 1.0 - inner(values), truth=True)
+        return _Part("", partial(_denied, _truth(self._deeper(self._negation), "not").evaluate), truth=True)
 
     def _comparison(self) -> _Part:
         left = self._expression()
@@ -200,13 +200,7 @@ class _Parser:
         _common_unit(_number(left, sign).unit, _number(right, sign).unit, "compare")
         if self._peek() in _COMPARE:
             raise ExpressionError(f"unexpected {self._peek()!r}: join comparisons with and")
-        a, b = left.evaluate, right.evaluate
-
-        def compared(values: Sequence[float]) -> float:
-            x, y = a(values), b(values)
-            return _UNKNOWN if math.isnan(x) or math.isnan(y) else float(compare(x, y))
-
-        return _Part("", compared, truth=True)
+        return _Part("", partial(_compared, compare, left.evaluate, right.evaluate), truth=True)
 
     def _expression(self) -> _Part:
         first = self._term()
@@ -218,7 +212,7 @@ class _Parser:
             part = _number(self._term(), sign)
             unit = _common_unit(unit, part.unit, "add up")
             rest.append((1.0 if sign == "+" else -1.0, part.evaluate))
-        return _Part(unit, _summed(first.evaluate, rest))
+        return _Part(unit, partial(_summed, first.evaluate, tuple(rest)))
 
     def _term(self) -> _Part:
         first = self._factor()
@@ -230,20 +224,19 @@ class _Parser:
             part = _number(self._factor(), sign)
             unit = _product_unit(unit, part.unit) if sign == "*" else _quotient_unit(unit, part.unit)
             rest.append((sign == "/", part.evaluate))
-        return _Part(unit, _multiplied(first.evaluate, rest))
+        return _Part(unit, partial(_multiplied, first.evaluate, tuple(rest)))
 
     def _factor(self) -> _Part:
         kind, text = self._next()
         if kind == "number":
-            number = float(text)
-            return _Part(None, lambda _values: number)
+            return _Part(None, partial(_fixed, float(text)))
         if kind == "tag":
             if "*" in text or "?" in text:
                 raise ExpressionError(f"pattern {text!r} stands outside sum, min and max")
             return self._constant(text) if text in self._constants else self._tag(text)
         if text == "-":
             inner = _number(self._deeper(self._factor), "-")
-            return _Part(inner.unit, lambda values: -inner.evaluate(values))
+            return _Part(inner.unit, partial(_negative, inner.evaluate))
         if text == "(":
             inner = self._deeper(self._condition)
             self._expect(")")
@@ -260,7 +253,7 @@ class _Parser:
             return self._choice()
         if name == "abs":
             part = _number(self._expression(), name)
-            return _Part(part.unit, lambda values: abs(part.evaluate(values)))
+            return _Part(part.unit, partial(_absolute, part.evaluate))
         parts: list[_Part] = []
         while True:
             if any(mark in self._peek() for mark in "*?") and self._tokens[self._at][0] == "tag":
@@ -285,13 +278,7 @@ class _Parser:
         if left.truth != right.truth:
             raise ExpressionError("if gives a number on one side and truth on the other")
         unit = _common_unit(left.unit, right.unit, "stand beside each other")
-        c, a, b = condition.evaluate, left.evaluate, right.evaluate
-
-        def chosen(values: Sequence[float]) -> float:
-            which = c(values)
-            return which if math.isnan(which) else a(values) if which else b(values)
-
-        return _Part(unit, chosen, left.truth)
+        return _Part(unit, partial(_chosen, condition.evaluate, left.evaluate, right.evaluate), left.truth)
 
     def _pattern(self, pattern: str) -> list[_Part]:
         matching = self._table.match(pattern)
@@ -301,7 +288,7 @@ class _Parser:
 
     def _constant(self, name: str) -> _Part:
         number, unit = self._constants[name]
-        return _Part(unit, lambda _values: number)
+        return _Part(unit, partial(_fixed, number))
 
     def _tag(self, name: str) -> _Part:
         if name not in self._table:
@@ -309,7 +296,7 @@ class _Parser:
         position = self.positions.setdefault(name, len(self.positions))
         if len(self.positions) > TAGS_MAX:
             raise ExpressionError(f"uses more than {TAGS_MAX} tags")
-        return _Part(self._table.get(name).unit, lambda values: values[position])
+        return _Part(self._table.get(name).unit, operator.itemgetter(position))
 
 
 def compile_expression(text: str, table: TagTable, constants: Constants | None = None) -> Expression:
@@ -391,33 +378,64 @@ def _quotient_unit(left: str | None, right: str | None) -> str | None:
     return "" if right else left
 
 
-def _summed(first: Evaluate, rest: list[tuple[float, Evaluate]]) -> Evaluate:
-    def total(values: Sequence[float]) -> float:
-        result = first(values)
-        for sign, one in rest:
-            result += sign * one(values)
-        return result
-
-    return total
+# What computes: functions of this module with their operands bound, so that a site with its compiled conditions can be
+# handed to the processes of its parts.
 
 
-def _multiplied(first: Evaluate, rest: list[tuple[bool, Evaluate]]) -> Evaluate:
-    def product(values: Sequence[float]) -> float:
-        result = first(values)
-        for divided, one in rest:
-            number = one(values)
-            if not divided:
-                result *= number
-            else:
-                result = result / number if number else _UNKNOWN
-        return result
+def _fixed(number: float, _values: Sequence[float]) -> float:
+    return number
 
-    return product
+
+def _negative(inner: Evaluate, values: Sequence[float]) -> float:
+    return -inner(values)
+
+
+def _absolute(inner: Evaluate, values: Sequence[float]) -> float:
+    return abs(inner(values))
+
+
+def _denied(inner: Evaluate, values: Sequence[float]) -> float:
+    return 1.0 - inner(values)
+
+
+def _compared(
+    compare: Callable[[float, float], bool], left: Evaluate, right: Evaluate, values: Sequence[float]
+) -> float:
+    x, y = left(values), right(values)
+    return _UNKNOWN if math.isnan(x) or math.isnan(y) else float(compare(x, y))
+
+
+def _chosen(condition: Evaluate, left: Evaluate, right: Evaluate, values: Sequence[float]) -> float:
+    which = condition(values)
+    return which if math.isnan(which) else left(values) if which else right(values)
+
+
+def _summed(first: Evaluate, rest: Sequence[tuple[float, Evaluate]], values: Sequence[float]) -> float:
+    result = first(values)
+    for sign, one in rest:
+        result += sign * one(values)
+    return result
+
+
+def _multiplied(first: Evaluate, rest: Sequence[tuple[bool, Evaluate]], values: Sequence[float]) -> float:
+    result = first(values)
+    for divided, one in rest:
+        number = one(values)
+        if not divided:
+            result *= number
+        else:
+            result = result / number if number else _UNKNOWN
+    return result
+
+
+def _of_all(
+    combine: Callable[[list[float]], float], parts: Sequence[Evaluate], values: Sequence[float]
+) -> float:
+    return combine([one(values) for one in parts])
 
 
 def _combined(parts: Sequence[_Part], combine: Callable[[list[float]], float]) -> Evaluate:
-    evaluators = [part.evaluate for part in parts]
-    return lambda values: combine([one(values) for one in evaluators])
+    return partial(_of_all, combine, tuple(part.evaluate for part in parts))
 
 
 def _smallest(values: list[float]) -> float:

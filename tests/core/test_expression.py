@@ -1,6 +1,7 @@
 """The grammar of display values."""
 
 import math
+import pickle
 import re
 
 import numpy as np
@@ -189,3 +190,19 @@ def test_no_text_does_anything_but_compile_or_be_refused(text):
     except ExpressionError:
         return
     assert set(compiled.tags) <= set(TABLE.ids)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "max(a.b.power_w, -a.b.power_w, abs(a.c.power_w)) + sum(a.?.power_w) / 2 > 3 and not a.b.soc < 0.5",
+        "if(a.b.soc > 0.5, a.b.power_w, 2 * a.c.power_w) >= min(a.d.power_w, a.b.power_w)",
+    ],
+)
+def test_a_condition_reaches_the_processes_of_the_parts(text):
+    """A site is handed to its parts by pickling, with all that was compiled from it."""
+    here = compile_condition(text, TABLE)
+    there = pickle.loads(pickle.dumps(here))
+    for number in range(50):
+        values = [(number * step) % 7 / 3.0 for step in range(1, len(here.tags) + 1)]
+        assert there.evaluate(values) == here.evaluate(values)
