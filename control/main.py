@@ -16,12 +16,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from gwanje.control.command_service import FILE as CHOSEN_FILE
+from gwanje.control.command_service import CommandThread, ControlCommands
 from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, processors, refusals
 from gwanje.control.microgrid import degradations, tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
 from gwanje.core.bus import Bus, Publisher
 from gwanje.core.commands.client import CommandClient
+from gwanje.core.commands.messages import owner_service
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.store import StoreError
@@ -59,9 +62,13 @@ def main(ctx: PartContext) -> None:
     )
     lease = LeaseThread(keeper, lambda: loop.mode != WAIT)
     lease.start()
+    shell = Shell(ctx, config, loop, keeper)
+    commands = CommandThread(lease_bus, owner_service("control"), shell.commands.answer)
+    commands.start()
     try:
-        Shell(ctx, config, loop, keeper).run()
+        shell.run(commands)
     finally:
+        commands.close(0.5)
         lease.close(0.5)
         loop.stop()
         writer.close()
@@ -98,6 +105,9 @@ class Shell:
         self._keeper = keeper
         self._publisher: Publisher = ctx.bus.publisher()
         self._setpoint = tie_setpoint.SetpointState()
+        self.commands = ControlCommands(
+            config.setpoint, ctx.run_dir / CHOSEN_FILE, ctx.clock, lambda: self._setpoint.setpoint_w
+        )
         self._degradations = degradations.DegradationState()
         self._labels = _labels(ctx, config)
         self._all_ids = ctx.tags.by_owner("control")
@@ -106,13 +116,15 @@ class Shell:
         self._unserved_id = ctx.tags.index("control.tie.unserved_w")
         self._turn = 0
         self._lost_told = (0, -LOST_TOLD_EVERY_S)
-        loop.set_strategy(1.0 if config.setpoint.strategy == "smooth" else 0.0)
+        loop.set_strategy(self.commands.chosen.shown(config.setpoint))
 
-    def run(self) -> None:
+    def run(self, commands: CommandThread) -> None:
         """Turn every 100 ms on absolute deadlines until asked to stop."""
         clock = self._ctx.clock
         deadline = clock.mono_ns() + SHELL_NS
         while clock.wait_until_mono_ns(deadline, self._ctx.stop_fd):
+            if commands.failure is not None:
+                raise PartError(f"the thread of the commands has ended: {commands.failure!r}") from commands.failure
             self.turn()
             deadline = max(deadline + SHELL_NS, clock.mono_ns())
 
@@ -139,8 +151,11 @@ class Shell:
             loop.import_w, loop.net_load_w + loop.correction_w, loop.socs, loop.batteries_usable
         )
         dt_s = SHELL_NS * 1e-9 * SUPERVISE_EVERY * self._ctx.options.speed
-        self._setpoint = tie_setpoint.step(self._setpoint, inputs, self._config.setpoint, self._config.battery, dt_s)
+        chosen = self.commands.chosen
+        params = chosen.applied(self._config.setpoint)
+        self._setpoint = tie_setpoint.step(self._setpoint, inputs, params, self._config.battery, dt_s)
         loop.set_setpoint(self._setpoint.setpoint_w)
+        loop.set_strategy(chosen.shown(self._config.setpoint))
 
     def _publish(self) -> None:
         ids = self._all_ids if self._turn % SUPERVISE_EVERY == 0 else self._fast_ids

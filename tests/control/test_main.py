@@ -12,9 +12,10 @@ from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, input_ids, processors
 from gwanje.control.main import Shell, main, read_config
 from gwanje.control.microgrid.params import parse
+from gwanje.core.authority.principal import Role
 from gwanje.core.bus import Bus
 from gwanje.core.clock import VirtualClock
-from gwanje.core.commands.messages import Granted, Released
+from gwanje.core.commands.messages import Command, Granted, Released
 from gwanje.core.config import load_site
 from gwanje.core.messages import Event
 from gwanje.core.part import Heartbeat, PartContext, PartError, RunOptions
@@ -126,6 +127,20 @@ def test_publishes_fast_tags_at_ten_hertz_and_all_once_a_second(part):
     assert sizes.count(19) == 2
     assert "control.ess1.discharge_setpoint_w" in names
     assert np.isfinite(part.scans[-1].values[:8]).all()
+
+
+def test_a_commanded_import_is_reached_by_its_ramp(part):
+    part.go(2)
+    now = part.clock.mono_ns()
+    point = "control.tie.import_setpoint_w"
+    command = Command("c1", point, -90e3, "W", "kim", Role.OPERATOR, "", "peak", now, 0, now + 5 * S)
+    assert part.shell.commands.answer(command.to_message())["outcome"] == "accepted"
+    tag = part.site.tags.index(point)
+    part.go(2)
+    assert -100e3 < part.store.read(tag).value < -94e3, "2 kW a second"
+    part.go(5)
+    assert part.store.read(tag).value == -90e3
+    assert part.store.read(part.site.tags.index("control.tie.strategy")).value == 2.0
 
 
 def test_tells_a_dead_battery_link_once_in_both_languages(part):

@@ -1,0 +1,107 @@
+"""Commands to the control: what is taken, what is refused, what a restart finds."""
+
+import math
+
+import pytest
+
+from gwanje.control.command_service import (
+    FILE,
+    IMPORT_POINT,
+    STRATEGY_POINT,
+    Chosen,
+    ControlCommands,
+    choose,
+)
+from gwanje.control.microgrid.params import SetpointParams
+from gwanje.core.authority.principal import Role
+from gwanje.core.clock import VirtualClock
+from gwanje.core.commands.messages import Command
+
+S = 1_000_000_000
+PARAMS = SetpointParams(import_min_w=-1e6, import_max_w=2e6)
+
+
+def command(clock, point=IMPORT_POINT, value=3e5, command_id="c1", life_s=5):
+    now = clock.mono_ns()
+    return Command(
+        command_id, point, value, "", "kim", Role.OPERATOR, "", "peak", now, clock.utc_ns(), now + life_s * S
+    ).to_message()
+
+
+@pytest.fixture
+def clock():
+    return VirtualClock(mono_ns=1_000 * S)
+
+
+@pytest.fixture
+def commands(tmp_path, clock):
+    return ControlCommands(PARAMS, tmp_path / FILE, clock, lambda: 12_345.0)
+
+
+def test_a_value_is_held_and_a_restarted_part_goes_on_with_it(commands, clock, tmp_path):
+    assert commands.answer(command(clock))["outcome"] == "accepted"
+    assert commands.chosen == Chosen("manual", 3e5)
+    assert (commands.chosen.applied(PARAMS).strategy, commands.chosen.applied(PARAMS).fixed_w) == ("fixed", 3e5)
+    assert commands.chosen.shown(PARAMS) == 2.0
+    again = ControlCommands(PARAMS, tmp_path / FILE, clock, lambda: math.nan)
+    assert again.chosen == Chosen("manual", 3e5)
+
+
+def test_the_strategy_is_chosen_and_manual_holds_what_is(commands, clock):
+    assert commands.answer(command(clock, STRATEGY_POINT, 2.0))["outcome"] == "accepted"
+    assert commands.chosen == Chosen("manual", 12_345.0)
+    assert commands.answer(command(clock, STRATEGY_POINT, 1.0, "c2"))["outcome"] == "accepted"
+    assert commands.chosen.applied(PARAMS).strategy == "smooth"
+    assert commands.chosen.shown(PARAMS) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome", "code"),
+    [
+        ({"value": 2.5e6}, "refused", "refused_by_owner"),
+        ({"value": -1.5e6}, "refused", "refused_by_owner"),
+        ({"point": STRATEGY_POINT, "value": 0.5}, "refused", "refused_by_owner"),
+        ({"point": STRATEGY_POINT, "value": 3.0}, "refused", "refused_by_owner"),
+        ({"point": "control.ess1.discharge_setpoint_w"}, "refused", "unknown_point"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_reason(commands, clock, changes, outcome, code):
+    answer = commands.answer(command(clock, **changes))
+    assert (answer["outcome"], answer["code"]) == (outcome, code)
+    assert answer["detail"]
+    assert commands.chosen == Chosen()
+
+
+def test_a_late_or_repeated_command_changes_nothing(commands, clock):
+    late = command(clock, life_s=5)
+    clock.advance_ns(5 * S)
+    assert commands.answer(late)["outcome"] == "expired"
+    once = command(clock)
+    assert commands.answer(once)["outcome"] == "accepted"
+    commands.answer(command(clock, value=1.0, command_id="c2"))
+    assert commands.answer(once)["code"] == "replayed"
+    assert commands.chosen.manual_w == 1.0
+
+
+def test_a_malformed_message_is_refused(commands):
+    assert commands.answer({"op": "write", "point": 3})["code"] == "no_author"
+    assert commands.answer({})["outcome"] == "refused"
+
+
+def test_manual_without_a_measured_import_is_refused():
+    assert isinstance(choose(Chosen(), STRATEGY_POINT, 2.0, PARAMS, math.nan), str)
+
+
+DAMAGED = ["", "[]", "{", '{"strategy":"loud"}', '{"strategy":"manual","manual_w":9e9}', '{"x":1}']
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_file_is_as_none(tmp_path, clock, text):
+    (tmp_path / FILE).write_text(text)
+    assert ControlCommands(PARAMS, tmp_path / FILE, clock, lambda: 0.0).chosen == Chosen()
+
+
+def test_what_cannot_be_kept_is_not_accepted(tmp_path, clock):
+    commands = ControlCommands(PARAMS, tmp_path / "gone" / FILE, clock, lambda: 0.0)
+    assert commands.answer(command(clock))["code"] == "state_unwritable"
+    assert commands.chosen == Chosen()
