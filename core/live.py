@@ -1,4 +1,4 @@
-"""What a running city says on the command line: ``gwanje status`` and ``gwanje tags``."""
+"""What a running city says on the command line: ``gwanje status``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from pathlib import Path
 from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
 from gwanje.core.config import Site
 from gwanje.core.part import Heartbeat
-from gwanje.core.quality import describe
 from gwanje.core.run_dir import RunInfo
 from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag
 
 
 def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int:
@@ -57,33 +55,3 @@ def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int
         f"; offline: {', '.join(offline)}" if offline else ""
     ))
     return 0
-
-
-def print_tags(site: Site, run_dir: Path, pattern: str) -> int:
-    """One line per tag: value, unit, quality, age, what it is."""
-    clock = SystemClock()
-    store = TagStore.attach(run_dir / "tags", site.tags)
-    now = clock.mono_ns()
-    snapshot = store.snapshot_at(now)
-    found = site.tags.match(pattern)
-    if not found:
-        print(f"no tag matches {pattern!r}")
-        return 1
-    width = max(len(tag.name) for tag in found)
-    for tag in found:
-        index = site.tags.index(tag.name)
-        received = int(snapshot.received_mono_ns[index])
-        age = f"{(now - received) / NS_PER_S:7.2f} s" if received else "  never  "
-        shown = value_text(tag, float(snapshot.value[index]))
-        quality = describe(int(snapshot.quality[index]))
-        print(f"{tag.name:{width}}  {shown:>14} {tag.unit:4}  {age}  {quality:20}  {tag.description_en}")
-    return 0
-
-
-def value_text(tag: Tag, value: float) -> str:
-    """A value in its unit, or the English word of a state."""
-    if math.isnan(value):
-        return "–"
-    if tag.states and 0 <= int(value) < len(tag.states):
-        return tag.states[int(value)][1]
-    return f"{value:.{tag.decimals}f}"

@@ -14,7 +14,7 @@ from typing import Any
 
 from gwanje import __version__
 from gwanje.core.bus import Bus, BusError, RequestRefusedError, RequestTimeoutError
-from gwanje.core.cli import journal, keys, sessions, users
+from gwanje.core.cli import journal, keys, sessions, tags, users
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
 from gwanje.core.part import PartError
@@ -86,12 +86,11 @@ def _parser() -> argparse.ArgumentParser:
     with_site(status)
     status.add_argument("--json", action="store_true")
 
-    tags = command("tags", _tags, "live values of tags")
-    tags.add_argument("pattern", nargs="?", default="*", help="shell pattern such as 'jincheon.ess1.*'")
-    with_site(tags)
+    tags.add(commands)
 
     check = command("check", _check, "every error in a site's files, with file and line")
     check.add_argument("site", nargs="?", type=Path, default=DEFAULT_SITE)
+    check.add_argument("--data", type=Path, help="where the site's keys lie (default: var/ beside configs/)")
 
     hmi = command("hmi", _hmi, "the control room")
     with_site(hmi)
@@ -160,17 +159,10 @@ def _status(chosen: argparse.Namespace) -> int:
     return print_status(*attached(chosen), as_json=chosen.json)
 
 
-def _tags(chosen: argparse.Namespace) -> int:
-    from gwanje.core.live import print_tags
-
-    site, run_dir, _info = attached(chosen)
-    return print_tags(site, run_dir, chosen.pattern)
-
-
 def _check(chosen: argparse.Namespace) -> int:
     from gwanje.core.check import check_site
 
-    site = check_site(chosen.site)
+    site = check_site(chosen.site, chosen.data)
     points = sum(len(device.points) for device in site.devices)
     print(
         f"{chosen.site}: no errors: {len(site.tags)} tags, {len(site.devices)} devices with {points} points, "

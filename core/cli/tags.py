@@ -1,0 +1,226 @@
+"""``gwanje tags`` and what an operator lays over them: ``substitute``, ``block``, ``restore``, ``overrides``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from gwanje.core.bus import BusError, RequestTimeoutError
+from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
+from gwanje.core.cli.tokens import ask
+from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
+from gwanje.core.config import Site, load_site
+from gwanje.core.overrides.service import SERVICE
+from gwanje.core.overrides.table import DEFAULT_S, LONGEST_S
+from gwanje.core.quality import Quality, describe
+from gwanje.core.store import Snapshot, TagStore
+from gwanje.core.tag_service import described
+from gwanje.core.tags import Tag
+
+ASK_TIMEOUT_MS = 500
+"""Who laid something over a value is asked beside; without an answer the values are shown all the same."""
+OVERRIDDEN = int(Quality.SUBSTITUTED | Quality.BLOCKED)
+LENGTH = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h)?")
+SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def add(commands: Commands) -> None:
+    """Add the commands."""
+    tags = commands.add("tags", _tags, "live values of tags, or what they are")
+    tags.add_argument("pattern", nargs="?", default="*", help="shell pattern such as 'jincheon.ess1.*'")
+    tags.add_argument("--static", action="store_true", help="unit, limits, owner and descriptions instead of values")
+    tags.add_argument("--json", action="store_true", help="one JSON array")
+    substitute = commands.add("substitute", _substitute, "give a tag a value of your own, for a time")
+    substitute.add_argument("point", metavar="TAG")
+    substitute.add_argument("value", type=float)
+    block = commands.add("block", _block, "freeze a tag's value, for a time")
+    block.add_argument("point", metavar="TAG")
+    restore = commands.add("restore", _restore, "give a substituted or blocked tag back its own value")
+    restore.add_argument("point", metavar="TAG")
+    for one in (substitute, block, restore):
+        one.add_argument("--reason", required=True, help="why, for the journal and everybody who sees the value")
+    for one in (substitute, block):
+        one.add_argument("--for", dest="for_s", type=_length, default=DEFAULT_S, metavar="TIME",
+                         help=f"such as 90s, 30m or 2h; at most {LONGEST_S / 3600:g}h (default: 1h)")  # fmt: skip
+    overrides = commands.add("overrides", _overrides, "what is substituted or blocked now, by whom and until when")
+    overrides.add_argument("--json", action="store_true", help="one JSON array")
+    for one in (tags, substitute, block, restore, overrides):
+        with_site(one)
+
+
+def _length(text: str) -> float:
+    found = LENGTH.fullmatch(text)
+    if not found:
+        raise argparse.ArgumentTypeError("must be a time such as 90s, 30m or 2h")
+    return float(found[1]) * SECONDS[found[2] or ""]
+
+
+# ---------------------------------------------------------------- tags
+
+
+def _tags(chosen: argparse.Namespace) -> int:
+    if chosen.static:
+        site = load_site(chosen.site)
+        found = _matching(site, chosen.pattern)
+        return _print_json([described(tag, site.tags.index(tag.name)) for tag in found]) if chosen.json else (
+            _print_static(found)
+        )
+    site, run_dir, _info = attached(chosen)
+    found = _matching(site, chosen.pattern)
+    clock = SystemClock()
+    store = TagStore.attach(run_dir / "tags", site.tags)
+    now = clock.mono_ns()
+    samples = store.read_many(site.tags.indices([tag.name for tag in found]), now)
+    by_point = _overrides_of(run_dir) if (samples.quality & OVERRIDDEN).any() else {}
+    if chosen.json:
+        return _print_json([_live(tag, samples, at, now, by_point.get(tag.name)) for at, tag in enumerate(found)])
+    _print_live(found, samples, now, by_point)
+    return 0
+
+
+def _matching(site: Site, pattern: str) -> list[Tag]:
+    found = site.tags.match(pattern)
+    if not found:
+        raise CommandError(f"no tag matches {pattern!r}")
+    return found
+
+
+def _overrides_of(run_dir: Path) -> dict[str, dict[str, Any]]:
+    """Tag → what lies over it; empty when the core does not answer."""
+    try:
+        answer = ask(run_dir, SERVICE, {"op": "overrides"}, ASK_TIMEOUT_MS)
+    except (CommandError, BusError, RequestTimeoutError) as error:
+        print(f"gwanje: who substituted or blocked values is not known: {error}", file=sys.stderr)
+        return {}
+    return {one["point"]: one for one in answer["overrides"]}
+
+
+def _print_json(rows: list[dict[str, Any]]) -> int:
+    print(json.dumps(rows, ensure_ascii=False, indent=1))
+    return 0
+
+
+def _live(tag: Tag, samples: Snapshot, at: int, now: int, override: dict[str, Any] | None) -> dict[str, Any]:
+    value, received = float(samples.value[at]), int(samples.received_mono_ns[at])
+    return {
+        "name": tag.name,
+        "value": value if math.isfinite(value) else None,
+        "text": value_text(tag, value),
+        "unit": tag.unit,
+        "quality": int(samples.quality[at]),
+        "quality_words": describe(int(samples.quality[at])),
+        "age_s": round((now - received) / NS_PER_S, 3) if received else None,
+        "source_utc": utc_text(int(samples.source_utc_ns[at])) if received else None,
+        "override": override,
+    }
+
+
+def _print_live(found: list[Tag], samples: Snapshot, now: int, by_point: dict[str, dict[str, Any]]) -> None:
+    name_width = max(len(tag.name) for tag in found)
+    words = [describe(int(one)) for one in samples.quality]
+    word_width = max(len(one) for one in words)
+    for at, tag in enumerate(found):
+        received = int(samples.received_mono_ns[at])
+        age = f"{(now - received) / NS_PER_S:7.2f} s" if received else "  never  "
+        shown = value_text(tag, float(samples.value[at]))
+        line = f"{tag.name:{name_width}}  {shown:>14} {tag.unit:4}  {age}  {words[at]:{word_width}}  "
+        line += tag.description_en
+        if one := by_point.get(tag.name):
+            line += f"  [{one['kind']} by {one['author']}: {one['reason']}; {_left(one['left_s'])} left]"
+        print(line)
+
+
+def _print_static(found: list[Tag]) -> int:
+    """Three lines per tag: what it is, its numbers, its descriptions."""
+    for tag in found:
+        facts = [f"{tag.kind} of {tag.owner}", f"{_number(tag.low)} … {_number(tag.high)} {tag.unit}".rstrip()]
+        if math.isfinite(tag.low_warning) or math.isfinite(tag.high_warning):
+            facts.append(f"warns outside {_number(tag.low_warning)} … {_number(tag.high_warning)}")
+        if tag.deadband:
+            facts.append(f"deadband {tag.deadband:g}")
+        facts.append(f"stale after {tag.stale_after_s:g} s" if tag.stale_after_s else "never stale")
+        if tag.simulated:
+            facts.append("SIMULATED")
+        print(f"{tag.name}  {tag.unit or '–'}")
+        print(f"    {tag.description_ko} · {tag.description_en}")
+        print(f"    {'; '.join(facts)}")
+        if tag.states:
+            print("    " + ", ".join(f"{number} {ko} · {en}" for number, (ko, en) in enumerate(tag.states)))
+        if tag.derived:
+            print(f"    = {tag.derived}")
+    return 0
+
+
+def _number(value: float) -> str:
+    return f"{value:,.12g}".replace(",", " ") if math.isfinite(value) else "any"
+
+
+def value_text(tag: Tag, value: float) -> str:
+    """A value in its decimals, or the English word of a state."""
+    if math.isnan(value):
+        return "–"
+    if tag.states and value == int(value) and 0 <= int(value) < len(tag.states):
+        return tag.states[int(value)][1]
+    return f"{value:.{tag.decimals}f}"
+
+
+# ---------------------------------------------------------------- what lies over them
+
+
+def _substitute(chosen: argparse.Namespace) -> int:
+    site = _ask_about(chosen, {"op": "substitute", "value": chosen.value, "for_s": chosen.for_s})
+    tag = site.tags.get(chosen.point)
+    shown = f"{value_text(tag, chosen.value)} {tag.unit}".rstrip()
+    print(f"{chosen.point} is substituted by {shown} for {_left(chosen.for_s)}")
+    return 0
+
+
+def _block(chosen: argparse.Namespace) -> int:
+    _ask_about(chosen, {"op": "block", "for_s": chosen.for_s})
+    print(f"{chosen.point} is frozen for {_left(chosen.for_s)}")
+    return 0
+
+
+def _restore(chosen: argparse.Namespace) -> int:
+    _ask_about(chosen, {"op": "restore"})
+    print(f"{chosen.point} has its own value again")
+    return 0
+
+
+def _ask_about(chosen: argparse.Namespace, message: dict[str, Any]) -> Site:
+    site, run_dir, _info = attached(chosen)
+    ask(run_dir, SERVICE, {"point": chosen.point, "reason": chosen.reason, **message})
+    return site
+
+
+def _overrides(chosen: argparse.Namespace) -> int:
+    site, run_dir, _info = attached(chosen)
+    found = sorted(ask(run_dir, SERVICE, {"op": "overrides"})["overrides"], key=lambda one: str(one["point"]))
+    if chosen.json:
+        return _print_json(found)
+    if not found:
+        print("nothing is substituted or blocked")
+        return 0
+    width = max(len(one["point"]) for one in found)
+    for one in found:
+        tag = site.tags.get(one["point"])
+        shown = f"{value_text(tag, one['value'])} {tag.unit}".rstrip()
+        print(
+            f"{one['point']:{width}}  {shown:>16}  {one['kind']:11}  {_left(one['left_s']):>9} left  "
+            f"by {one['author']} since {utc_text(one['set_utc_ns'])}: {one['reason']}"
+        )
+    return 0
+
+
+def _left(seconds: float) -> str:
+    """A length of time for people."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

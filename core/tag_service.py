@@ -1,0 +1,83 @@
+"""The core's service ``tags``: what a tag is (unit, limits, owner, descriptions), for whoever has no files of the site.
+
+``describe{pattern, limit, offset}`` → ``{n, tags: [{…}]}``: n tags match; a page of them in the order of their names.
+"""
+
+from __future__ import annotations
+
+import bisect
+import fnmatch
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gwanje.core.requests import NAME_MAX, Code, RequestError, refusal, take_text, take_whole
+from gwanje.core.tags import Tag, TagTable
+
+SERVICE = "tags"
+PAGE = 100
+PAGE_MAX = 400
+"""Tags of one answer: at about 1 kB each it stays far below what the bus takes."""
+MARKS_MAX = 8
+"""Stars and brackets of a pattern: each may double the time of a comparison."""
+
+
+def described(tag: Tag, tag_id: int) -> dict[str, Any]:
+    """Static data of a tag as plain values; ``None`` where there is no limit."""
+    return {
+        "id": tag_id,
+        "name": tag.name,
+        "unit": tag.unit,
+        "owner": tag.owner,
+        "kind": tag.kind,
+        "low": _limit(tag.low),
+        "high": _limit(tag.high),
+        "low_warning": _limit(tag.low_warning),
+        "high_warning": _limit(tag.high_warning),
+        "deadband": tag.deadband,
+        "stale_after_s": tag.stale_after_s,
+        "decimals": tag.decimals,
+        "states": [list(one) for one in tag.states],
+        "derived": tag.derived,
+        "simulated": tag.simulated,
+        "description_ko": tag.description_ko,
+        "description_en": tag.description_en,
+    }
+
+
+def _limit(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+class TagService:
+    """Answers from the tag table; nothing of it changes while a city runs."""
+
+    def __init__(self, tags: TagTable) -> None:
+        self._tags = tags
+        self._names = sorted(tags.ids)
+
+    def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer one request."""
+        try:
+            if message.get("op") != "describe":
+                return refusal(Code.MALFORMED, "unknown op")
+            pattern = take_text(message, "pattern", NAME_MAX) if "pattern" in message else "*"
+            if sum(pattern.count(mark) for mark in "*[") > MARKS_MAX:
+                return refusal(Code.MALFORMED, f"pattern with more than {MARKS_MAX} stars and brackets")
+            limit, offset = take_whole(message, "limit", PAGE), take_whole(message, "offset", 0)
+        except RequestError as error:
+            return refusal(error.code, error.detail)
+        found = self._matching(pattern)
+        page = found[offset : offset + min(limit, PAGE_MAX)]
+        return {"n": len(found), "tags": [described(self._tags.get(name), self._tags.index(name)) for name in page]}
+
+    def _matching(self, pattern: str) -> list[str]:
+        """Names that match; only those that begin as the pattern does are looked at."""
+        if pattern == "*":
+            return self._names
+        prefix = pattern[: min((pattern.find(mark) for mark in "*?[" if mark in pattern), default=len(pattern))]
+        begin = bisect.bisect_left(self._names, prefix)
+        end = bisect.bisect_left(self._names, prefix + "\U0010ffff")
+        fits = re.compile(fnmatch.translate(pattern)).match
+        return [name for name in self._names[begin:end] if fits(name)]
