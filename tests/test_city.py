@@ -114,6 +114,35 @@ def test_deaths_of_parts_are_in_the_record(city):
     assert died >= {f"part_{part}" for part in PARTS if part != "historian"}
 
 
+def secret(city, password, *arguments):
+    """A command about the city that reads a password."""
+    command = [sys.executable, "-m", "gwanje.core.cli.main", *arguments, "--password-stdin"]
+    places = ["--site", str(city.site), "--run", str(city.run_dir)]
+    return subprocess.run([*command, *places], input=f"{password}\n", capture_output=True, text=True, timeout=60)
+
+
+def test_a_person_is_added_signs_in_takes_an_area_and_leaves(city):
+    assert any("nobody can operate this city yet" in line for line in city.errors)
+    refused = city.cli("area", "take", "microgrid")
+    assert (refused.returncode, "nobody is signed in" in refused.stderr) == (2, True)
+    added = secret(city, "correct horse battery", "user", "add", "kim", "--role", "operator", "--areas", "microgrid")
+    assert added.returncode == 0, added.stderr
+    deadline = time.monotonic() + 20
+    while "kim" not in (signed := secret(city, "correct horse battery", "login", "kim")).stdout:
+        assert time.monotonic() < deadline, signed.stderr  # the core looks at the users once a second
+    assert "signed in as kim (operator)" in signed.stdout
+    assert "is signed in already" in secret(city, "", "login", "kim").stdout
+    assert "kim (operator" in city.cli("area", "take", "microgrid").stdout
+    assert "may not take the area" in city.cli("area", "take", "jincheon").stderr
+    assert "microgrid" in city.cli("who").stdout
+    city.cli("user", "disable", "kim")
+    deadline = time.monotonic() + 20
+    while "nobody is signed in" not in (seen := city.cli("who")).stdout:
+        assert time.monotonic() < deadline, seen.stdout
+    assert "the session is over" in city.cli("area", "take", "microgrid").stderr
+    assert "kim" not in city.cli("area", "list").stdout
+
+
 def test_a_second_city_in_the_same_place_is_refused(city):
     answer = subprocess.run(
         [sys.executable, "-m", "gwanje.core.cli.main", "up", str(city.site), "--run", str(city.run_dir), "--for", "1"],

@@ -18,6 +18,7 @@ from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.journal.chain import JournalError
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
+from gwanje.core.journal.texts import title
 from gwanje.core.requests import TEXT_MAX, Code, RequestError, refusal, take_text
 
 SERVICE = "session"
@@ -302,14 +303,14 @@ class SessionService:
         held = self._authority.areas.holding(area)
         if held is not None and held.session_id == who.session_id:
             return  # taken twice is taken once
-        forced = False
+        kind = EntryKind.AREA_TAKEN
         if held is not None and held.user != who.name:  # a person's other console gives its areas up unasked
             if not force:
                 raise RequestError(Code.AREA_HELD_BY_OTHER, f"{area}: {self._authority.holder_text(held)}")
             if who.role not in FORCE_ROLES:
                 raise RequestError(Code.ROLE, f"{who.role}: taking an area by force")
-            forced = True
-        self._give(who, area, reason, "forced" if forced else "taken")
+            kind = EntryKind.AREA_FORCED
+        self._give(who, area, reason, kind)
 
     def _hand_over(self, who: Principal, area: str, to: str) -> None:
         """Offer an area to a session, or to a user in whichever session they are."""
@@ -335,26 +336,25 @@ class SessionService:
             raise RequestError(Code.AREA_NOT_OFFERED, area)
         if not self._authority.book.users[who.name].may_take(area):
             raise RequestError(Code.AREA_NOT_ALLOWED, area)
-        self._give(who, area, "", "accepted")
+        self._give(who, area, "", EntryKind.AREA_HANDED_OVER)
 
-    def _give(self, who: Principal, area: str, reason: str, how: str) -> None:
+    def _give(self, who: Principal, area: str, reason: str, kind: EntryKind) -> None:
         """The area changes hands: the journal first, then the table, the file and the screens."""
         authority = self._authority
         held = authority.areas.holding(area)
-        told = {"area": area, "user": who.name, "role": str(who.role), "session_id": who.session_id, "how": how}
+        told = {"area": area, "user": who.name, "role": str(who.role), "session_id": who.session_id}
         if held is not None:
             told |= {"from": held.user, "from_session_id": held.session_id}
         if reason:
             told["reason"] = reason
-        self._desk.write_now(EntryKind.AREA_TAKEN, **told)
+        self._desk.write_now(kind, **told)
         authority.areas.put(area, who.session_id, who.name, self._clock.utc_ns())
         authority.changed()
         ko, en = authority.name_of(area)
         before = f"{held.user} → " if held is not None else ""
-        words = {"taken": ("관할 인수", "taken"), "forced": ("관할 강제 인수", "taken by force"),
-                 "accepted": ("관할 인계 완료", "handed over")}[how]  # fmt: skip
         because = f": {reason}" if reason else ""
+        what_ko, what_en = title(kind, "ko"), title(kind, "en")
         authority.announce(
-            f"area_{how}", area, f"{words[0]}: {ko} ({before}{who.name}){because}",
-            f"area {en} {words[1]} ({before}{who.name}){because}",
+            str(kind), area, f"{what_ko}: {ko} ({before}{who.name}){because}",
+            f"{what_en}: {en} ({before}{who.name}){because}",
         )  # fmt: skip

@@ -70,6 +70,8 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "user_changed": ("사용자 변경", "user changed"),
     "users_unreadable": ("사용자 파일을 읽을 수 없음", "users cannot be read"),
     "area_taken": ("관할 인수", "area taken"),
+    "area_forced": ("관할 강제 인수", "area taken by force"),
+    "area_handed_over": ("관할 인계 완료", "area handed over"),
     "area_offered": ("관할 인계 요청", "area offered"),
     "area_released": ("관할 해제", "area released"),
 }
@@ -85,6 +87,7 @@ _LABELS: Mapping[str, tuple[str, str]] = {
     "read_only": ("차단", "read-only"),
     "by": ("한 사람", "by"),
     "to": ("받는 사람", "to"),
+    "from": ("이전", "from"),
     "second": ("두 번째 사람", "second"),
     "console": ("자리", "console"),
     "for_s": ("시간(초)", "for s"),

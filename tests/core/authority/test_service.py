@@ -348,8 +348,8 @@ def test_only_a_supervisor_takes_by_force_with_a_reason(world, user):
     by_force = {"area": "jincheon", "reason": "kim does not answer", "force": True}
     assert world.ask("take_area", session=choi["session"], **by_force)["code"] == "role_not_allowed"
     assert world.ask("take_area", session=park["session"], **by_force)["area"]["holder"] == "park"
-    told = world.last("area_taken")
-    assert (told["how"], told["from"], told["reason"]) == ("forced", "kim", "kim does not answer")
+    told = world.last("area_forced")
+    assert (told["from"], told["reason"]) == ("kim", "kim does not answer")
     assert "kim does not answer" in world.announced[-1][2]
 
 
@@ -363,7 +363,9 @@ def test_an_area_is_handed_over_when_the_other_accepts(world):
     accepted = world.ask("accept_area", session=park["session"], area="jincheon")
     assert accepted["area"]["session_id"] == park["session_id"]
     assert world.ask("accept_area", session=park["session"], area="jincheon")["code"] == "area_not_offered"
-    assert [kind for kind in world.kinds() if kind.startswith("area")] == ["area_taken", "area_offered", "area_taken"]
+    assert [kind for kind in world.kinds() if kind.startswith("area")] == [
+        "area_taken", "area_offered", "area_handed_over",
+    ]  # fmt: skip
 
 
 def test_an_offer_that_nobody_accepts_is_forgotten(world):
