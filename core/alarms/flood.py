@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from gwanje.core.alarms.records import Record
-from gwanje.core.alarms.states import UNACKNOWLEDGED
-from gwanje.core.alarms.table import rank
 from gwanje.core.alarms.topology import GROUP_KINDS, Topology
 from gwanje.core.clock import NS_PER_S
 
@@ -34,8 +33,11 @@ COMMON_SHARE = 0.6
 COMMON_FROM = 3
 IDS_MAX = 500
 """Alarm ids of one group row; the rest is counted. Those of priority 1 are all there."""
+_RANK = attrgetter("rank")
 OTHERS = "others"
 """Id of the row that gathers what has no room of its own."""
+URGENT = "urgent"
+"""The same for alarms of priority 1, and behind a colon the mark of a node's group of them."""
 
 
 class FloodMeter:
@@ -170,7 +172,7 @@ def present(records: Iterable[Record], topology: Topology, flood: bool, dead: Co
         flood: whether a flood is under way.
         dead: nodes of the topology that feed nothing now.
     """
-    standing = sorted((one for one in records if one.state.standing.presented), key=rank)
+    standing = sorted((one for one in records if one.presented), key=_RANK)
     if not flood and len(standing) <= ROWS_MAX:
         return Presentation(tuple(Row((one,)) for one in standing), False, len(standing))
     urgent = [one for one in standing if one.facts.priority == 1]
@@ -203,11 +205,15 @@ def _faulted(standing: Sequence[Record], topology: Topology) -> set[str]:
 def _clusters(alarms: Sequence[Record], topology: Topology, faulted: Collection[str]) -> list[_Cluster]:
     """Gather alarms under the topmost faulted node that feeds them, else under their group; most important first."""
     found: dict[str, _Cluster] = {}
+    above: dict[str, str] = {"": ""}
     for one in alarms:
-        path = topology.path(one.facts.node)
-        above = [node for node in path if node in faulted]
-        key = above[-1] if above else one.facts.group or one.facts.definition_id
-        found.setdefault(key, _Cluster(key, bool(above))).alarms.append(one)
+        node = one.facts.node
+        if node not in above:
+            above[node] = next((up for up in reversed(topology.path(node)) if up in faulted), "")
+        key = above[node] or one.facts.group or one.facts.definition_id
+        if key not in found:
+            found[key] = _Cluster(key, bool(above[node]))
+        found[key].alarms.append(one)
     return list(found.values())
 
 
@@ -224,28 +230,30 @@ def _rows(clusters: list[_Cluster], room: int, topology: Topology, others: str) 
         return []
     lone = [one for one in clusters if others and len(one.alarms) == 1 and one.alarms[0].facts.priority >= 3]
     if len(lone) > 1:
-        clusters = [one for one in clusters if one not in lone]
+        clusters = [one for one in clusters if len(one.alarms) > 1 or one.alarms[0].facts.priority < 3]
         clusters.append(_Cluster(others, False, [alarm for one in lone for alarm in one.alarms]))
     if len(clusters) > room:
         rest = [alarm for one in clusters[room - 1 :] for alarm in one.alarms]
-        clusters = [*clusters[: room - 1], _Cluster(others or "urgent", False, sorted(rest, key=rank))]
-    return [_row(one, topology) for one in clusters]
+        clusters = [*clusters[: room - 1], _Cluster(others or URGENT, False, sorted(rest, key=_RANK))]
+    return [_row(one, topology, "" if others else URGENT) for one in clusters]
 
 
-def _row(cluster: _Cluster, topology: Topology) -> Row:
-    if len(cluster.alarms) == 1 and cluster.key not in (OTHERS, "urgent"):
+def _row(cluster: _Cluster, topology: Topology, mark: str = "") -> Row:
+    """The row of a cluster; ``mark`` keeps a node's urgent alarms and its others apart."""
+    if len(cluster.alarms) == 1:
         return Row(tuple(cluster.alarms))
     alarms = tuple(cluster.alarms)
     name_ko, name_en = topology.name(cluster.key)
     if cluster.key == OTHERS:
         name_ko, name_en = "그 밖의 경보", "other alarms"
-    elif cluster.key == "urgent":
+    elif cluster.key == URGENT:
         name_ko, name_en = "그 밖의 긴급 경보", "other urgent alarms"
     elif not name_ko:
         name_ko, name_en = alarms[0].facts.texts.text_ko, alarms[0].facts.texts.text_en
     candidate = _candidate(cluster, topology)
     cause_ko, cause_en = topology.name(candidate)
-    return Row(alarms, cluster.key, name_ko, name_en, candidate, cause_ko, cause_en)
+    group = f"{cluster.key}:{mark}" if mark and cluster.key != mark else cluster.key
+    return Row(alarms, group, name_ko, name_en, candidate, cause_ko, cause_en)
 
 
 def _candidate(cluster: _Cluster, topology: Topology) -> str:
@@ -273,8 +281,7 @@ def _banner(rows: Sequence[Row], count: int) -> tuple[str, str]:
 
 def sound_key(row: Row, flood_began_mono_ns: int) -> str:
     """What a screen sounds once for: an alarm's raise, or in a flood a group and its urgency; empty for silence."""
-    waiting = [one for one in row.alarms if one.state.standing.phase in UNACKNOWLEDGED]
-    priority = min((one.facts.priority for one in waiting), default=4)
+    priority = min((one.facts.priority for one in row.alarms if one.waiting), default=4)
     if priority == 4:
         return ""
     if row.group:

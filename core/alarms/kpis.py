@@ -117,6 +117,14 @@ class Kpis:
         watched = sum(one.watched_s for one in self._bins)
         return sum(one.flood_s for one in self._bins) / watched if watched else 0.0
 
+    @property
+    def waits_s(self) -> tuple[float, float]:
+        """Mean and 95 % of the last times to acknowledge; 0 before the first."""
+        waits = sorted(self._waits)
+        if not waits:
+            return 0.0, 0.0
+        return sum(waits) / len(waits), waits[min(len(waits) - 1, int(0.95 * len(waits)))]
+
     def chattering(self, mono_ns: int) -> list[dict[str, Any]]:
         """Alarms that chattered lately, with the delay that would have kept them quiet."""
         found = []
@@ -131,35 +139,32 @@ class Kpis:
         self, records: Iterable[Record], counts: Counts, flood: FloodMeter, mono_ns: int
     ) -> dict[str, Any]:
         """All key figures as the service answers them."""
-        standing = [one for one in records if one.state.standing.presented]
-        stale = sorted(
-            (one for one in standing if mono_ns - one.state.raised_mono_ns >= STALE_NS),
-            key=lambda one: one.state.raised_mono_ns,
-        )
+        old = stale(records, mono_ns)
+        mean_s, p95_s = self.waits_s
         raised = [sum(one.raised[index] for one in self._bins) for index in range(4)]
         top: Counter[str] = Counter()
         for one in self._bins:
             top.update(one.by_id)
-        total, waits = sum(raised), sorted(self._waits)
+        total = sum(raised)
         return {
             "rate_per_10_min": flood.count,
             "rates": [sum(one.raised) for one in self._bins],
             "flood": flood.flood,
             "flood_pct": 100.0 * self.flood_share,
-            "n_standing": len(standing),
+            "n_standing": sum(counts.by_priority),
             "n_unacknowledged": counts.unacknowledged,
             "n_shelved": counts.shelved,
             "n_suppressed": counts.suppressed,
             "n_out_of_service": counts.out_of_service,
-            "n_stale": len(stale),
-            "stale": [one.facts.alarm_id for one in stale[:TOP]],
+            "n_stale": len(old),
+            "stale": [one.facts.alarm_id for one in old[:TOP]],
             "chattering": self.chattering(mono_ns)[: 2 * TOP],
             "top": [{"alarm_id": alarm_id, "n": n} for alarm_id, n in top.most_common(TOP)],
             "raised_24_h": total,
             "priority_share_pct": [100.0 * one / total if total else 0.0 for one in raised],
-            "acknowledged": len(waits),
-            "ack_mean_s": sum(waits) / len(waits) if waits else 0.0,
-            "ack_p95_s": waits[min(len(waits) - 1, int(0.95 * len(waits)))] if waits else 0.0,
+            "acknowledged": len(self._waits),
+            "ack_mean_s": mean_s,
+            "ack_p95_s": p95_s,
         }
 
     def save(self, mono_ns: int) -> str:
@@ -190,6 +195,13 @@ class Kpis:
             self._bins.append(_Bin())
         self._bin = mono_ns // BIN_NS
         self._stepped_mono_ns = mono_ns
+
+
+def stale(records: Iterable[Record], mono_ns: int) -> list[Record]:
+    """Presented alarms that have stood for a day, the oldest first."""
+    since = mono_ns - STALE_NS
+    found = [one for one in records if one.state.raised_mono_ns <= since and one.presented]
+    return sorted(found, key=lambda one: one.state.raised_mono_ns)
 
 
 def _proposed_s(lasted: Iterable[int]) -> float:

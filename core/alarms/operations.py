@@ -16,12 +16,11 @@ written: its entries are owed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from typing import Any, Protocol
 
 from gwanje.core.alarms.flood import IDS_MAX, Presentation, Row, sound_key
 from gwanje.core.alarms.records import Change, Facts, Hold, Record, message
-from gwanje.core.alarms.states import REST, UNACKNOWLEDGED, Happening, Hidden, Phase, after
+from gwanje.core.alarms.states import REST, Happening, Hidden, Phase, after
 from gwanje.core.alarms.table import AlarmTable
 from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.clock import NS_PER_S, Clock
@@ -29,7 +28,7 @@ from gwanje.core.journal.chain import JournalError
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, RequestError, refusal, take_number, take_text, take_whole
 
-LIST_MAX = 500
+LIST_MAX = 250
 """Alarms of one answer: about 1.5 kB each, within what the bus takes."""
 SHELVE_S_MIN, SHELVE_S, SHELVE_S_MAX = 600.0, 1_800.0, 28_800.0
 """Shortest, usual and longest shelf: ten minutes, half an hour, one shift."""
@@ -102,11 +101,9 @@ class Operations:
     def _list(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Every alarm that is not at rest, hidden ones last with why, in pages of :data:`LIST_MAX`."""
         offset = take_whole(request, "offset", 0)
-        standing = self._table.current()
-        page = standing[offset : offset + LIST_MAX]
         return {
-            "alarms": [asdict(one) for one in page],
-            "n": len(standing),
+            "alarms": [one.to_map() for one in self._table.page(offset, LIST_MAX)],
+            "n": self._table.n_records,
             "offset": offset,
             "sequence": self._table.sequence,
             "suppressing": [
@@ -131,10 +128,10 @@ class Operations:
         """A presented row as it travels."""
         sound = sound_key(row, flood_began_mono_ns)
         if not row.group:
-            return {"kind": "alarm", "alarm": asdict(self._table.change_of(row.alarms[0])), "sound": sound}
+            return {"kind": "alarm", "alarm": self._table.change_of(row.alarms[0]).to_map(), "sound": sound}
         first = row.first_out
         by_priority = [sum(one.facts.priority == wanted for one in row.alarms) for wanted in (1, 2, 3, 4)]
-        waiting = sum(one.state.standing.phase in UNACKNOWLEDGED for one in row.alarms)
+        waiting = sum(one.waiting for one in row.alarms)
         return {
             "kind": "group",
             "group": {
@@ -174,7 +171,7 @@ class Operations:
         rows = [row for row in shown.rows if row.group == group]
         if not rows:
             raise RequestError(Code.UNKNOWN_ALARM, f"no group {group!r} is presented")
-        waiting = [one for one in rows[0].alarms if one.state.standing.phase in UNACKNOWLEDGED]
+        waiting = [one for one in rows[0].alarms if one.waiting]
         taken = [one.facts.alarm_id for one in waiting if one.facts.priority > 1 and one.state.sequence <= seen]
         self._table.queue_acknowledgements(taken, who.name, self._clock.mono_ns(), self._clock.utc_ns())
         return {"outcome": "done", "n": len(taken), "left": len(waiting) - len(taken)}
@@ -240,7 +237,7 @@ class Operations:
         changes: list[Change] = self._table.operate(facts, happening, who.name, mono_ns, utc_ns, hold, reason)
         self._tell(changes, journalled)
         alarm = changes[0].message if changes else message(record or Record(facts))
-        return {"outcome": "done", "alarm": asdict(alarm)}
+        return {"outcome": "done", "alarm": alarm.to_map()}
 
     # ------------------------------------------------------------ checking
 

@@ -6,8 +6,10 @@ import math
 from dataclasses import dataclass, field
 
 from gwanje.core.alarms.definitions import Texts
-from gwanje.core.alarms.states import REST, Happening, Hidden, Standing
+from gwanje.core.alarms.states import REST, UNACKNOWLEDGED, Happening, Hidden, Standing
 from gwanje.core.messages import AlarmChange
+
+Rank = tuple[bool, bool, bool, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,22 @@ class Record:
     facts: Facts
     state: AlarmState = field(default_factory=AlarmState)
     returns_mono_ns: int = 0
+    presented: bool = False
+    """The standing's, as of the last :meth:`settle`."""
+    rank: Rank = (False, True, True, 4, 0)
+    """Where it is listed: hidden last, urgent always first, then unacknowledged, then by priority, then the newest."""
+
+    def settle(self) -> None:
+        """Note what lists ask for thousands of times between two changes."""
+        standing, priority = self.state.standing, self.facts.priority
+        self.presented = standing.presented
+        waiting = standing.phase in UNACKNOWLEDGED
+        self.rank = (bool(standing.hidden), priority != 1, not waiting, priority, -self.state.sequence)
+
+    @property
+    def waiting(self) -> bool:
+        """For an acknowledgement."""
+        return not self.rank[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ import math
 import os
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, fields, replace
+from dataclasses import fields, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ SCHEMA = 2
 META_BYTES_MAX = 1_000_000
 """Longest text of the table ``meta``: a day's key figures are about 200 kB."""
 _COLUMNS = tuple(one.name for one in fields(StoredAlarm))
+_row = attrgetter(*_COLUMNS)
 _HIDDEN_ALL = sum(Hidden)
 
 
@@ -94,7 +96,7 @@ class AlarmStore:
         """
         marks = ", ".join("?" * len(_COLUMNS))
         gone = [(alarm_id,) for alarm_id, one in changed.items() if one is None]
-        rows = [astuple(one) for one in changed.values() if one is not None]
+        rows = [_row(one) for one in changed.values() if one is not None]
         try:
             with self._connection:
                 self._connection.executemany("DELETE FROM alarm WHERE alarm_id = ?", gone)

@@ -15,6 +15,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +26,7 @@ from gwanje.core.alarms.engine import Engine
 from gwanje.core.alarms.facts import FactBook
 from gwanje.core.alarms.first_out import FirstOuts
 from gwanje.core.alarms.records import AlarmState, Change, Facts, Hold, Record, StoredAlarm, message, stored
-from gwanje.core.alarms.states import ACTIVE, UNACKNOWLEDGED, Happening, Hidden, Phase, Standing, after
+from gwanje.core.alarms.states import ACTIVE, Happening, Hidden, Phase, Standing, after
 from gwanje.core.alarms.suppression import Suppression
 from gwanje.core.alarms.topology import Places, Topology
 from gwanje.core.clock import NS_PER_S
@@ -44,6 +45,7 @@ MAINTENANCE_PERIOD_NS = NS_PER_S
 BY_DESIGN = Hidden.CONDITION | Hidden.TOPOLOGY | Hidden.MAINTENANCE
 """What hides an alarm without anybody having named it: never one of priority 1."""
 
+_RANK = attrgetter("rank")
 Maintenance = Callable[[str], bool]
 
 
@@ -343,6 +345,7 @@ class AlarmTable:
     def _changed(self, record: Record, queued: _Queued, before: Standing, reason: str, waited_s: float) -> Change:
         self.sequence += 1
         record.state = replace(record.state, sequence=self.sequence)
+        record.settle()
         return Change(
             self._message(record), record.facts, queued.happening, before, record.state.standing, queued.author,
             reason, waited_s, queued.mono_ns,
@@ -382,22 +385,31 @@ class AlarmTable:
         return self._message(record)
 
     def current(self) -> list[AlarmChange]:
-        """Every alarm that is not at rest, hidden ones last; see :func:`rank`."""
-        return [self._message(record) for record in sorted(self._records.values(), key=rank)]
+        """Every alarm that is not at rest, hidden ones last; see :attr:`Record.rank`."""
+        return self.page(0, len(self._records))
+
+    def page(self, offset: int, most: int) -> list[AlarmChange]:
+        """Some of :meth:`current`."""
+        ordered = sorted(self._records.values(), key=_RANK)
+        return [self._message(record) for record in ordered[offset : offset + most]]
+
+    @property
+    def n_records(self) -> int:
+        """Alarms that are not at rest."""
+        return len(self._records)
 
     def counts(self) -> Counts:
         """How many stand."""
         active = unacknowledged = shelved = suppressed = out = 0
         of = [0, 0, 0, 0]
         for record in self._records.values():
-            standing = record.state.standing
-            if standing.presented:
+            if record.presented:
                 of[record.facts.priority - 1] += 1
-                active += standing.phase in ACTIVE
-                unacknowledged += standing.phase in UNACKNOWLEDGED
-            elif standing.word == "shelved":
+                active += record.state.standing.phase in ACTIVE
+                unacknowledged += record.waiting
+            elif (word := record.state.standing.word) == "shelved":
                 shelved += 1
-            elif standing.word == "out_of_service":
+            elif word == "out_of_service":
                 out += 1
             else:
                 suppressed += 1
@@ -424,6 +436,7 @@ class AlarmTable:
                 unknown.append(one)
                 continue
             record = Record(facts, _restored(one))
+            record.settle()
             self._records[facts.alarm_id] = record
             if facts.is_event:
                 record.returns_mono_ns = mono_ns + self.book.returns_after_ns(facts)
@@ -436,14 +449,6 @@ class AlarmTable:
             self.sequence = max(self.sequence, one.sequence)
         self._reconcile = True
         return unknown
-
-
-def rank(record: Record) -> tuple[bool, bool, bool, int, int]:
-    """Sort key: hidden last, urgent always first, then unacknowledged, then by priority, then the newest."""
-    standing, priority = record.state.standing, record.facts.priority
-    return (
-        bool(standing.hidden), priority != 1, standing.phase not in UNACKNOWLEDGED, priority, -record.state.sequence,
-    )  # fmt: skip
 
 
 def _with_hold(state: AlarmState, happening: Happening, hold: Hold | None) -> AlarmState:
