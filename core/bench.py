@@ -185,6 +185,15 @@ def program(*names: str) -> str | None:
     return next((found for name in names if (found := shutil.which(name) or shutil.which(name, path=beside))), None)
 
 
+def free_port(first: int = 28_428) -> int:
+    """A loopback port from ``first`` on that nobody listens on or is connected to."""
+    taken = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        lines = Path(table).read_text(encoding="ascii").splitlines()[1:] if Path(table).exists() else []
+        taken |= {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
+    return next(port for port in range(first, 32_768) if port not in taken)
+
+
 @contextmanager
 def on_disk() -> Iterator[Path]:
     """A temporary folder on a disk: memory would make every sync free."""

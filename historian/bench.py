@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import urllib3
 
-from gwanje.core.bench import BenchOptions, Result, interleaved, median, on_disk, program, result
+from gwanje.core.bench import BenchOptions, Result, free_port, interleaved, median, on_disk, program, result
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.tags import Tag, TagTable
 from gwanje.historian import archive
@@ -236,7 +236,7 @@ def _victoria(place: Path) -> Iterator[urllib3.HTTPConnectionPool | None]:
         return
     place.mkdir()
     with open(place / "log", "wb") as log:
-        port = _free_port()
+        port = free_port()
         arguments = [f"-httpListenAddr=127.0.0.1:{port}", f"-storageDataPath={place / 'data'}", "-retentionPeriod=100y"]
         process = subprocess.Popen([binary, *arguments], stdout=log, stderr=log)
     pool = urllib3.HTTPConnectionPool(
@@ -249,15 +249,6 @@ def _victoria(place: Path) -> Iterator[urllib3.HTTPConnectionPool | None]:
         pool.close()
         process.send_signal(signal.SIGTERM)
         process.wait(30)
-
-
-def _free_port() -> int:
-    """A loopback port nobody listens on."""
-    taken = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        lines = Path(table).read_text(encoding="ascii").splitlines()[1:] if Path(table).exists() else []
-        taken |= {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
-    return next(port for port in range(28_428, 29_428) if port not in taken)
 
 
 def _body(batch: Points) -> bytes:

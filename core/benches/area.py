@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gwanje.core.bench import BenchOptions, Result, unmeasured
-from gwanje.core.benches import deadband, journal, operating, store
+from gwanje.core.benches import deadband, journal, operating, store, storm
 from gwanje.core.benches.children import BenchError
 
 PARTS: Mapping[str, Callable[[BenchOptions], list[Result]]] = {
     "store": store.run,
     "store.deadband": deadband.run,
     "command": operating.run,
+    "alarms.storm": storm.run,
     "journal": journal.run,
 }
 

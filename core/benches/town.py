@@ -26,7 +26,7 @@ from gwanje.core.bus import Bus, RequestTimeoutError
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.commands.messages import Accepted, Command, owner_service, to_message
 from gwanje.core.config import SUFFIX_UNITS, Site, load_site
-from gwanje.core.main import STATUS_TAGS
+from gwanje.core.main import STARTUP_GRACE_NS, STATUS_TAGS
 from gwanje.core.part import RunOptions
 from gwanje.core.store import TagStore
 
@@ -81,11 +81,11 @@ def own(door: Door, root: Path, run_dir: Path) -> None:
     writer = store.writer(OWNER)
     ids = site.tags.by_owner(OWNER)
 
-    def put(some: np.ndarray, values: np.ndarray) -> None:
+    def put(some: np.ndarray, values: np.ndarray, age_ns: int = 0) -> None:
         utc_ns = np.full(len(some), clock.utc_ns(), np.int64)
-        writer.write(some, values, np.zeros(len(some), np.uint16), utc_ns, clock.mono_ns())
+        writer.write(some, values, np.zeros(len(some), np.uint16), utc_ns, clock.mono_ns() - age_ns)
 
-    put(ids, np.zeros(len(ids)))
+    put(ids, np.zeros(len(ids)), 2 * STARTUP_GRACE_NS)  # a core that joins a running city watches its alarms at once
     bus = Bus(run_dir, OWNER, clock, site.tags.n)
     server = bus.server(owner_service(OWNER))
     door.answer()

@@ -10,7 +10,7 @@ import pytest
 
 from gwanje.core.bench import BenchOptions, Watch, as_json, per_round, result
 from gwanje.core.bench_report import measure
-from gwanje.core.benches import deadband, journal, operating, store
+from gwanje.core.benches import deadband, journal, operating, store, storm
 from gwanje.core.benches.children import BenchError, Child, in_memory, two_processors
 from gwanje.core.journal.verify import verify
 from gwanje.core.store import Snapshot, TagStore
@@ -101,6 +101,29 @@ def test_commands_run_through_a_whole_core_and_are_all_in_its_journal() -> None:
 def test_a_step_that_is_refused_ends_the_measurement() -> None:
     with pytest.raises(BenchError, match="accepted expected: too_many_commands"):
         operating.run(ONE_ROUND, commands=12, points=1)
+
+
+def test_a_storm_is_shown_in_ten_rows_and_every_alarm_is_in_the_journal() -> None:
+    found = by_name(storm.run(ONE_ROUND, n_alarms=120, seconds=1.0, n_urgent=3))
+    assert 1 <= found["alarms.storm_presented"].value <= 10
+    assert found["alarms.storm_p1_hidden"].value == 0
+    assert found["alarms.storm_not_journalled"].value == 0
+    assert "120 stand at the end" in found["alarms.storm_presented"].note
+    assert found["alarms.storm_command_p99"].value > 0
+
+
+def test_the_order_of_a_storm_names_every_value_once() -> None:
+    names = storm.tag_names(500, 8)
+    assert len(set(names)) == len(names) == 500
+    assert sum("urgent" in name for name in names) == 8
+
+
+def test_alarms_of_priority_1_are_found_in_rows_and_in_groups() -> None:
+    rows = [
+        {"kind": "alarm", "alarm": {"alarm_id": "a"}},
+        {"kind": "group", "group": {"urgent": [{"alarm_id": "b"}], "alarm_ids": ["b", "c"]}},
+    ]
+    assert storm.named(rows) == {"a", "b"}
 
 
 def test_the_journal_that_is_checked_is_whole_and_a_flipped_byte_is_found() -> None:
