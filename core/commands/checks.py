@@ -22,7 +22,7 @@ from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.operations import Operation, OperationClass, Second
-from gwanje.core.commands.operations_table import Reserved, Seen
+from gwanje.core.commands.operations_table import Reserved, Seen, is_measured
 from gwanje.core.commands.safety_tags import SafetyKind, SafetyTag
 from gwanje.core.expression import Condition
 from gwanje.core.quality import is_bad, is_good
@@ -212,7 +212,7 @@ def _view(command: Command, operation: Operation, situation: Situation, steps: S
     if not steps.selected and not command.seen_mono_ns:
         return  # a direct write may say what was seen, and need not
     present, readback = situation.sample(operation.view), situation.sample(operation.readback)
-    if steps.selected and not (is_good(present.quality) and is_good(readback.quality)):
+    if steps.selected and not (is_good(present.quality) and is_measured(readback.quality)):
         yield Code.BLIND, operation.view if not is_good(present.quality) else operation.readback
     age_s = (now - command.seen_mono_ns) / NS_PER_S
     if not steps.reviewed and not 0.0 <= age_s <= SEEN_S_MAX:

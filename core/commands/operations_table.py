@@ -22,7 +22,7 @@ from gwanje.core.authority.principal import Principal
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.operations import Operation, OperationClass, Second
-from gwanje.core.quality import is_good
+from gwanje.core.quality import Quality, is_good
 from gwanje.core.requests import Code, Refused
 
 RESERVED_S = 30.0
@@ -195,6 +195,11 @@ class Seen:
     value: float
     quality: int
     received_mono_ns: int
+
+
+def is_measured(quality: int) -> bool:
+    """A good value that comes from the plant: neither substituted nor frozen by a person."""
+    return is_good(quality) and not quality & (Quality.SUBSTITUTED | Quality.BLOCKED)
 
 
 class OperationsTable:
@@ -394,8 +399,8 @@ class OperationsTable:
         run = self._running.get(command_id)
         if run is None or run.state not in (State.ACCEPTED, State.MOVING):
             return []
-        if not is_good(seen.quality) or seen.received_mono_ns <= run.started_mono_ns:
-            return []  # what was measured before the command, or badly, confirms nothing
+        if not is_measured(seen.quality) or seen.received_mono_ns <= run.started_mono_ns:
+            return []  # what was measured before the command, or badly, or typed in by somebody, confirms nothing
         run = replace(run, readback=seen.value)
         if abs(seen.value - run.command.value) <= run.operation.tolerance:
             return self._end(run, State.CONFIRMED, now_mono_ns)

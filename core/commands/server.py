@@ -121,9 +121,10 @@ class CommandServer:
         for entry in recent:
             command_id = str(entry.data.get("command_id", ""))
             begun = entry.kind in (EntryKind.COMMAND_REQUESTED, EntryKind.COMMAND_AWAITS_SECOND)
-            if begun and entry.data.get("boot") == ground.boot:
-                ground.remember(command_id, int(entry.data.get("expires_mono_ns", 0)))
+            if begun:
                 open_ids[command_id] = None
+                if entry.data.get("boot") == ground.boot:  # else its times mean nothing here
+                    ground.remember(command_id, int(entry.data.get("expires_mono_ns", 0)))
             elif command_id and entry.kind != EntryKind.COMMAND_ACCEPTED:
                 open_ids.pop(command_id, None)
         for command_id in open_ids:
