@@ -23,7 +23,7 @@ from gwanje.core.authority.kept import KeptAuthority
 from gwanje.core.authority.keys import KeysError
 from gwanje.core.authority.service import SERVICE as SESSION_SERVICE
 from gwanje.core.bus import Publisher, Server
-from gwanje.core.clock import NS_PER_S, Clock, boot_id
+from gwanje.core.clock import NS_PER_S, Clock, boot_id, read_both
 from gwanje.core.commands.messages import SERVICE
 from gwanje.core.commands.path import CommandPath
 from gwanje.core.commands.safety_tags import SafetyKind
@@ -38,6 +38,8 @@ from gwanje.core.quality import Quality
 from gwanje.core.snapshot_service import SERVICE as SNAPSHOT_SERVICE
 from gwanje.core.snapshot_service import SnapshotService
 from gwanje.core.store import Snapshot, TagWriter
+from gwanje.core.tag_keeping import STATUS_TAGS as TAG_STATUS
+from gwanje.core.tag_keeping import TagKeeping
 from gwanje.core.tags import TagTable
 
 OWNER = "core"
@@ -53,6 +55,8 @@ STARTUP_GRACE_NS = 5 * NS_PER_S
 RUNNING = 2
 """Value of a part's state tag when it runs."""
 
+NO_FIGURE = Quality.BAD | Quality.NOT_IMPLEMENTED
+
 STATUS_TAGS = (
     "system.commands.accepted", "system.commands.refused", "system.commands.read_only", "system.commands.held_points",
     "system.commands.selected", "system.commands.running",
@@ -64,6 +68,7 @@ STATUS_TAGS = (
     "system.alarms.flood", "system.alarms.flood_pct", "system.alarms.stale", "system.alarms.chattering",
     "system.alarms.ack_mean_s", "system.alarms.ack_p95_s",
     "system.journal.entries", "system.journal.used_bytes", "system.journal.signed", "system.journal.ok",
+    *TAG_STATUS,
 )  # fmt: skip
 
 
@@ -84,7 +89,6 @@ class StatusTags:
         self._clock = clock
         self._order = np.argsort(tags.indices(STATUS_TAGS))
         self._ids: npt.NDArray[np.int32] = tags.indices(STATUS_TAGS)[self._order]
-        self._good = np.full(len(STATUS_TAGS), Quality.GOOD, np.uint16)
         self._leases = {
             tag.name[len(LEASE_PREFIX) : -len(LEASE_SUFFIX)]: tags.index(tag.name)
             for tag in tags.match(f"{LEASE_PREFIX}*{LEASE_SUFFIX}")
@@ -106,11 +110,13 @@ class StatusTags:
         )
 
     def write(self, values: Mapping[str, float]) -> None:
-        """Write and publish all of :data:`STATUS_TAGS`."""
+        """Write and publish all of :data:`STATUS_TAGS`; NaN is a figure that cannot be had."""
         column = np.array([values[name] for name in STATUS_TAGS], dtype=np.float64)[self._order]
-        times = np.full(len(column), self._clock.utc_ns(), dtype=np.int64)
-        self._writer.write(self._ids, column, self._good, times, self._clock.mono_ns())
-        self._publisher.scan(self._ids, column, self._good, times)
+        quality = np.where(np.isnan(column), NO_FIGURE, Quality.GOOD).astype(np.uint16)
+        both = read_both(self._clock)  # the time watch of a core after us compares them
+        times = np.full(len(column), both.utc_ns, dtype=np.int64)
+        self._writer.write(self._ids, column, quality, times, both.mono_ns)
+        self._publisher.scan(self._ids, column, quality, times)
 
 
 class Keeper(Protocol):
@@ -189,14 +195,16 @@ class Core:
             table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._desk, self._authority,
             boot=boot_id(), sequence_floor=self._journal.entries,
         )  # fmt: skip
+        self._tags = TagKeeping(ctx, self._writer, self._publisher, self._desk, self._authority)
         self._events = EventMemory()
         self._keepers: dict[str, Keeper] = {
             "alarms": self._alarms,
             "events": self._events,
             SNAPSHOT_SERVICE: SnapshotService(ctx.store, ctx.clock, ctx.bus.marks),
+            **self._tags.services,
         }
         self._servers: tuple[tuple[Server, str], ...] = tuple(
-            (ctx.bus.server(name), name) for name in (SERVICE, SESSION_SERVICE, "alarms", "events", SNAPSHOT_SERVICE)
+            (ctx.bus.server(name), name) for name in (SERVICE, SESSION_SERVICE, *self._keepers)
         )
         self._heard = ctx.bus.subscriber(["event"])
         self._parts = PartWatch(ctx.tags)
@@ -231,6 +239,7 @@ class Core:
                 self._people.step()
                 self._commands.step()
                 self._desk.step()
+                self._tags.step()
                 if now >= watch_from:
                     self._step_alarms(now)
             if now >= next_slow:
@@ -297,6 +306,7 @@ class Core:
                 "system.tags.stale": look.n_stale,
                 "system.tags.never": look.n_never,
                 **self._alarms.status(),
+                **self._tags.status(),
                 "system.journal.entries": self._journal.entries,
                 "system.journal.used_bytes": self._journal.used_bytes,
                 "system.journal.signed": self._journal.signed,
@@ -321,6 +331,7 @@ class Core:
         for server, _ in self._servers:
             server.close()
         self._alarms.close()
+        self._tags.close()
         self._desk.note_all([(EntryKind.PART_STOPPED, {"part": OWNER})])
         self._journal.close()
         self._writer.close()

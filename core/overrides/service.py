@@ -151,9 +151,6 @@ class OverrideService:
         ids = [self._tags.index(one.point) for one in self._table]
         self._publish([one for one in ids if slow or 0 < self._store.stale_after_ns[one] < FAST_STALE_NS])
 
-    def close(self) -> None:
-        """What lies goes on to lie until its end."""
-
     # ------------------------------------------------------------ requests
 
     def _who(self, message: Mapping[str, Any]) -> tuple[Principal, Tag, str]:
