@@ -251,8 +251,8 @@ def load_site(root: Path) -> Site:
             definitions.problem(path, reason)
     _check_references(devices, table, documents)
     if areas:
-        places = {one.tag.name: (one.document, (*one.path, "name")) for one in declared}
-        check_areas(areas, table, places, documents["areas.toml"])
+        stand = {one.tag.name: (one.document, (*one.path, "name")) for one in declared}
+        check_areas(areas, table, stand, documents["areas.toml"])
     driven = {one.tag for device in devices for one in device.commands}
     operations = Operations.of_tags(table, driven)
     if (root / "operations.toml").exists():

@@ -1,4 +1,4 @@
-"""Failed sign-ins: each one makes the next wait longer, per user and for everybody together."""
+"""Failed sign-ins at one door: each one makes the next wait longer, per user and for everybody together."""
 
 from __future__ import annotations
 

@@ -126,9 +126,9 @@ class Authority:
         """The principal of a session; the key of a program off the machine caps the role."""
         role = user.role
         if session.remote_key:
-            capped = message.get("remote_role")
-            known = isinstance(capped, str) and capped in RANK
-            role = min(role, Role(capped) if known else Role.VIEWER, key=RANK.__getitem__)
+            said = message.get("remote_role")
+            cap = next((one for one in RANK if one == said), Role.VIEWER)
+            role = min(role, cap, key=RANK.__getitem__)
         return Principal(user.name, role, session.session_id, session.console)
 
     # ------------------------------------------------------------ areas

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ SERVICE = "session"
 PENDING_MAX = 4
 """Passwords that wait to be looked at; each takes a tenth of a second."""
 CONSOLE_MAX = 64
+DOORS_MAX = 256
+"""Keys of other machines whose failures are counted; a site gives out tens."""
 REFUSALS_TOLD_S = 60.0
 """Sign-ins that were refused unseen are counted, and told in one entry so often."""
 
@@ -57,7 +60,7 @@ class SessionService:
         self._passwords = passwords
         self._clock = clock
         self._desk = desk
-        self._attempts = Attempts()
+        self._doors: OrderedDict[str, Attempts] = OrderedDict()
         self._pending: dict[int, _Attempt] = {}
         self._job = 0
         self._unseen = 0
@@ -124,7 +127,7 @@ class SessionService:
         """Hand a password in. Whether there is such a user makes no difference to anything that can be seen."""
         password = take_text(message, "password", PASSWORD_MAX)
         now = self._clock.mono_ns()
-        wait_s = self._attempts.wait_s(name, now)
+        wait_s = self._attempts(message).wait_s(name, now)
         if wait_s > 0:
             self._unseen_from_ns = self._unseen_from_ns or now
             self._unseen += 1
@@ -148,7 +151,7 @@ class SessionService:
                 self._failed(attempt)
                 attempt.reply(refusal(Code.WRONG_PASSWORD))
                 continue
-            self._attempts.succeeded(attempt.name)
+            self._attempts(attempt.message).succeeded(attempt.name)
             try:
                 self._authority.step()
                 answer = self._unlocked(attempt) if attempt.session_id else self._signed_in(attempt)
@@ -157,10 +160,22 @@ class SessionService:
             attempt.reply(answer)
         return bool(answers)
 
+    def _attempts(self, message: Mapping[str, Any]) -> Attempts:
+        """Failures at the door that a request came through: the machine itself, or one key of another machine.
+
+        Whoever guesses at one door makes nobody wait at the others: a stolen tablet must not keep the control room out.
+        """
+        door = str(message.get("remote_key", ""))
+        attempts = self._doors.setdefault(door, Attempts())
+        self._doors.move_to_end(door)
+        while len(self._doors) > DOORS_MAX:
+            self._doors.popitem(last=False)
+        return attempts
+
     def _failed(self, attempt: _Attempt) -> None:
         """Count and tell; a name that nobody has is not told: people type their password there."""
         now = self._clock.mono_ns()
-        self._attempts.failed(attempt.name, now)
+        self._attempts(attempt.message).failed(attempt.name, now)
         console = str(attempt.message.get("console", ""))
         told = {"user": attempt.name if attempt.known else "(unknown)", "console": console}
         key = attempt.message.get("remote_key")

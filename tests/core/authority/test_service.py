@@ -461,6 +461,16 @@ def test_a_key_of_another_machine_caps_the_role_and_binds_the_session(world, use
     assert world.ask("sessions")["sessions"][0]["remote_key"] == "tablet"
 
 
+def test_guessing_from_another_machine_makes_nobody_wait_here(world):
+    remote = {"remote_key": "stolen", "remote_role": "admin"}
+    for number in range(FREE_TOGETHER):
+        world.sign_in("kim" if number < FREE else f"name{number}", "x", **remote)
+    assert world.sign_in("kim", **remote)["code"] == "try_later"
+    assert world.sign_in("park", **remote)["code"] == "try_later"
+    assert world.sign_in("kim")["outcome"] == "signed_in"
+    assert world.last("sign_in_failed")["remote_key"] == "stolen"
+
+
 # ---------------------------------------------------------------- a killed core
 
 
