@@ -154,8 +154,7 @@ class Bus:
         self._context = zmq.Context()
         self._publisher: Publisher | None = None
         self._outgoing: Outgoing | None = None
-        self._doors: dict[str, list[zmq.Socket[bytes]]] = {}
-        self._doors_lock = threading.Lock()
+        self._doors = Doors(self.door, clock)
 
     def _address(self, kind: str, name: str) -> str:
         path = str(self.run_dir / f"{kind}-{name}")
@@ -206,9 +205,15 @@ class Bus:
         socket.bind(self._address("svc", name))
         return Server(socket, self.clock)
 
-    def door(self, name: str) -> zmq.Socket[bytes]:
-        """A connection of one's own to a service, for who asks many things at once; see :meth:`request`."""
+    def door(self, name: str, only_running: bool = False) -> zmq.Socket[bytes]:
+        """A connection of one's own to a service, for who asks many things at once; see :meth:`request`.
+
+        Args:
+            name: of the service.
+            only_running: nothing waits for a service that does not run: sending says ``zmq.Again`` instead.
+        """
         socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.IMMEDIATE, only_running)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, MAX_PENDING_REQUESTS)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
@@ -224,22 +229,7 @@ class Bus:
                 that does not run yet; it is taken back.
             RequestRefusedError: the service answered with an error, or the request is too long.
         """
-        with self._doors_lock:
-            doors = self._doors.setdefault(name, [])
-            socket = doors.pop() if doors else None
-        if socket is None:
-            socket = self.door(name)
-        answer = None
-        try:
-            answer = ask(socket, [], message, timeout_ms, self.clock)
-        finally:
-            with self._doors_lock:
-                keep = answer is not None and len(doors) < MAX_DOORS
-                if keep:
-                    doors.append(socket)
-            if not keep:
-                socket.close(0)
-        return told(answer, name, timeout_ms)
+        return self._doors.request(name, [], message, timeout_ms)
 
     def snapshot(self, table: TagTable, timeout_ms: int = 2_000) -> TagPicture:
         """A picture of all tags, for who joins late; subscribe first, and then :meth:`Subscriber.cut`.
@@ -264,55 +254,75 @@ class Bus:
         self._context.destroy(linger=200)
 
 
-def ask(
-    socket: zmq.Socket[bytes], address: Sequence[bytes], message: Mapping[str, Any], timeout_ms: int, clock: Clock
-) -> dict[str, Any] | None:
-    """Send a request through a connection and wait for its answer.
+class Doors:
+    """Open connections for requests: used again by whoever asks next, from any thread.
 
     Args:
-        socket: connected; nobody else uses it meanwhile.
-        address: frames between the request's id and its body.
-        message: what is asked.
-        timeout_ms: how long to wait.
+        make: opens one to a service.
         clock: to wait by.
-
-    Returns:
-        The answer, None when there was none in time.
-
-    Raises:
-        RequestRefusedError: the request is too long, or the answer is none that can be read.
     """
-    body = msgpack.packb(message)
-    if len(body) > MAX_REQUEST_BYTES:
-        raise RequestRefusedError(f"request of {len(body)} bytes, at most {MAX_REQUEST_BYTES} are taken")
-    request_id = uuid.uuid4().bytes
-    deadline = clock.mono_ns() + timeout_ms * 1_000_000
-    try:
-        socket.send_multipart([request_id, *address, body], zmq.DONTWAIT)
-    except zmq.Again:
+
+    def __init__(self, make: Callable[[str], zmq.Socket[bytes]], clock: Clock) -> None:
+        self._make, self._clock = make, clock
+        self._lock = threading.Lock()
+        self._idle: dict[str, list[zmq.Socket[bytes]]] = {}
+
+    def request(
+        self, name: str, address: Sequence[bytes], message: Mapping[str, Any], timeout_ms: int
+    ) -> dict[str, Any]:
+        """Ask and wait; see :meth:`Bus.request`.
+
+        Args:
+            name: of the service.
+            address: frames between the request's id and its body.
+            message: what is asked.
+            timeout_ms: how long to wait.
+        """
+        body = msgpack.packb(message)
+        if len(body) > MAX_REQUEST_BYTES:
+            raise RequestRefusedError(f"request of {len(body)} bytes, at most {MAX_REQUEST_BYTES} are taken")
+        with self._lock:
+            idle = self._idle.setdefault(name, [])
+            socket = idle.pop() if idle else None
+        if socket is None:
+            socket = self._make(name)
+        answer = None
+        try:
+            answer = self._ask(socket, [*address, body], timeout_ms)
+        finally:
+            with self._lock:
+                keep = answer is not None and len(idle) < MAX_DOORS
+                if keep:
+                    idle.append(socket)
+            if not keep:
+                socket.close(0)
+        if answer is None:
+            raise RequestTimeoutError(f"service {name!r} did not answer within {timeout_ms} ms")
+        try:
+            content = unpack_map(answer, ANSWER_LIMITS)
+        except FrameError as error:
+            raise RequestRefusedError(f"the answer cannot be read: {error}") from None
+        if "error" in content:
+            raise RequestRefusedError(str(content["error"]))
+        return content
+
+    def _ask(self, socket: zmq.Socket[bytes], frames: list[bytes], timeout_ms: int) -> bytes | None:
+        request_id = uuid.uuid4().bytes
+        deadline = self._clock.mono_ns() + timeout_ms * 1_000_000
+        try:
+            socket.send_multipart([request_id, *frames], zmq.DONTWAIT)
+        except zmq.Again:
+            return None
+        while (left_ms := (deadline - self._clock.mono_ns()) // 1_000_000) > 0 and socket.poll(left_ms):
+            parts = socket.recv_multipart()
+            if len(parts) == 2 and parts[0] == request_id:
+                return parts[1]
         return None
-    while (left_ms := (deadline - clock.mono_ns()) // 1_000_000) > 0 and socket.poll(left_ms):
-        parts = socket.recv_multipart()
-        if len(parts) == 2 and parts[0] == request_id:
-            try:
-                return unpack_map(parts[1], ANSWER_LIMITS)
-            except FrameError as error:
-                raise RequestRefusedError(f"the answer cannot be read: {error}") from None
-    return None
 
-
-def told(answer: dict[str, Any] | None, name: str, timeout_ms: int) -> dict[str, Any]:
-    """An answer that is one.
-
-    Raises:
-        RequestTimeoutError: there is none.
-        RequestRefusedError: it is an error.
-    """
-    if answer is None:
-        raise RequestTimeoutError(f"service {name!r} did not answer within {timeout_ms} ms")
-    if "error" in answer:
-        raise RequestRefusedError(str(answer["error"]))
-    return answer
+    def n_idle(self, name: str) -> int:
+        """Open connections to a service that nobody uses now."""
+        with self._lock:
+            return len(self._idle.get(name, ()))
 
 
 class Publisher:
@@ -422,6 +432,11 @@ class Subscriber:
         self.streams = Streams()
 
     @property
+    def socket(self) -> zmq.Socket[bytes]:
+        """To wait on together with others."""
+        return self._socket
+
+    @property
     def counters(self) -> Counters:
         """What was received, refused, lost."""
         return self.streams.counters
@@ -441,7 +456,7 @@ class Subscriber:
 
     def receive(self) -> Message | None:
         """The next message, or None when nothing is there. Frames that lie are counted and passed over."""
-        while (frames := self.receive_frames()) is not None:
+        while (frames := self._frames()) is not None:
             try:
                 message = self._decode(frames)
             except FrameError:
@@ -451,8 +466,17 @@ class Subscriber:
                 return message
         return None
 
-    def receive_frames(self) -> list[bytes] | None:
-        """The next message as it arrived, unchecked and uncounted; None when nothing is there."""
+    def receive_sealed(self) -> list[bytes] | None:
+        """The frames of the next message that :meth:`receive` would have given, to hand on as they are."""
+        while (frames := self._frames()) is not None:
+            try:
+                if self._decode(frames) is not None:
+                    return frames
+            except FrameError:
+                self.counters.refused += 1
+        return None
+
+    def _frames(self) -> list[bytes] | None:
         try:
             return self._socket.recv_multipart(zmq.DONTWAIT)
         except zmq.Again:

@@ -6,6 +6,8 @@ import importlib
 from pathlib import Path
 
 from gwanje.core.config import Site, load_site
+from gwanje.core.remote import check as remote_check
+from gwanje.core.run_dir import default_data_base
 from gwanje.core.toml_reader import ConfigErrors, Document, KeyPath, Problem
 
 PART_CHECKS = (
@@ -18,8 +20,12 @@ PART_CHECKS = (
 """Modules with a function ``problems(site) -> [(file, key path, reason)]``; by name, because core imports no part."""
 
 
-def check_site(root: Path) -> Site:
+def check_site(root: Path, data_base: Path | None = None) -> Site:
     """Load a site and have every part check what is its own.
+
+    Args:
+        root: folder of the site.
+        data_base: where its keys lie; ``var`` beside ``configs`` unless given.
 
     Raises:
         ConfigErrors: with every problem found.
@@ -29,6 +35,9 @@ def check_site(root: Path) -> Site:
     for name in PART_CHECKS:
         for file, path, reason in importlib.import_module(name).problems(site):
             found.append(_problem(site, file, path, reason))
+    security_dir = (data_base or default_data_base(root)) / site.id / "security"
+    for file, path, reason in remote_check.problems(site, security_dir):
+        found.append(_problem(site, file, path, reason))
     if found:
         raise ConfigErrors(found)
     return site

@@ -32,6 +32,7 @@ ENTRIES = {
     "historian": "gwanje.historian.main",
     "query": "gwanje.historian.service",
     "hmi": "gwanje.hmi.main",
+    "remote": "gwanje.core.remote.main",
 }
 """Part → module whose ``main(ctx)`` it runs. By name, so that core imports none of them."""
 

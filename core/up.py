@@ -26,7 +26,7 @@ from gwanje.core.run_dir import RunDir, default_data_base, default_run_dir, new_
 from gwanje.core.store import TagStore
 from gwanje.core.supervisor import Supervisor, prepare_processes
 
-FIRST_PARTS = ("sim", "core", "field", "control", "historian", "simsound", "media", "acoustic", "query", "hmi")
+FIRST_PARTS = ("sim", "core", "field", "control", "historian", "simsound", "media", "acoustic", "query", "remote", "hmi")
 """Starting order: what the first live value needs comes first, the heavy imports last."""
 MAX_EVENTS_KEPT = 1_000
 """Of the final line; a run with more says how many there were."""
@@ -121,7 +121,7 @@ def up(chosen: argparse.Namespace) -> int:
     began_mono_ns = clock.mono_ns()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # for the parts: idle BLAS threads spin on cores that the loop needs
     prepare_processes()
-    site = check_site(chosen.site)
+    site = check_site(chosen.site, chosen.data)
     run = RunDir(chosen.run_dir or default_run_dir(site.id))
     try:
         base = chosen.data or default_data_base(chosen.site)

@@ -343,7 +343,7 @@ def test_connections_are_used_again_and_their_number_is_limited(buses):
             worker.start()
         for worker in workers:
             worker.join()
-        assert 0 < len(historian._doors["echo"]) <= MAX_DOORS
+        assert 0 < historian._doors.n_idle("echo") <= MAX_DOORS
 
 
 def test_a_request_that_timed_out_is_taken_back(buses):
@@ -353,4 +353,4 @@ def test_a_request_that_timed_out_is_taken_back(buses):
     with echo(field) as server:
         assert historian.request("echo", {"op": "a"}) == {"got": {"op": "a"}}
         assert server.refused == 0
-    assert historian._doors["echo"]
+    assert historian._doors.n_idle("echo") == 1
