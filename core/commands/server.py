@@ -25,6 +25,13 @@ from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import TEXT_MAX, Code, Refused, RequestError, take_text
 
 GATE_ROLES = frozenset({Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN})
+_ENDS = frozenset(
+    {
+        EntryKind.COMMAND_CONFIRMED, EntryKind.COMMAND_REFUSED, EntryKind.COMMAND_EXPIRED,
+        EntryKind.COMMAND_TIMED_OUT, EntryKind.COMMAND_CANCELLED,
+    }
+)  # fmt: skip
+"""Entries after which nothing more becomes of a command; a refused repetition of it is none."""
 
 
 class CommandServer:
@@ -125,7 +132,7 @@ class CommandServer:
                 open_ids[command_id] = None
                 if entry.data.get("boot") == ground.boot:  # else its times mean nothing here
                     ground.remember(command_id, int(entry.data.get("expires_mono_ns", 0)))
-            elif command_id and entry.kind != EntryKind.COMMAND_ACCEPTED:
+            elif entry.kind in _ENDS and entry.data.get("code") != Code.REPLAYED:
                 open_ids.pop(command_id, None)
         for command_id in open_ids:
             ground.desk.note(EntryKind.COMMAND_TIMED_OUT, command_id=command_id, reason="the core was restarted")
