@@ -43,7 +43,8 @@ class TagKeeping:
         self._common = ctx.store.common_writer()
         before = ctx.store.read(ctx.tags.index("system.time.offset_s"))
         self._time = TimeWatch(ctx.clock, ctx.site.time, self._common, desk.note, publisher.event, before)
-        followed = frozenset(one.tag for device in ctx.site.devices for one in device.setpoints)
+        setpoints = [one for device in ctx.site.devices for one in device.setpoints]
+        followed = frozenset(name for one in setpoints for name in (one.tag, one.feedback_tag))
         self._overrides = OverrideService(
             ctx.store, self._common, publisher, desk, authority, ctx.clock, ctx.run_dir, boot_id(), followed
         )

@@ -260,7 +260,7 @@ class Link:
                 self.state.attached, self.state.error = False, str(error)
         if self._store is None:
             return
-        image = self._store.snapshot(self._image)
+        image = self._store.snapshot_at(now_ns, self._image)  # with what is substituted or blocked
         self.snapshot.write_newer(image.value, image.quality, image.source_utc_ns, image.received_mono_ns)
         if len(self._core_ids):
             heard = int(image.received_mono_ns[self._core_ids].max())

@@ -122,13 +122,15 @@ def _live(tag: Tag, samples: Snapshot, at: int, now: int, override: dict[str, An
 
 def _print_live(found: list[Tag], samples: Snapshot, now: int, by_point: dict[str, dict[str, Any]]) -> None:
     name_width = max(len(tag.name) for tag in found)
+    shown = [value_text(tag, float(value)) for tag, value in zip(found, samples.value, strict=True)]
+    value_width, unit_width = max(len(one) for one in shown), max(len(tag.unit) for tag in found)
     words = [describe(int(one)) for one in samples.quality]
     word_width = max(len(one) for one in words)
     for at, tag in enumerate(found):
         received = int(samples.received_mono_ns[at])
         age = f"{(now - received) / NS_PER_S:7.2f} s" if received else "  never  "
-        shown = value_text(tag, float(samples.value[at]))
-        line = f"{tag.name:{name_width}}  {shown:>14} {tag.unit:4}  {age}  {words[at]:{word_width}}  "
+        line = f"{tag.name:{name_width}}  {shown[at]:>{value_width}} {tag.unit:{unit_width}}  {age}  "
+        line += f"{words[at]:{word_width}}  "
         line += tag.description_en
         if one := by_point.get(tag.name):
             line += f"  [{one['kind']} by {one['author']}: {one['reason']}; {_left(one['left_s'])} left]"

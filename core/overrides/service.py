@@ -81,7 +81,7 @@ class OverrideService:
         clock: both clocks.
         run_dir: keeps the state for a restart.
         boot: identity of this boot.
-        followed: tags that drivers write to devices.
+        followed: tags that drivers write to devices, and those that tell what the device took.
     """
 
     def __init__(

@@ -84,13 +84,14 @@ def refused_because(tag: Tag, followed: frozenset[str]) -> str:
 
     Args:
         tag: static data.
-        followed: tags that drivers write to devices.
+        followed: tags that drivers write to devices, and those that tell what the device took.
 
     What a device follows is changed by a command, which is checked against limits, interlocks and leases: laying a
-    value over it would be a way around. The city's own figures (leases among them) are not the operator's to invent.
+    value over it would be a way around, and over its feedback a false confirmation. The city's own figures (leases
+    among them) are not the operator's to invent.
     """
     if tag.name in followed or tag.kind == "setpoint" or (tag.kind == "parameter" and tag.owner != "field"):
-        return "it is commanded, not measured"
+        return "it belongs to a command"
     if tag.name.startswith("system.") or tag.owner == "supervisor":
         return "it is a figure of the system itself"
     return ""
