@@ -119,6 +119,10 @@ class StatusTags:
         self._publisher.scan(self._ids, column, quality, times)
 
 
+REMOTE_ENTRIES = {str(kind): kind for kind in (EntryKind.REMOTE_ADMITTED, EntryKind.REMOTE_REFUSED)}
+"""Events of the doors beyond the machine that become entries; they come a few times a minute at most."""
+
+
 class Keeper(Protocol):
     """A service that answers at once."""
 
@@ -285,6 +289,8 @@ class Core:
                 if isinstance(message, Event):
                     self._events.take(message)
                     self._alarms.event(message)
+                    if (kind := REMOTE_ENTRIES.get(message.class_name)) is not None:
+                        self._desk.note(kind, key=message.source, text=message.text_en, n=message.data.get("count", 1))
             if not worked:
                 return
             self._ctx.heartbeat()

@@ -14,7 +14,7 @@ from typing import Any
 
 from gwanje import __version__
 from gwanje.core.bus import Bus, BusError, RequestRefusedError, RequestTimeoutError
-from gwanje.core.cli import journal, keys, operate, safety, sessions, tags, users
+from gwanje.core.cli import bus, journal, keys, operate, safety, sessions, tags, users
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
 from gwanje.core.part import PartError
@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     journal.add(commands)
     keys.add(commands)
+    bus.add(commands)
     users.add(commands)
     sessions.add(commands)
     operate.add(commands)

@@ -73,3 +73,5 @@ class EntryKind(StrEnum):
     CLOCK_STEPPED = "clock_stepped"
     CLOCK_DOUBTED = "clock_doubted"
     CLOCK_TRUSTED = "clock_trusted"
+    REMOTE_ADMITTED = "remote_admitted"
+    REMOTE_REFUSED = "remote_refused"
