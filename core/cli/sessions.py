@@ -74,7 +74,7 @@ def _login(chosen: argparse.Namespace) -> int:
     keep_token(run_dir, answer["session"])
     print(
         f"signed in as {answer['user']} ({answer['role']}), session {answer['session_id']}; it locks after "
-        f"{answer['locks_after_s'] / 60:.0f} min without use and ends in {answer['expires_after_s'] / 3600:.0f} h"
+        f"{answer['locks_after_s'] / 60:g} min without use and ends in {answer['expires_after_s'] / 3600:.1f} h"
     )
     return 0
 
