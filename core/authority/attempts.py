@@ -11,7 +11,7 @@ FREE = 3
 """Typing errors that nobody has to wait for."""
 FIRST_WAIT_S = 1.0
 WAIT_S_MAX = 60.0
-"""Doubles up to this: 1 000 guesses a day for one user, while a person who mistyped waits a minute at most."""
+"""Doubles up to this: under 1 500 guesses a day for one user, while a person who mistyped waits a minute at most."""
 FORGET_S = 900.0
 """A user without failures for so long begins anew."""
 FREE_TOGETHER = 30

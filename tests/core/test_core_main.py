@@ -634,3 +634,12 @@ def test_a_wrong_password_is_refused_by_a_real_core(town: Town) -> None:
         answer = town.bus.request("session", message, round(WAIT_S * 1000))
         assert (answer["outcome"], answer["code"]) == ("refused", "wrong_password")
     assert town.bus.request("session", {"op": "sessions"})["sessions"] == []
+
+
+def test_damaged_sessions_cost_a_sign_in_not_the_core(town: Town) -> None:
+    town.add_user("kim")
+    (town.run_dir / "sessions.json").write_text("{")
+    town.start()
+    assert town.bus.request("session", {"op": "sessions"})["sessions"] == []
+    session = town.sign_in("kim")
+    assert town.bus.request("session", {"op": "who", "session": session})["user"] == "kim"
