@@ -131,7 +131,8 @@ def new_data_dir(base: Path, site_id: str, fresh: bool, utc_ns: int) -> Path:
         latest = home / "latest"
         latest.unlink(missing_ok=True)
         latest.symlink_to(path.name)
-        for old in sorted(home.glob("run-*"))[:-KEEP_RUNS]:
+        before = sorted(one for one in home.glob("run-*") if one != path)  # this one, whatever the wall clock says
+        for old in before[: max(0, len(before) + 1 - KEEP_RUNS)]:
             shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise RunDirError(f"cannot write the data folder {path}: {error.strerror}") from error
