@@ -53,14 +53,17 @@ class Texts:
     response_en: str
 
     def filled(self, names: Mapping[str, str | tuple[str, str]]) -> Self:
-        """With ``{name}`` replaced by what it stands for: one word, or a Korean and an English one."""
+        """With ``{name}`` replaced by what it stands for: one word, or a Korean and an English one.
+
+        An English text begins with a capital, also where a name that begins with a small letter stands first.
+        """
         changed: dict[str, str] = {}
         for one in fields(self):
             text = getattr(self, one.name)
             for name, meaning in names.items():
                 word = meaning if isinstance(meaning, str) else meaning[one.name.endswith("_en")]
                 text = text.replace("{" + name + "}", word)
-            changed[one.name] = text
+            changed[one.name] = text[:1].upper() + text[1:] if one.name.endswith("_en") else text
         return replace(self, **changed)
 
 

@@ -2,7 +2,8 @@
 
 ``tag`` may be a pattern or an array of patterns; then one alarm is made for each tag it matches. In the texts stand
 ``{ko}``, ``{en}`` and ``{tag}`` for that tag's descriptions and name, ``{place}`` for the device or microphone node
-that it belongs to; in event alarms ``{source}`` and ``{place}`` for where it happened.
+that it belongs to, else the topology's node; in event alarms ``{source}`` and ``{place}`` for where it happened.
+In ``suppress_when`` stands ``{device}`` for the tag's name without its last word.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ RESPOND_S_MAX = 86_400.0
 WINDOW_S_MIN = 0.4
 """Two looks: a shorter rate would be the difference of neighbouring samples, that is noise."""
 RE_ALARM_S_MIN = 60.0
+CONDITIONS_MAX = 500
+"""Different ``suppress_when`` of one site: each is evaluated at every look, in about 5 us."""
 ALARMS_MAX = 20_000
 """Alarms of one site after patterns are expanded; a fifth of the design's tags."""
 
@@ -60,7 +63,8 @@ def parse_alarms(
     for key in table:
         if key not in ("alarm", "event_alarm"):
             problems.append(((key,), "unknown key"))
-    read = _Definitions(tags, topology or Topology(), places or {})
+    tree = topology or Topology()
+    read = _Definitions(tags, tree, places or {})
     alarms: list[AlarmDefinition] = []
     events: list[EventAlarmDefinition] = []
     for position, one in enumerate(_tables(table, "alarm", problems)):
@@ -73,6 +77,7 @@ def parse_alarms(
             reason = f"{event.kind} {event.class_name} has an alarm already"
             problems.append((("event_alarm", position, "class"), reason))
     _check_set(alarms, events, problems)
+    _check_dead_nodes(alarms, tree, problems)
     return tuple(alarms), tuple(events), problems
 
 
@@ -92,8 +97,19 @@ def _check_set(alarms: Sequence[AlarmDefinition], events: Sequence[EventAlarmDef
         problems.append(
             (("alarm",), f"{urgent} of {len(priorities)} alarms ({share:.0f} %) have priority 1, at most 5 % may")
         )
+    conditions = {one.suppress_when for one in (*alarms, *events) if one.suppress_when}
+    if len(conditions) > CONDITIONS_MAX:
+        problems.append((("alarm",), f"{len(conditions)} different suppress_when, at most {CONDITIONS_MAX}"))
     if len(alarms) > ALARMS_MAX:
         problems.append((("alarm",), f"{len(alarms)} alarms, at most {ALARMS_MAX}"))
+
+
+def _check_dead_nodes(alarms: Sequence[AlarmDefinition], topology: Topology, problems: Problems) -> None:
+    """What suppresses others must be told itself."""
+    told = {one.node or topology.of_tag(one.tag) for one in alarms}
+    for node in topology.nodes:
+        if node.dead_when and node.id not in told:
+            problems.append((("alarm",), f"node {node.id!r} of topology.toml can be dead, but no alarm tells of it"))
 
 
 class _Keys:
@@ -193,6 +209,7 @@ class _Definitions:
         self._topology = topology
         self._places = places
         self._seen: set[str] = set()
+        self._compiled: set[str] = set()
 
     def alarm(self, keys: _Keys) -> list[AlarmDefinition]:
         """The alarms of one table: one per tag that it names."""
@@ -237,6 +254,7 @@ class _Definitions:
             returns_after_s=keys.number("returns_after_s", 1.0, DELAY_S_MAX, 60.0),
             **self._common(keys),
         )
+        self._check_suppression(keys, definition.suppress_when)
         keys.finish()
         return definition
 
@@ -256,19 +274,20 @@ class _Definitions:
             "suppress_when": keys.text("suppress_when", ""),
             "node": keys.text("node", ""),
         }
-        if common["suppress_when"]:
-            self._check_suppression(keys, common["suppress_when"], common["priority"])
+        if common["suppress_when"] and common["priority"] == 1:
+            keys.problem("suppress_when", "an alarm of priority 1 is never suppressed by design")
         if common["node"] and common["node"] not in self._topology:
             keys.problem("node", f"the topology has no node {common['node']!r}")
         return common
 
-    def _check_suppression(self, keys: _Keys, text: str, priority: int) -> None:
+    def _check_suppression(self, keys: _Keys, text: str) -> None:
+        if not text or text in self._compiled:
+            return
+        self._compiled.add(text)
         try:
             compile_condition(text, self._tags)
         except ExpressionError as error:
             keys.problem("suppress_when", str(error))
-        if priority == 1:
-            keys.problem("suppress_when", "an alarm of priority 1 is never suppressed by design")
 
     def _id(self, keys: _Keys) -> str:
         name = keys.text("id")
@@ -294,7 +313,11 @@ class _Definitions:
         for name, other in zip(names, other_names or [""] * len(names), strict=True):
             self._check_tag(keys, definition, name, other)
             tag = self._tags.get(name)
-            place = self._places.get(name.rpartition(".")[0], ("", ""))
+            device = name.rpartition(".")[0]
+            node = definition.node or self._topology.of_tag(name)
+            place = self._places.get(device) or self._topology.name(node)
+            suppress_when = definition.suppress_when.replace("{device}", device)
+            self._check_suppression(keys, suppress_when)
             words = {"ko": tag.description_ko, "en": tag.description_en, "tag": name, "place": place}
             made.append(
                 replace(
@@ -303,6 +326,7 @@ class _Definitions:
                     tag=name,
                     other=other,
                     texts=definition.texts.filled(words),
+                    suppress_when=suppress_when,
                 )
             )
         return made

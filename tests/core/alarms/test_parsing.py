@@ -49,9 +49,8 @@ def test_a_discrepancy_pairs_its_tags() -> None:
 
 
 def test_where_there_is_a_topology_every_alarm_has_its_place_in_it() -> None:
-    assert parse_alarms({"alarm": [WHOLE]}, TAGS, TOPOLOGY)[2] == []
     without = {key: value for key, value in WHOLE.items() if key != "limit"} | {"tag": "jincheon.ess1.soc"}
-    no_ess = type(TOPOLOGY).build([one for one in TOPOLOGY.nodes if one.id != "ess1"])
+    no_ess = type(TOPOLOGY).build([one for one in TOPOLOGY.nodes if one.id not in ("ess1", "cb")])
     found = parse_alarms({"alarm": [{**without, "condition": "bad"}]}, TAGS, no_ess)[2]
     assert found[0][0] == ("alarm", 0, "tag")
     assert "belongs to no node" in found[0][1]
@@ -131,7 +130,7 @@ def test_a_pattern_makes_one_alarm_per_tag_with_its_words() -> None:
     assert found == []
     assert [one.id for one in alarms] == ["tie_high:jincheon.ess1.online", "tie_high:eumseong.ess2.online"]
     assert [one.texts.text_ko for one in alarms] == ["ESS 1 통신 끊김", "ESS 2 통신 끊김"]
-    assert alarms[0].texts.text_en == "jincheon.ess1.online"
+    assert alarms[0].texts.text_en == "Jincheon.ess1.online", "an English text begins with a capital"
 
 
 def test_a_stale_alarm_on_a_tag_that_never_turns_stale_is_a_problem() -> None:
@@ -161,10 +160,26 @@ def test_event_alarm_definitions() -> None:
     assert found == []
     facts = AlarmTable((), events, TAGS, places=PLACES).book.found("glass:mic03")
     assert facts is not None
-    assert (facts.texts.text_ko, facts.texts.text_en) == ("글 상가 골목 (mic03)", "text Shopping alley (mic03)")
+    assert (facts.texts.text_ko, facts.texts.text_en) == ("글 상가 골목 (mic03)", "Text Shopping alley (mic03)")
     bad = problems_of(events=({**EVENT, "min_confidence": 2.0}, {**EVENT, "id": "glass2"}, {"id": "x"}))
     assert (("event_alarm", 0, "min_confidence"), "min_confidence 2 is out of range 0 … 1") in bad
     assert (("event_alarm", 1, "class"), "acoustic glass_break has an alarm already") in bad
+
+
+def test_a_condition_may_name_each_alarms_own_device() -> None:
+    definition = {**WHOLE, "tag": "*.ess*.online", "condition": "below", "limit": 0.5}
+    alarms, _, found = parse_alarms({"alarm": [{**definition, "suppress_when": "{device}.online < 0.5"}]}, TAGS)
+    assert found == []
+    assert [one.suppress_when for one in alarms] == ["eumseong.ess2.online < 0.5", "jincheon.ess1.online < 0.5"]
+    found = parse_alarms({"alarm": [{**definition, "suppress_when": "{device}.soc < 0.5"}]}, TAGS)[2]
+    assert [(path, "eumseong.ess2.soc" in reason) for path, reason in found] == [(("alarm", 0, "suppress_when"), True)]
+
+
+def test_what_suppresses_others_must_be_told_itself() -> None:
+    wanted = "node 'cb' of topology.toml can be dead, but no alarm tells of it"
+    assert parse_alarms({"alarm": [WHOLE]}, TAGS, TOPOLOGY)[2] == [(("alarm",), wanted)]
+    breaker = {**WHOLE, "id": "open", "tag": "grid.breaker.closed", "condition": "equals", "limit": 0}
+    assert parse_alarms({"alarm": [WHOLE, breaker]}, TAGS, TOPOLOGY)[2] == []
 
 
 # ---------------------------------------------------------------- the topology
