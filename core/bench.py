@@ -191,7 +191,7 @@ def free_port(first: int = 28_428) -> int:
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         lines = Path(table).read_text(encoding="ascii").splitlines()[1:] if Path(table).exists() else []
         taken |= {int(line.split()[1].rpartition(":")[2], 16) for line in lines}
-    return next(port for port in range(first, 32_768) if port not in taken)
+    return next(port for port in range(first, 65_536) if port not in taken)
 
 
 @contextmanager

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from gwanje.core.bench import BenchOptions, Result, unmeasured
-from gwanje.core.benches import deadband, journal, operating, store, storm
+from gwanje.core.benches import bus, deadband, journal, operating, store, storm
 from gwanje.core.benches.children import BenchError
 
 PARTS: Mapping[str, Callable[[BenchOptions], list[Result]]] = {
     "store": store.run,
     "store.deadband": deadband.run,
+    "bus": bus.run,
     "command": operating.run,
     "alarms.storm": storm.run,
     "journal": journal.run,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 
 import numpy as np
 import pytest
 
-from gwanje.core.bench import BenchOptions, Watch, as_json, per_round, result
+from gwanje.core.bench import BenchOptions, Watch, as_json, free_port, per_round, program, result
 from gwanje.core.bench_report import measure
-from gwanje.core.benches import deadband, journal, operating, store, storm
+from gwanje.core.benches import bus, bus_peers, deadband, journal, operating, store, storm
 from gwanje.core.benches.children import BenchError, Child, in_memory, two_processors
 from gwanje.core.journal.verify import verify
 from gwanje.core.store import Snapshot, TagStore
@@ -89,6 +90,39 @@ def test_deadband_finds_the_same_as_its_twin() -> None:
     (found,) = deadband.run(ONE_ROUND, n_tags=3_000)
     assert found.holds == (found.value <= 150)
     assert found.ratio > 0
+
+
+def test_the_bus_is_measured_beside_what_is_installed() -> None:
+    found = by_name(bus.run(ONE_ROUND, seconds=0.1, messages=20))
+    assert found["bus.frames"].value > 0
+    assert found["bus.frames_relayed"].value > 0
+    assert found["bus.one_tag_p50"].value > 0
+    for name, installed in (
+        ("bus.frames", importlib.util.find_spec("p4p")), ("bus.one_tag_p50", program("nats-server")),
+    ):  # fmt: skip
+        one = found[name]
+        assert (one.peer_value is not None) == (installed is not None)
+        assert (one.holds is None) == (installed is None)
+        assert ("not measured" in one.note) == (installed is None)
+
+
+def test_a_peer_that_is_not_installed_is_named(monkeypatch) -> None:
+    monkeypatch.setattr(bus, "program", lambda *_: None)
+    found = by_name(bus.one_tag(ONE_ROUND, 10))
+    assert found["bus.one_tag_p50"].holds is None
+    assert "not measured: nats-server is not installed" in found["bus.one_tag_p50"].note
+
+
+def test_nothing_is_left_running_and_nobody_listens(tmp_path) -> None:
+    server = program("nats-server")
+    if server is None:
+        pytest.skip("nats-server is not installed (Debian package nats-server)")
+    with bus_peers.nats_server(server, tmp_path) as (address, version):
+        assert address.startswith("nats://127.0.0.1:")
+        assert version
+        port = int(address.rpartition(":")[2])
+        assert free_port(port) != port
+    assert free_port(port) == port
 
 
 def test_commands_run_through_a_whole_core_and_are_all_in_its_journal() -> None:
