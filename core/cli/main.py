@@ -14,7 +14,7 @@ from typing import Any
 
 from gwanje import __version__
 from gwanje.core.bus import Bus, BusError, RequestRefusedError, RequestTimeoutError
-from gwanje.core.cli import bus, journal, keys, operate, safety, sessions, tags, users
+from gwanje.core.cli import alarms, bus, journal, keys, operate, safety, sessions, tags, users
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
 from gwanje.core.part import PartError
@@ -119,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     sessions.add(commands)
     operate.add(commands)
     safety.add(commands)
+    alarms.add(commands)
 
     bench = command("bench", _bench, "measure this machine")
     bench.add_argument("area", nargs="*", metavar="AREA", help=f"{', '.join(BENCHES)} (default: all)")
