@@ -143,6 +143,41 @@ def test_a_person_is_added_signs_in_takes_an_area_and_leaves(city):
     assert "kim" not in city.cli("area", "list").stdout
 
 
+def test_a_substituted_value_is_everybodys_through_kill_9_and_in_the_record(city):
+    """By hand: substitute a broken meter, see it in derived values, kill the core, find it as it was, give it back."""
+    meter, total = "jincheon.pv_roof.generation_w", "city.pv.generation_w"
+    assert secret(city, "correct horse battery", "user", "add", "han", "--role", "operator").returncode == 0
+    deadline = time.monotonic() + 20
+    while "signed in" not in (signed := secret(city, "correct horse battery", "login", "han")).stdout:
+        assert time.monotonic() < deadline, signed.stderr
+    refused = city.cli("substitute", meter, "1000", "--reason", "meter broken")
+    assert (refused.returncode, "area of authority is not held" in refused.stderr) == (2, True)
+    assert city.cli("area", "take", "jincheon").returncode == 0
+    done = city.cli("substitute", meter, "1000", "--reason", "meter broken", "--for", "30m")
+    assert "1000 W for 30 min" in done.stdout, done.stderr
+    (live,) = json.loads(city.cli("tags", meter, "--json").stdout)
+    assert (live["value"], live["override"]["author"]) == (1000.0, "han")
+    assert "GOOD SUBSTITUTED" in live["quality_words"]
+    assert "SUBSTITUTED" in city.cli("tags", total).stdout
+    pid = city.pid_of("core")
+    os.kill(pid, signal.SIGKILL)
+    assert "GOOD SUBSTITUTED" in city.cli("tags", meter).stdout  # whoever lives
+    deadline = time.monotonic() + 20
+    while "meter broken" not in (told := city.cli("overrides")).stdout:
+        assert time.monotonic() < deadline, told.stderr
+    assert city.pid_of("core") != pid
+    assert "its own value again" in city.cli("restore", meter, "--reason", "repaired").stdout
+    assert "SUBSTITUTED" not in city.cli("tags", meter).stdout
+    sql = f"select distinct cast(value as int) as n from points where tag = '{meter}' and quality & 32 > 0"
+    deadline = time.monotonic() + 20
+    while city.cli("query", sql, "--format", "csv").stdout.split()[1:] != ["1000"]:
+        assert time.monotonic() < deadline, city.cli("query", sql).stdout
+    journal = city.cli("journal", "show", "--json").stdout
+    assert "value_substituted" in journal
+    assert "value_restored" in journal
+    assert city.cli("logout").returncode == 0
+
+
 def test_a_second_city_in_the_same_place_is_refused(city):
     answer = subprocess.run(
         [sys.executable, "-m", "gwanje.core.cli.main", "up", str(city.site), "--run", str(city.run_dir), "--for", "1"],
