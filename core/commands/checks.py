@@ -139,7 +139,7 @@ def standing(who: Principal, situation: Situation, value: float | None) -> Itera
         yield Code.RESERVED, f"{other.author}{where}: {other.point} {other.state}, {other.left_s:.0f} s"
     if situation.conflict is not None and who.is_program:
         yield situation.conflict
-    if situation.cooling_s > 0.0:
+    if situation.cooling_s > 0.0 and value is not None:
         yield Code.COOL_DOWN, f"{situation.cooling_s:.1f} s"
 
 

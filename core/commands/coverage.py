@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 FILE = "lease-coverage"
+BARRED = -1
+"""Instead of a time: a danger tag reaches the point. Nobody writes it, and a manual set-point that stands is ended."""
 
 
 class LeaseCoverage:
-    """Until when each tag's set-point may be written, CLOCK_MONOTONIC ns; 0 for not at all.
+    """Until when each tag's set-point may be written by a program, CLOCK_MONOTONIC ns; 0 for not at all.
 
     Args:
         run_dir: of the city, on tmpfs: nothing of it survives a restart of the machine.
@@ -37,13 +39,8 @@ class LeaseCoverage:
             os.close(descriptor)
 
     def until_mono_ns(self, tag_id: int) -> int:
-        """Until when a valid lease covers a tag; 0 when none does."""
+        """Until when a valid lease covers a tag; 0 when none does, :data:`BARRED` when nobody may write it."""
         return int(self._until[tag_id])
-
-    def put(self, tag_ids: Iterable[int], until_mono_ns: int) -> None:
-        """Cover tags until a time; 0 ends it."""
-        for tag_id in tag_ids:
-            self._until[tag_id] = until_mono_ns
 
     def replace(self, until_mono_ns: Mapping[int, int]) -> None:
         """Cover these tags and no others: what a core that starts knows."""

@@ -45,7 +45,7 @@ class Outside(Protocol):
         """Show a lease to people: valid before ``until_mono_ns``, 0 for none."""
 
     def cover(self, until_mono_ns: Mapping[str, int]) -> None:
-        """Show the drivers which points leases cover until when: these and no others."""
+        """Show the drivers which points leases cover until when, and which are barred: these and no others."""
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep leases and holds for a restart; raises OSError when that fails."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.commands.coverage import BARRED
 from gwanje.core.commands.ground import Ground
 from gwanje.core.commands.leases import POINTS_MAX, Fault, Lease, LeaseFault, LeaseTable, Narrowed
 from gwanje.core.commands.messages import Answer, Granted, Released, new_id
@@ -144,6 +145,7 @@ class LeaseDesk:
                 points = ", ".join(reached)[:TEXT_MAX]
                 ko, en = f"{author} 위험 태그", f"by a danger tag of {author}"
                 self._tell_narrowed(narrowed, points, author, ko, en, tag_id=tag_id)
+        self.cover()
         self.save()
 
     def widen(self, by: str) -> None:
@@ -162,6 +164,7 @@ class LeaseDesk:
                     f"given back to lease {lease.name}: {', '.join(gained)}"[:TEXT_MAX],
                 )  # fmt: skip
                 self.show(lease.name)
+        self.cover()
         self.save()
 
     def end_all(self, by: str) -> None:
@@ -206,9 +209,16 @@ class LeaseDesk:
         """Show a lease to people and its points to the drivers."""
         lease = self.table.get(name)
         self._ground.outside.lease_changed(name, 0 if lease is None else lease.until_mono_ns)
-        self._ground.outside.cover(
-            {point: one.until_mono_ns for one in self.table.leases() for point in one.points}
-        )
+        self.cover()
+
+    def cover(self) -> None:
+        """Show the drivers what leases cover and what danger tags bar."""
+        ground = self._ground
+        shown = {point: one.until_mono_ns for one in self.table.leases() for point in one.points}
+        if len(ground.safety):
+            barred = [one for one in ground.operations.by_point if ground.safety.has(one, SafetyKind.DANGER)]
+            shown |= dict.fromkeys(barred, BARRED)
+        ground.outside.cover(shown)
 
     def _barred(self, points: Iterable[str], who: Principal) -> set[str]:
         """Points that a danger tag reaches, and points that the site keeps from programs."""

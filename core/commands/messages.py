@@ -216,13 +216,15 @@ class Released:
 LeaseOutcome = Granted | Released | Refused | TimedOut
 Answer = Outcome | LeaseOutcome
 _ANSWERS: Mapping[str, type[Any]] = {
-    one.__name__.lower(): one for one in (Accepted, Confirmed, Refused, Expired, TimedOut, Granted, Released)
-}
+    "accepted": Accepted, "confirmed": Confirmed, "refused": Refused, "expired": Expired, "timed_out": TimedOut,
+    "granted": Granted, "released": Released,
+}  # fmt: skip
+_OUTCOMES: Mapping[type[Any], str] = {kind: word for word, kind in _ANSWERS.items()}
 
 
 def to_message(answer: Answer) -> dict[str, Any]:
     """An outcome as it travels."""
-    message: dict[str, Any] = {"outcome": type(answer).__name__.lower(), **asdict(answer)}
+    message: dict[str, Any] = {"outcome": _OUTCOMES[type(answer)], **asdict(answer)}
     match answer:
         case Refused():
             message |= {"code": str(answer.code), "text_ko": answer.text_ko, "text_en": answer.text_en}

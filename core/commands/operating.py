@@ -150,7 +150,7 @@ class OperatingDesk:
             return self._refuse(code, detail, message, who)
         self.table.checked(select_id, value)
         told = [{"text_ko": one.text_ko, "text_en": one.text_en} for one in checks.warnings(situation, value)]
-        return {"outcome": "checked", "value": value, "warnings": told, **_view_of(operation, situation)}
+        return {**_view_of(operation, situation), "outcome": "checked", "value": value, "warnings": told}
 
     def execute(self, message: Mapping[str, Any], who: Principal, reply: Reply) -> Answer | dict[str, Any] | None:
         """Operate a selected point with the checked value; ``None`` when the owner is asked."""
@@ -458,6 +458,7 @@ def _selected(selection: Selection, situation: Situation) -> dict[str, Any]:
     return {
         "outcome": "selected", "select_id": selection.select_id, "point": operation.point,
         "until_mono_ns": selection.until_mono_ns, **_view_of(operation, situation), "unit": tag.unit,
+        "value": _finite(situation.sample(operation.view).value),
         "low": _finite(tag.low), "high": _finite(tag.high),
         "soft_low": _finite(operation.soft_low), "soft_high": _finite(operation.soft_high),
         "class": str(operation.steps), "kind": operation.kind, "confirm_within_s": operation.confirm_within_s,
@@ -468,11 +469,11 @@ def _selected(selection: Selection, situation: Situation) -> dict[str, Any]:
 
 
 def _view_of(operation: Operation, situation: Situation) -> dict[str, Any]:
-    """What the author must have seen, as it is now; ``seen_mono_ns`` goes back with the execution."""
+    """What the author must have seen, as it is now: value and time go back with the execution."""
     seen = situation.sample(operation.view)
     return {
-        "view": operation.view, "readback": operation.readback, "value": _finite(seen.value), "quality": seen.quality,
-        "seen_mono_ns": situation.now_mono_ns,
+        "view": operation.view, "readback": operation.readback, "seen_value": _finite(seen.value),
+        "quality": seen.quality, "seen_mono_ns": situation.now_mono_ns,
     }  # fmt: skip
 
 

@@ -58,7 +58,7 @@ class OperatorClient:
             selected: answer to the selection.
             value: as it was checked.
             reason: for the journal.
-            seen: what the person looked at: a map with ``value`` and ``seen_mono_ns``, such as the answer to the check.
+            seen: what the person looked at: ``seen_value`` and ``seen_mono_ns``, such as in the answer to the check.
             accept_warnings: the person has accepted what the check warned of.
             retyped: the point's name, typed again.
             expires_s: life of the command.
@@ -68,7 +68,7 @@ class OperatorClient:
         now = clock.mono_ns()
         return self.ask(
             "execute", select_id=selected["select_id"], command_id=command_id or new_id(), value=value,
-            unit=selected.get("unit", ""), reason=reason, seen_value=seen.get("value"),
+            unit=selected.get("unit", ""), reason=reason, seen_value=seen.get("seen_value"),
             seen_mono_ns=seen["seen_mono_ns"], issued_mono_ns=now, issued_utc_ns=clock.utc_ns(),
             expires_mono_ns=now + round(expires_s * NS_PER_S), accept_warnings=accept_warnings, **more,
         )  # fmt: skip

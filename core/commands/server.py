@@ -124,6 +124,7 @@ class CommandServer:
             ground.desk.note(EntryKind.LEASE_RESTORED, **told(lease))
         for name in sorted(self._leases.table.names):
             self._leases.show(name)
+        self._leases.cover()
         open_ids: dict[str, None] = {}
         for entry in recent:
             command_id = str(entry.data.get("command_id", ""))

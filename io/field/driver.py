@@ -87,7 +87,7 @@ class Coverage(Protocol):
     """Which set-points leases cover; see ``core.commands.coverage.LeaseCoverage``."""
 
     def until_mono_ns(self, tag_id: int) -> int:
-        """Until when a lease covers this very tag; 0 when none does."""
+        """Until when a lease covers this very tag; 0 when none does, negative when nobody may write it."""
 
 
 @dataclass(slots=True)
@@ -395,6 +395,8 @@ class Driver:
 
         Of one point only the newest counts: one that has not been written yet is given up.
         """
+        if self._barred(order.command.point):
+            return "a danger tag is on it"
         if not self.health.online:
             return "the device does not answer"
         older = self._orders.pop(order.command.point, None)
@@ -436,6 +438,9 @@ class Driver:
         port = ExpiringPort(self._link, self._clock, order.command.expires_mono_ns, command.address)
         try:
             action, wish = command.obey(value, now_ns)
+            if self._barred(order.command.point):
+                order.report("refused", "a danger tag is on it")
+                return
             if action is Action.NOTHING and now_ns >= order.command.expires_mono_ns:
                 raise CommandExpiredError
             back = await channel.carry_out(action, wish, port, now_ns)
@@ -470,6 +475,8 @@ class Driver:
         if not command.standing(now_ns) or now_ns < command.channel.retry_mono_ns:
             return
         name = command.channel.plan.tag.name
+        if self._barred(name):
+            command.stop()
         if command.yields_to(self._covered(session, command, now_ns)):
             command.release()
             self._notices.manual_ended(name, given_back=True)
@@ -479,6 +486,9 @@ class Driver:
             await self._act(command.channel, action, wish)
         if action is Action.END and not command.standing(now_ns):
             self._notices.manual_ended(name, given_back=False)
+
+    def _barred(self, point: str) -> bool:
+        return self._coverage.until_mono_ns(self._tags.index(point)) < 0
 
     def _covered(self, session: _Session, command: CommandChannel, now_ns: int) -> bool:
         """Whether a lease covers a set-point of the command's register."""

@@ -127,6 +127,10 @@ class CommandChannel:
         self._seen_free |= not covered
         return covered and self._seen_free
 
+    def stop(self) -> None:
+        """The manual set-point shall not stand any longer: it is ended at once."""
+        self._until_mono_ns = 0
+
     def release(self) -> None:
         """A program writes the register from now on."""
         self._until_mono_ns = 0

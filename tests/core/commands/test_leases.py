@@ -80,7 +80,8 @@ def test_a_name_has_one_holder_but_a_restarted_holder_takes_its_own_up_again() -
     assert isinstance(again, Given)
     assert again.replaces == "id1"
     leases.put(again.lease)
-    assert isinstance(leases.renew("tie_line", "id1", "control", NOW + S), Fault), "the dead process's proof is worth nothing"
+    old = leases.renew("tie_line", "id1", "control", NOW + S)
+    assert isinstance(old, Fault), "the dead process's proof is worth nothing"
     assert isinstance(leases.renew("tie_line", "id2", "control", NOW + S), Lease)
 
 
@@ -102,7 +103,7 @@ def test_renewal_reaches_one_ttl_from_now_and_is_counted() -> None:
         assert renewed.until_mono_ns == NOW + step * 4 * S + 5 * S
         assert renewed.renewals == step
     assert isinstance(leases.renew("tie_line", "wrong", "control", NOW + 13 * S), Fault)
-    assert isinstance(leases.renew("tie_line", "id1", "other", NOW + 13 * S), Fault), "who knows the id is not the holder"
+    assert isinstance(leases.renew("tie_line", "id1", "other", NOW + 13 * S), Fault), "to know the id is not enough"
     assert isinstance(leases.renew("tie_line", "id1", "control", NOW + 17 * S), Fault), "expired to the nanosecond"
 
 

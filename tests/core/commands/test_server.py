@@ -3,7 +3,6 @@
 import json
 import math
 import threading
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.authority.principal import Role
 from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
-from gwanje.core.clock import SystemClock, VirtualClock
-from gwanje.core.commands.checks import NOTHING
+from gwanje.core.clock import SystemClock
 from gwanje.core.commands.client import CommandClient
-from gwanje.core.commands.ground import REFUSAL_BURST, Ground
-from gwanje.core.commands.leases import LeaseTable
+from gwanje.core.commands.ground import REFUSAL_BURST
 from gwanje.core.commands.messages import (
     Accepted,
     Command,
@@ -31,164 +28,13 @@ from gwanje.core.commands.messages import (
     to_message,
 )
 from gwanje.core.commands.operating import BURST, PENDING_MAX
-from gwanje.core.commands.operations import OperationClass, Operations
-from gwanje.core.commands.operations_table import Seen
-from gwanje.core.commands.safety_tags import SafetyTags
-from gwanje.core.commands.server import CommandServer
-from gwanje.core.journal.chain import Entry, JournalError, read
-from gwanje.core.journal.desk import OWED_MAX, JournalDesk
+from gwanje.core.journal.chain import read
+from gwanje.core.journal.desk import OWED_MAX
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.verify import verify
-from gwanje.core.journal.writer import Journal
 from gwanje.core.requests import REASONS, Code, Refused, RequestError
-from gwanje.core.tags import Tag, TagTable
 
-S = 1_000_000_000
-ESS1, ESS2 = "control.ess1.discharge_setpoint_w", "control.ess2.discharge_setpoint_w"
-IMPORT = "control.tie.import_setpoint_w"
-TAGS = TagTable.build(
-    [
-        Tag(IMPORT, "W", "control", "parameter", -1e6, 1e6, description_ko="목표 수전 전력"),
-        Tag(ESS1, "W", "control", "setpoint", -5e5, 5e5),
-        Tag(ESS2, "W", "control", "setpoint", -5e5, 5e5),
-        Tag("grid.tie.import_w", "W", "field", "measurement", -3e6, 3e6),
-        Tag("system.lease.tie_line_until_s", "s", "core", "state"),
-    ]
-)
-
-DIRECT = Operations(
-    {point: replace(one, steps=OperationClass.DIRECT) for point, one in Operations.of_tags(TAGS).by_point.items()}
-)
-"""Every point may be written at once: what these tests are about holds for each way to a point."""
-
-
-class World:
-    """A command server on a virtual clock with a real journal and a pretended outside."""
-
-    def __init__(
-        self, folder: Path, clock: VirtualClock | None = None, read_only: bool = False,
-        operations: Operations | None = None,
-    ) -> None:  # fmt: skip
-        operations = operations or DIRECT
-        self.values: dict[str, Seen] = {}
-        self.covered: dict[str, int] = {}
-        self.areas: dict[tuple[str, str], tuple[Code, str]] = {}
-        self.path = folder / "journal.jsonl"
-        self.clock = clock or VirtualClock(mono_ns=1_000 * S)
-        self.journal = Journal.open(self.path, self.clock)
-        self.disk_full = False
-        self.state_full = False
-        self.forwarded: list[tuple[str, Command]] = []
-        self.until: dict[str, int] = {}
-        self.state: Mapping[str, Any] | None = None
-        self.announced: list[str] = []
-        self.replies: list[dict[str, Any]] = []
-        self.desk = JournalDesk(self)
-        self.safety: Mapping[str, Any] | None = None
-        ground = Ground(TAGS, operations, SafetyTags(), self.desk, self.clock, self, self, "boot")
-        self.server = CommandServer(ground, LeaseTable(["tie_line", "lighting"]), read_only=read_only)
-
-    # what the server sees as its journal
-    def append(self, kind: EntryKind, **data: Any) -> Entry:
-        return self.append_all([(kind, data)])[0]
-
-    def append_all(self, entries: Any) -> list[Entry]:
-        if self.disk_full:
-            raise JournalError(28, "journal cannot be written: No space left on device")
-        return self.journal.append_all(entries)
-
-    def write_all(self, entries: Any) -> list[Entry]:
-        if self.disk_full:
-            raise JournalError(28, "journal cannot be written: No space left on device")
-        return self.journal.write_all(entries)
-
-    @property
-    def due_mono_ns(self) -> int | None:
-        return self.journal.due_mono_ns
-
-    def step(self) -> None:
-        self.journal.step()
-
-    # and as its outside
-    def forward(self, owner: str, command: Command) -> None:
-        kinds = [entry.kind for entry in read(self.path)]
-        assert kinds[-1] == "command_requested", "it is in the journal before it leaves"
-        self.forwarded.append((owner, command))
-
-    def lease_changed(self, name: str, until_mono_ns: int) -> None:
-        self.until[name] = until_mono_ns
-
-    def save(self, state: Mapping[str, Any]) -> None:
-        if self.state_full:
-            raise OSError(28, "No space left on device")
-        self.state = json.loads(json.dumps(state))
-
-    def announce(
-        self, kind: str, class_name: str, source: str, text_ko: str, text_en: str, data: Mapping[str, Any] | None = None
-    ) -> None:
-        assert text_ko
-        assert text_en
-        self.announced.append(class_name)
-
-    def samples(self, names: Iterable[str]) -> Mapping[str, Seen]:
-        return {name: self.values.get(name, NOTHING) for name in names}
-
-    def cover(self, until_mono_ns: Mapping[str, int]) -> None:
-        self.covered = dict(until_mono_ns)
-
-    def save_safety(self, state: Mapping[str, Any]) -> None:
-        if self.state_full:
-            raise OSError(28, "No space left on device")
-        self.safety = json.loads(json.dumps(state))
-
-    def area_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
-        return self.areas.get((principal.name, point))
-
-    # and as its authority: everybody is who the session says, as ``kim/operator``
-    def principal(self, message: Mapping[str, Any]) -> Principal:
-        session = message.get("session", "")
-        if not isinstance(session, str) or not session:
-            raise RequestError(Code.NOT_SIGNED_IN, "")
-        name, _, role = session.partition("/")
-        if role not in list(Role):
-            raise RequestError(Code.SESSION_OVER, "")
-        return Principal(name, Role(role), f"s-{name}")
-
-    # what a test does
-    def write(self, **changes: Any) -> Any:
-        """Send a good command with changes; the answer, or None while the owner is asked."""
-        now = self.clock.mono_ns()
-        message: dict[str, Any] = {
-            "op": "write", "command_id": f"id{len(self.replies)}-{now}", "point": IMPORT, "value": 300_000.0,
-            "unit": "W", "session": "kim/operator", "area": "microgrid", "reason": "evening peak",
-            "issued_mono_ns": now, "issued_utc_ns": self.clock.utc_ns(), "expires_mono_ns": now + 5 * S, **changes,
-        }  # fmt: skip
-        return self.ask({key: value for key, value in message.items() if value is not ...})
-
-    def ask(self, message: Mapping[str, Any]) -> Any:
-        before = len(self.replies)
-        self.server.handle(message, self.replies.append)
-        if len(self.replies) == before:
-            return None
-        return from_message(self.replies[-1])
-
-    def owner_says(self, answer: Any) -> Any:
-        command = self.forwarded[-1][1]
-        self.server.finished(command.command_id, None if answer is None else to_message(answer))
-        return from_message(self.replies[-1])
-
-    def lease(self, **changes: Any) -> Any:
-        return self.ask(
-            {"op": "lease", "name": "tie_line", "points": [ESS1, ESS2], "ttl_s": 5.0,
-             "session": "control/program", "reason": "balance", **changes}
-        )  # fmt: skip
-
-    def held(self, op: str, lease_id: str) -> Any:
-        """What the holder of ``tie_line`` asks for it."""
-        return self.ask({"op": op, "session": "control/program", "name": "tie_line", "lease_id": lease_id})
-
-    def kinds(self) -> list[str]:
-        return [entry.kind for entry in read(self.path)][1:]
+from .world import ESS1, ESS2, IMPORT, TAGS, S, World
 
 
 @pytest.fixture
