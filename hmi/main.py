@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
 ARRIVE_WITHIN_NS = 10 * NS_PER_S
 """How long a picture waits for values that do not come; then it shows what there is."""
-SETTLE_NS = 8 * NS_PER_S
-"""How long a picture lets trends and spectrogram fill after the last value has arrived."""
+SETTLE_NS = 3 * NS_PER_S
+"""How long a picture lets trends and spectrogram fill after the last value; the day so far comes from history."""
+TELL_NS = NS_PER_S
+"""How often a picture that waits says for what."""
 EXIT_NO_CITY = 2
 
 
@@ -124,13 +126,22 @@ def run_hmi(
 
 
 def _quit_when_filled(screen: Screen, clock: Clock) -> None:
-    """End the event loop once every main value has arrived and the moving pictures have filled a little."""
+    """End the event loop once every main value has arrived and the moving pictures have filled a little.
+
+    What is waited for is said once a second on stderr: a picture takes seconds, and silence looks like a fault.
+    """
     started = clock.mono_ns()
     complete_since: list[int] = []
+    told: list[int] = [started - TELL_NS]
 
     def look(now_mono_ns: int) -> None:
         if screen.view.complete() and not complete_since:
             complete_since.append(now_mono_ns)
+            _say(f"every value is there; trends and spectrogram fill for {SETTLE_NS / NS_PER_S:g} s")
+        if not complete_since and now_mono_ns - told[-1] >= TELL_NS:
+            told.append(now_mono_ns)
+            n, n_all = len(_waiting(screen)), sum(len(one.shown) for one in screen.view.bindings())
+            _say(f"waiting for {n} of {n_all} values of the running city")
         begin, wait_ns = (complete_since[0], SETTLE_NS) if complete_since else (started, ARRIVE_WITHIN_NS)
         if now_mono_ns - begin >= wait_ns:
             screen.application.quit()
@@ -142,16 +153,25 @@ def _write(screen: Screen, path: Path) -> int:
     picture = screen.view.grab()
     if not picture.save(str(path), "PNG"):
         return _fail(f"{path} cannot be written", 1)
-    waiting = [
+    for text in dict.fromkeys(_waiting(screen)):
+        _fail(f"no value within {ARRIVE_WITHIN_NS // NS_PER_S} s: {text}", 0)
+    sys.stdout.write(f"{path}: {picture.width()}x{picture.height()}\n")
+    return 0
+
+
+def _waiting(screen: Screen) -> list[str]:
+    """Main values that have not arrived."""
+    return [
         quantity.expression.text
         for bindings in screen.view.bindings()
         for quantity, shown in zip(bindings.quantities, bindings.shown, strict=True)
         if not shown.available
     ]
-    for text in dict.fromkeys(waiting):
-        _fail(f"no value within {ARRIVE_WITHIN_NS // NS_PER_S} s: {text}", 0)
-    sys.stdout.write(f"{path}: {picture.width()}x{picture.height()}\n")
-    return 0
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _fail(text: str, code: int) -> int:

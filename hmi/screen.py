@@ -25,7 +25,7 @@ from gwanje.hmi.history import HistoryLoader, bus_loader
 from gwanje.hmi.i18n import Texts
 from gwanje.hmi.link import TOPICS, Link, Memory
 from gwanje.hmi.live import Live, places_of
-from gwanje.hmi.model.alarms import AlarmModel
+from gwanje.hmi.model.alarms import MAX_STANDING, AlarmModel
 from gwanje.hmi.model.events import EventModel
 from gwanje.hmi.style import Style
 from gwanje.hmi.views.overview import Overview
@@ -153,13 +153,26 @@ def attach_store(site: Site, run_dir: Path) -> TagStore:
 def ask_memory(bus: Bus) -> Memory | None:
     """The core's standing alarms and last events; None while it does not answer."""
     try:
-        alarms = bus.request("alarms", {"op": "list"}, REQUEST_TIMEOUT_MS)
+        standing = _standing(bus)
         events = bus.request("events", {"op": "list"}, REQUEST_TIMEOUT_MS)
-        standing = tuple(AlarmChange(**one) for one in _maps(alarms.get("alarms")))
         past = tuple(Event(**one) for one in reversed(_maps(events.get("events"))))
     except (RequestTimeoutError, RequestRefusedError, TypeError, ValueError):
         return None
     return Memory(standing, past)
+
+
+def _standing(bus: Bus) -> tuple[AlarmChange, ...]:
+    """Every alarm that is not at rest, asked for in pages."""
+    found: dict[str, AlarmChange] = {}
+    offset = 0
+    while offset < MAX_STANDING:
+        answer = bus.request("alarms", {"op": "list", "offset": offset}, REQUEST_TIMEOUT_MS)
+        page = [AlarmChange(**one) for one in _maps(answer.get("alarms"))]
+        found |= {one.alarm_id: one for one in page}
+        offset += len(page)
+        if not page or offset >= int(answer.get("n", 0)):
+            break
+    return tuple(found.values())
 
 
 def _maps(value: Any) -> Sequence[dict[str, Any]]:

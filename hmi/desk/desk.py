@@ -102,9 +102,8 @@ class Desk:
     presented: Mapping[str, Any] | None = None
     procedure: Procedure = field(default_factory=Procedure)
     notice: Notice | None = None
-    no_users: bool = False
     generation: int = 0
-    _touched_mono_ns: int = 0
+    _touched_mono_ns: int = -_TOUCH_NS
     _token: str = field(default="", repr=False)
     _polls: dict[tuple[str, str], _Poll] = field(default_factory=dict)
 
@@ -161,7 +160,6 @@ class Desk:
             case "areas":
                 self._change("areas", picture.read_areas(content, now))
             case "sessions":
-                self.no_users = content.get("n_users") == 0
                 self._change("people", picture.read_people(content))
             case "operations":
                 self._change("operations", picture.read_operations(content))
@@ -295,7 +293,7 @@ class Desk:
             area: that must be held, where it is known.
         """
         if self.session is None:
-            return "why.no_users" if self.no_users else "why.signed_out"
+            return "why.signed_out"
         if self.session.locked:
             return "why.locked"
         if not self.session.may(role):

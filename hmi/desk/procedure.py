@@ -85,6 +85,8 @@ class Selection:
 
     Attributes:
         view: tag whose value the person must have seen.
+        mode: state of the equipment in which it may be operated; blocks while it is in another; None for any state.
+        lease: program that writes the point now; empty for none.
     """
 
     select_id: str
@@ -100,14 +102,10 @@ class Selection:
     confirm_within_s: float
     interlocks: tuple[Interlock, ...]
     tags: tuple[Label, ...]
+    mode: Interlock | None
     lease: str
     retype: bool
     two_person: bool
-
-    @property
-    def blocked(self) -> bool:
-        """Whether an interlock is against it."""
-        return any(one.blocks for one in self.interlocks)
 
 
 def read_selection(content: Mapping[str, Any]) -> Selection:
@@ -128,7 +126,8 @@ def read_selection(content: Mapping[str, Any]) -> Selection:
             _number(content, "soft_high", float("inf")), str(content.get("class") or ""),
             str(content.get("view") or content["point"]),
             _number(content, "confirm_within_s", 0.0), interlocks,
-            tuple(_tag(one) for one in (content.get("safety_tags") or ())[:LINES_MAX]), _lease(content.get("lease")),
+            tuple(_tag(one) for one in (content.get("safety_tags") or ())[:LINES_MAX]),
+            _mode(content.get("mode")), str(content.get("lease") or ""),
             bool(content.get("retype")), bool(content.get("two_person")),
         )  # fmt: skip
     except (KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -149,9 +148,11 @@ def _tag(entry: Mapping[str, Any]) -> Label:
     return Label(str(entry.get("kind") or ""), str(entry.get("reason") or ""))
 
 
-def _lease(value: Any) -> str:
-    """Name of the lease whose program writes the point now."""
-    return str(value.get("name") or "") if isinstance(value, Mapping) else str(value or "")
+def _mode(value: Any) -> Interlock | None:
+    if not isinstance(value, Mapping):
+        return None
+    label = _label(value)
+    return Interlock("mode", label, not value.get("allowed")) if label.ko else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,9 +231,7 @@ class Procedure:
             accepted: whether the warnings were accepted.
         """
         if self.stage is not Stage.CHECKED or self.selection is None:
-            return "missing.check"
-        if self.selection.blocked:
-            return "missing.interlock"
+            return "missing.check"  # the core's check looks at limits, interlocks, mode and tags
         if not seen.fresh(now_mono_ns):
             return "missing.stale"
         if self.warnings and not accepted:

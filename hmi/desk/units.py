@@ -6,6 +6,8 @@ import math
 import re
 from dataclasses import dataclass
 
+from gwanje.core.tags import Tag
+
 SHOWN = {"W": ("kW", 1e-3), "Wh": ("kWh", 1e-3), "var": ("kvar", 1e-3), "us": ("ms", 1e-3)}
 """Unit inside → (unit on the screen, factor); every other unit is shown as it is."""
 
@@ -38,6 +40,13 @@ class Scale:
         shown, factor = SHOWN.get(unit, (unit, 1.0))
         return cls(unit, shown, factor)
 
+    @classmethod
+    def of_tag(cls, tag: Tag) -> Scale:
+        """Of a tag: a share of one is shown in percent."""
+        if not tag.unit and not tag.states and tag.low == 0.0 and tag.high == 1.0:
+            return cls("", "%", 100.0)
+        return cls.of(tag.unit)
+
     def text(self, value: float, decimals: int = 0) -> str:
         """A value of the tag as it stands on the screen, with its unit.
 
@@ -51,7 +60,7 @@ class Scale:
             text = text[1:]
         return f"{text} {self.unit}".rstrip()
 
-    def brief(self, value: float) -> str:
+    def brief(self, value: float, decimals: int = _DECIMALS) -> str:
         """A value with its unit, without digits that say nothing.
 
         >>> Scale.of("W").brief(1_250_500.0), Scale.of("W").brief(-0.0), Scale.of("Hz").brief(59.98)
@@ -59,7 +68,8 @@ class Scale:
         """
         if not math.isfinite(value):
             return "—"
-        text = f"{value * self.factor:,.{_DECIMALS}f}".rstrip("0").rstrip(".")
+        text = f"{value * self.factor:,.{decimals}f}"
+        text = text.rstrip("0").rstrip(".") if "." in text else text
         return f"{'0' if text == '-0' else text} {self.unit}".rstrip()
 
     def exact(self, value: float) -> str:
@@ -89,6 +99,6 @@ class Scale:
         if unit in ("", self.unit):
             # Rounded to what the tag can mean: 0.1 kW must not become 100.00000000000001 W.
             return round(number / self.factor, 6)
-        if unit == self.inside:
+        if unit == self.inside and unit:
             return number
         raise TypedError("typed.wrong_unit")

@@ -238,9 +238,8 @@ def safety_tag(ink: Ink, x: float, y: float, size: float, kind: str) -> None:
 
 def reserved(ink: Ink, rect: QRectF, own: bool) -> None:
     """Corners around what somebody has selected: thick for this desk, thin and doubled for another."""
-    arm, gap = rect.width() * 0.28, ink.style.px(4)
-    for step in ((0,) if own else (0, 1)):
-        out = rect.adjusted(-gap - step * gap, -gap - step * gap, gap + step * gap, gap + step * gap)
+    arm = min(rect.width(), rect.height()) * 0.28
+    for out in (rect.adjusted(-2, -2, 2, 2),) if own else (rect.adjusted(-2, -2, 2, 2), rect.adjusted(3, 3, -3, -3)):
         for px, dx in ((out.left(), 1.0), (out.right(), -1.0)):
             for py, dy in ((out.top(), 1.0), (out.bottom(), -1.0)):
                 ink.path([(px + dx * arm, py), (px, py), (px, py + dy * arm)], "live", 3.0 if own else 1.0)

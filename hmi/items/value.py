@@ -8,6 +8,7 @@ from gwanje.core.quality import Quality
 from gwanje.hmi.binding import Shown
 from gwanje.hmi.display.model import Quantity
 from gwanje.hmi.items.ink import Ink
+from gwanje.hmi.style import Style
 
 _MANUAL = int(Quality.SUBSTITUTED | Quality.BLOCKED)
 _TIME = int(Quality.TIME)
@@ -67,12 +68,21 @@ def draw_value(
     ink.text(room, text, font, color, align)
 
 
+def _marks(quality: int) -> list[str]:
+    return [mark for mark, bits in (("M", _MANUAL), ("T", _TIME)) if quality & bits]
+
+
+def marks_width(style: Style, quality: int, height: float) -> float:
+    """Room that the marks of a quality take before a number in a line of some height."""
+    return len(_marks(quality)) * (min(height, style.line_height("digit")) + style.px(3))
+
+
 def _draw_marks(ink: Ink, room: QRectF, text: str, quality: int, font: str, align: str) -> QRectF:
     """M for what a person put in, T for a doubtful time, before the number; returns the room that is left for it."""
     style = ink.style
-    marks = [mark for mark, bits in (("M", _MANUAL), ("T", _TIME)) if quality & bits]
+    marks = _marks(quality)
     size = min(room.height(), style.line_height("digit"))
-    total = len(marks) * (size + style.px(3))
+    total = marks_width(style, quality, room.height())
     width = style.width_of(text, font)
     left = {"right": room.right() - width - total, "left": room.left(),
             "center": room.center().x() - (width + total) / 2}[align]  # fmt: skip

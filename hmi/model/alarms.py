@@ -10,6 +10,8 @@ from gwanje.core.messages import AlarmChange
 
 MAX_STANDING = 20_000
 """Four times the storm of 5000 that the screen must survive; beyond it the least urgent is dropped and counted."""
+HIDDEN = ("shelved", "suppressed", "out_of_service")
+"""States of an alarm that is not presented: it stands nowhere but in the lists of what is hidden."""
 RATE_BIN_NS = 600_000_000_000
 """Alarm rates are judged in ten minutes: more than ten alarms in one is a flood."""
 RATE_BINS = 12
@@ -29,27 +31,12 @@ def needs_acknowledgement(change: AlarmChange) -> bool:
     return change.state in ("unack_active", "unack_returned")
 
 
-def sequence_of(change: AlarmChange) -> int:
-    """The core's running number of the change; times where it has not told one."""
-    return int(getattr(change, "sequence", 0)) or change.changed_utc_ns
-
-
-def group_of(change: AlarmChange) -> str:
-    """The group of a common cause; empty for none."""
-    return str(getattr(change, "group", ""))
-
-
-def first_out(change: AlarmChange) -> bool:
-    """Whether it was the first of its group."""
-    return bool(getattr(change, "first_out", False))
-
-
 def rank(change: AlarmChange) -> tuple[bool, bool, int, int]:
     """Sort key: urgent alarms always first, then unacknowledged, then by priority, then the newest.
 
     Newest by the core's own count: the wall clock may step by an hour between two changes.
     """
-    return (change.priority != 1, not needs_acknowledgement(change), change.priority, -sequence_of(change))
+    return (change.priority != 1, not needs_acknowledgement(change), change.priority, -change.sequence)
 
 
 class AlarmModel:
@@ -57,6 +44,7 @@ class AlarmModel:
 
     def __init__(self) -> None:
         self._standing: dict[str, AlarmChange] = {}
+        self._hidden: dict[str, AlarmChange] = {}
         self._ordered: list[AlarmChange] | None = []
         self._raised_utc_ns: deque[int] = deque(maxlen=MAX_STANDING)
         self.dropped = 0
@@ -65,15 +53,12 @@ class AlarmModel:
     def apply(self, changes: Iterable[AlarmChange]) -> None:
         """Take over changes in the order in which they were published."""
         for change in changes:
-            known = self._standing.get(change.alarm_id)
-            if known is not None and sequence_of(known) > sequence_of(change):
+            known = self.get(change.alarm_id)
+            if known is not None and known.sequence > change.sequence:
                 continue  # an answer to a question asked before the newer change
             if change.state == "unack_active" and (known is None or known.utc_ns != change.utc_ns):
                 self._raised_utc_ns.append(change.utc_ns)
-            if change.state == "normal":
-                self._standing.pop(change.alarm_id, None)
-            else:
-                self._standing[change.alarm_id] = change
+            self._put(change)
             self._touch()
         if len(self._standing) > MAX_STANDING:
             for extra in self.ordered()[MAX_STANDING:]:
@@ -81,13 +66,21 @@ class AlarmModel:
                 self.dropped += 1
             self._touch()
 
+    def _put(self, change: AlarmChange) -> None:
+        self._standing.pop(change.alarm_id, None)
+        self._hidden.pop(change.alarm_id, None)
+        if change.state in HIDDEN:
+            self._hidden[change.alarm_id] = change
+        elif change.state != "normal":
+            self._standing[change.alarm_id] = change
+
     def replace(self, standing: Iterable[AlarmChange]) -> None:
         """Begin anew from a complete list of standing alarms, as the core gives it after a restart of either."""
-        kept = {change.alarm_id: change for change in standing if change.state != "normal"}
-        for change in kept.values():
-            if change.alarm_id not in self._standing and change.state == "unack_active":
+        before, self._standing, self._hidden = self._standing, {}, {}
+        for change in standing:
+            self._put(change)
+            if change.alarm_id not in before and change.state == "unack_active":
                 self._raised_utc_ns.append(change.utc_ns)
-        self._standing = kept
         self._touch()
 
     def _touch(self) -> None:
@@ -101,8 +94,13 @@ class AlarmModel:
         return self._ordered
 
     def get(self, alarm_id: str) -> AlarmChange | None:
-        """A standing alarm by its id."""
-        return self._standing.get(alarm_id)
+        """A standing or hidden alarm by its id."""
+        return self._standing.get(alarm_id) or self._hidden.get(alarm_id)
+
+    def out_of_service(self, prefix: str) -> bool:
+        """Whether an alarm of a device is out of service."""
+        return any(one.state == "out_of_service" and (one.source == prefix or one.source.startswith(prefix + "."))
+                   for one in self._hidden.values())  # fmt: skip
 
     def counts(self) -> dict[int, PriorityCount]:
         """Per priority 1…4."""

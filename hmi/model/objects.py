@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gwanje.core.authority.areas import Area, AreaMap
 from gwanje.core.tags import TagTable
 from gwanje.hmi.display.model import Display, Label, Quantity
 
@@ -17,24 +19,21 @@ class PlantObject:
         label: as it is called.
         value: what it shows.
         point: tag that is commanded; empty where nothing is.
-        online: 1 while its device answers.
+        area: of authority over the point; empty where it has none.
+        measured_area: of authority over the value.
     """
 
     key: str
     label: Label
     value: Quantity
     point: str
-    online: Quantity | None = None
+    area: str = ""
+    measured_area: str = ""
 
     @property
     def measured(self) -> str:
         """The first tag behind its value: what can be substituted."""
         return self.value.expression.tags[0]
-
-    @property
-    def area(self) -> str:
-        """First word of its tags; an area of authority where the site has one of that name."""
-        return self.key.partition(".")[0]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,14 +54,19 @@ def _label(quantity: Quantity, tags: TagTable) -> Label:
 BREAKER, TIE = "breaker", "tie"
 
 
-def objects_of(display: Display, tags: TagTable) -> dict[str, PlantObject]:
+def objects_of(display: Display, tags: TagTable, areas: Sequence[Area]) -> dict[str, PlantObject]:
     """Objects of a single-line diagram: ``breaker``, ``tie``, and each element by the prefix of its value's tag."""
-    grid = display.grid
+    grid, area_map = display.grid, AreaMap(areas)
+
+    def made(label: Label, value: Quantity, point: str) -> PlantObject:
+        measured = value.expression.tags[0]
+        area = area_map.of(point) if point else ""
+        return PlantObject(_prefix(value), label, value, point, area, area_map.of(measured))
+
     found = {
-        BREAKER: PlantObject(_prefix(grid.breaker), _label(grid.breaker, tags), grid.breaker, grid.breaker_point),
-        TIE: PlantObject(_prefix(grid.tie), _label(grid.tie, tags), grid.tie, grid.tie_point),
+        BREAKER: made(_label(grid.breaker, tags), grid.breaker, grid.breaker_point),
+        TIE: made(_label(grid.tie, tags), grid.tie, grid.tie_point),
     }
     for element in display.elements:
-        key = _prefix(element.value)
-        found[key] = PlantObject(key, element.label, element.value, element.point, element.online)
+        found[_prefix(element.value)] = made(element.label, element.value, element.point)
     return found

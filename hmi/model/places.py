@@ -47,8 +47,9 @@ class Places:
 
     def of_alarm(self, change: AlarmChange) -> Label:
         """Where an alarm stands: as the core says, else by its source."""
-        ko, en = str(getattr(change, "place_ko", "")), str(getattr(change, "place_en", ""))
-        return Label(ko or en, en or ko) if ko or en else self.of(change.source)
+        if not (change.place_ko or change.place_en):
+            return self.of(change.source)
+        return Label(change.place_ko or change.place_en, change.place_en or change.place_ko)
 
     def of(self, source: str) -> Label:
         """Of a tag, device, node or part; a source that nobody labelled is its own label."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from gwanje.core.messages import AlarmChange
 from gwanje.hmi.display.model import Label
-from gwanje.hmi.model.alarms import AlarmModel, group_of, needs_acknowledgement, rank, sequence_of
+from gwanje.hmi.model.alarms import HIDDEN, AlarmModel, needs_acknowledgement, rank
 
 _NOTHING = Label("", "")
 ROWS_MAX = 2_000
@@ -20,22 +20,30 @@ _FIELDS = frozenset(one.name for one in fields(AlarmChange))
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Alarms of one root cause.
+    """Alarms that may have one cause.
 
     Attributes:
         name: what they have in common.
+        cause: what may be the root cause; empty where nothing is.
         n: how many stand.
         unacknowledged: of them.
         priority: of the most urgent.
-        first: the alarm that came first; None where the core does not say.
+        first: text of the alarm whose condition began first.
+        first_utc_ns: when it began; 0 where the core does not say.
+        response: what to do about that alarm, where this screen knows it.
+        sequence: of the newest change in the group: what has been seen.
     """
 
     group_id: str
     name: Label
+    cause: Label
     n: int
     unacknowledged: int
     priority: int
-    first: AlarmChange | None
+    first: Label
+    first_utc_ns: int
+    response: Label
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +113,27 @@ def read_change(content: Any) -> AlarmChange | None:
 def _newest(change: AlarmChange, model: AlarmModel) -> AlarmChange:
     """The same alarm as the bus told of it since, when that is newer than the answer."""
     known = model.get(change.alarm_id)
-    return known if known is not None and sequence_of(known) > sequence_of(change) else change
+    return known if known is not None and known.sequence > change.sequence else change
+
+
+def _label(content: Mapping[str, Any], key: str, default: str = "") -> Label:
+    ko, en = str(content.get(f"{key}_ko") or ""), str(content.get(f"{key}_en") or "")
+    return Label(ko or en or default, en or ko or default)
 
 
 def _group(content: Mapping[str, Any], model: AlarmModel) -> tuple[Group, tuple[AlarmChange, ...]]:
-    group_id = str(content["group"])
-    ids = {str(one) for one in content.get("alarm_ids") or ()}
-    members = sorted((one for one in model.ordered() if one.alarm_id in ids or group_of(one) == group_id), key=rank)
-    ko, en = str(content.get("name_ko") or group_id), str(content.get("name_en") or group_id)
-    first = read_change(content.get("first"))
+    group_id = str(content["id"])
+    ids = [str(one) for one in content.get("alarm_ids") or ()]
+    members = sorted((one for one in map(model.get, ids) if one is not None and one.state not in HIDDEN), key=rank)
+    first = content.get("first_out")
+    first = first if isinstance(first, Mapping) else {}
+    known = model.get(str(first.get("alarm_id") or ""))
     group = Group(
-        group_id, Label(ko, en), int(content.get("n", len(members))),
-        sum(needs_acknowledgement(one) for one in members) if members else int(content.get("n_unack", 0)),
-        int(content.get("priority", 4)), first,
+        group_id, _label(content, "name", group_id), _label(content, "cause"), int(content["n"]),
+        int(content.get("n_unacknowledged") or 0), min(max(int(content["priority"]), 1), 4), _label(first, "text"),
+        int(first.get("onset_utc_ns") or 0),
+        Label("", "") if known is None else Label(known.response_ko, known.response_en),
+        int(content.get("sequence") or 0),
     )  # fmt: skip
     return group, tuple(members)
 
@@ -147,7 +163,7 @@ def read_presented(content: Mapping[str, Any] | None, model: AlarmModel) -> Pres
         change = read_change(entry.get("alarm"))
         if change is not None:
             change = _newest(change, model)
-            if change.state != "normal":
+            if change.state != "normal" and change.state not in HIDDEN:
                 found.append(Row(change.alarm_id, alarm=change))
     shown = {row.key for row in found} | {one.alarm_id for of_group in members.values() for one in of_group}
     # An urgent alarm that the bus told of is never hidden by an answer that is a moment older.

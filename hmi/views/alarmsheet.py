@@ -7,13 +7,13 @@ from datetime import datetime
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeyEvent
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from gwanje.core.messages import AlarmChange
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.presented import Presented, Row, read_presented, to_acknowledge
-from gwanje.hmi.views.alarmtable import AlarmTable, state_text
+from gwanje.hmi.views.alarmtable import AlarmTable, group_text, state_text
 from gwanje.hmi.views.forms import Sheet, show_text
 from gwanje.hmi.views.marklist import MarkList
 from gwanje.hmi.views.panel import Ui
@@ -50,7 +50,9 @@ class AlarmSheet(Sheet):
         self._lay_out()
 
     def _lay_out(self) -> None:
-        whole, head, body = QVBoxLayout(self), QHBoxLayout(), QHBoxLayout()
+        self.body = QWidget(self)
+        whole, head, body = QVBoxLayout(self), QHBoxLayout(), QHBoxLayout(self.body)
+        body.setContentsMargins(0, 0, 0, 0)
         for tab in self.tabs.values():
             tab.setCheckable(True)
             head.addWidget(tab)
@@ -60,13 +62,8 @@ class AlarmSheet(Sheet):
         head.addWidget(self.shut)
         whole.addLayout(head)
         body.addWidget(self.table, 66)
-        self.detail = QScrollArea(self)
-        self.detail.setWidgetResizable(True)
-        self.detail.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.detail.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        inner = QWidget(self.detail)
-        inner.setObjectName("detail")
-        column, buttons = QVBoxLayout(inner), QGridLayout()
+        self.detail = QWidget(self)
+        column, buttons = QVBoxLayout(self.detail), QGridLayout()
         column.setContentsMargins(0, 0, 0, 0)
         column.addWidget(self.name)
         column.addWidget(self.response)
@@ -76,9 +73,8 @@ class AlarmSheet(Sheet):
         column.addWidget(self.form)
         column.addWidget(self.about)
         column.addStretch(1)
-        self.detail.setWidget(inner)
         body.addWidget(self.detail, 34)
-        whole.addLayout(body, 1)
+        whole.addWidget(self.body, 1)
         whole.addWidget(self.marks, 1)
 
     def _opener(self, page: str) -> Callable[[], None]:
@@ -115,8 +111,7 @@ class AlarmSheet(Sheet):
         show_text(self.flood, flood_text(self.ui, self.presented))
         show_text(self.count, texts("alarms.count", n=self.presented.n_active or len(self.presented.rows)))
         standing = self.page == "standing"
-        self.table.setVisible(standing)
-        self.detail.setVisible(standing)
+        self.body.setVisible(standing)
         self.marks.setVisible(not standing)
         self.marks.show_page(self.page)
         self._show_detail(self.table.chosen_row())
@@ -125,11 +120,10 @@ class AlarmSheet(Sheet):
         change = row.alarm if row is not None else None
         texts = self.ui.texts
         if row is not None and row.group is not None:
-            first = row.group.first
-            show_text(self.name, texts("alarms.group_of", name=row.group.name.of(texts.lang), n=row.group.n))
-            show_text(self.response, "" if first is None else texts.pick(first.response_ko, first.response_en))
-            about = "" if first is None else texts("alarms.first", text=texts.pick(first.text_ko, first.text_en))
-            show_text(self.about, f"{about}\n{texts('alarms.unfold')}".strip())
+            group = row.group
+            show_text(self.name, f"{group.name.of(texts.lang)} · {group_text(self.ui, group)}")
+            show_text(self.response, group.response.of(texts.lang))
+            show_text(self.about, texts("alarms.unfold"))
         elif change is not None:
             place = self._live.places.of_alarm(change).of(texts.lang)
             show_text(self.name, f"{place} · {texts.pick(change.text_ko, change.text_en)}")
@@ -158,7 +152,7 @@ class AlarmSheet(Sheet):
         for button, show, role, other in (
             (self.ack, row is not None, "operator", "why.urgent_group" if urgent_group else ""),
             (self.shelve, change is not None, "supervisor" if supervisor else "operator", ""),
-            (self.reset, change is not None and change.state.startswith("latched"), "operator", ""),
+            (self.reset, change is not None and change.state == "latched", "operator", ""),
             (self.service, change is not None, "supervisor", ""),
         ):
             why = self._desk.why_not(role) or other
@@ -169,6 +163,7 @@ class AlarmSheet(Sheet):
             self.ack.setEnabled(False)
             self.ack.setToolTip(texts("alarms.acked_already"))
         self.form.show_alarm(change)
+        self.about.setVisible(bool(self.about.text()) and not self.form.open)
 
     def tick(self, now_mono_ns: int) -> None:
         """See :class:`Sheet`."""
@@ -211,7 +206,8 @@ class AlarmSheet(Sheet):
     def _reset(self) -> None:
         row = self.table.chosen_row()
         if row is not None and row.alarm is not None:
-            self._desk.request("alarms", "reset", "alarms.was_reset", alarm_id=row.alarm.alarm_id)
+            self._desk.request("alarms", "reset", "alarms.was_reset", alarm_id=row.alarm.alarm_id,
+                               seen_sequence=row.alarm.sequence)  # fmt: skip
 
 
 def flood_text(ui: Ui, presented: Presented) -> str:
@@ -229,6 +225,8 @@ def acknowledge(desk: Desk, rows: list[Row]) -> None:
         return
     for row in rows:
         if row.alarm is not None:
-            desk.request("alarms", "ack", "alarms.was_acked", alarm_id=row.alarm.alarm_id)
+            desk.request("alarms", "ack", "alarms.was_acked", alarm_id=row.alarm.alarm_id,
+                         seen_sequence=row.alarm.sequence)  # fmt: skip
         elif row.group is not None and row.priority > 1:
-            desk.request("alarms", "ack_group", "alarms.was_acked", group=row.group.group_id)
+            desk.request("alarms", "ack_group", "alarms.was_acked", group=row.group.group_id,
+                         seen_sequence=row.group.sequence)  # fmt: skip

@@ -14,12 +14,13 @@ from gwanje.hmi.items import symbols, table
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.table import Column
 from gwanje.hmi.live import Live
-from gwanje.hmi.model.alarms import first_out, needs_acknowledgement
+from gwanje.hmi.model.alarms import needs_acknowledgement
 from gwanje.hmi.model.places import without_place
-from gwanje.hmi.model.presented import Row
+from gwanje.hmi.model.presented import Group, Row
 from gwanje.hmi.views.panel import Ui
 from gwanje.hmi.views.values import value_of
 
+SHOWN_STATES = ("unack_active", "ack_active", "unack_returned", "latched")
 BLINK_NS = 500_000_000
 """Half a period of the frame around what nobody has acknowledged: 1 Hz."""
 
@@ -157,8 +158,7 @@ class AlarmTable(QWidget):
 
     def _rooms(self, rect: QRectF) -> dict[str, QRectF]:
         style, texts = self.ui.style, self.ui.texts
-        states = [texts(key) for key in ("alarm_state.unack_active", "alarm_state.ack_active",
-                                         "alarm_state.unack_returned", "alarm_state.latched")]  # fmt: skip
+        states = [texts(f"alarm_state.{one}") for one in SHOWN_STATES]
         widest = max(states, key=lambda one: style.width_of(one, "label"))
         columns = (
             Column("time", "00:00:00"), Column("first", f" {texts('alarms.first_out')} ", "digit"),
@@ -170,16 +170,15 @@ class AlarmTable(QWidget):
     def _draw_heads(self, ink: Ink) -> None:
         texts = self.ui.texts
         rect = QRectF(0, 0, self.width(), self.line)
+        below = max(0, len(self.rows) - self.first - self.n_visible)
+        more = texts("alarms.more", above=self.first, below=below) if below or self.first else ""
         for name, room in self._rooms(rect).items():
-            if name != "first":
+            if name != "first" and not (name == "state" and more):
                 ink.text(room, texts(f"alarms.column_{name}"), "small", "secondary", elide=True)
-        more = len(self.rows) - self.first - self.n_visible
-        if more > 0 or self.first > 0:
-            text = texts("alarms.more", above=self.first, below=max(0, more))
-            width = self.ui.style.width_of(text, "small") + 2
-            rooms = self._rooms(rect)
-            ink.box(QRectF(rooms["state"].right() - width, 0, width, self.line), "panel")
-            ink.text(QRectF(rooms["state"].right() - width, 0, width, self.line), text, "small", "text", "right")
+        if more:
+            room = self._rooms(rect)["state"].united(self._rooms(rect)["value"])
+            width = self.ui.style.width_of(more, "small") + 2
+            ink.text(QRectF(room.right() - width, 0, width, self.line), more, "small", "text", "right")
         ink.line(0, self.line - 0.5, self.width(), self.line - 0.5, "bar_edge")
 
     def _draw_row(self, ink: Ink, row: Row, rect: QRectF) -> None:
@@ -205,7 +204,7 @@ class AlarmTable(QWidget):
         strong = "label" if needs_acknowledgement(change) else "body"
         moment = datetime.fromtimestamp(change.utc_ns / 1e9, self._live.zone)
         ink.text(rooms["time"], moment.strftime("%H:%M:%S"), "body")
-        if first_out(change):
+        if change.first_out:
             symbols.first_out(ink, rooms["first"], texts("alarms.first_out"))
         place = self._live.places.of_alarm(change).of(lang)
         ink.text(rooms["place"], place, strong, elide=True)
@@ -219,16 +218,24 @@ class AlarmTable(QWidget):
         texts, style, rooms = self.ui.texts, self.ui.style, self._rooms(rect)
         size = style.px(12)
         symbols.fold(ink, rooms["time"].left() + size, rect.center().y(), size, row.open)
-        first = row.group.first
-        if first is not None:
-            moment = datetime.fromtimestamp(first.utc_ns / 1e9, self._live.zone).strftime("%H:%M:%S")
+        if row.group.first_utc_ns:
+            moment = datetime.fromtimestamp(row.group.first_utc_ns / 1e9, self._live.zone).strftime("%H:%M:%S")
             ink.text(rooms["time"].adjusted(style.px(24), 0, style.px(24), 0), moment, "body")
         ink.text(rooms["place"], row.group.name.of(texts.lang), "label", elide=True)
-        cause = texts.pick(first.text_ko, first.text_en) if first is not None else ""
-        words = texts("alarms.group", n=row.group.n, unack=row.group.unacknowledged)
-        ink.text(rooms["text"].united(rooms["value"]), f"{words}{': ' if cause else ''}{cause}", "label", elide=True)
+        words = group_text(self.ui, row.group)
+        ink.text(rooms["text"].united(rooms["value"]), words, "label", elide=True)
         key = "alarm_state.unack_active" if row.unacknowledged else "alarm_state.ack_active"
         ink.text(rooms["state"], texts(key), "label" if row.unacknowledged else "body", elide=True)
+
+
+def group_text(ui: Ui, group: Group) -> str:
+    """How many stand in a group, which came first, and what may be behind it."""
+    texts = ui.texts
+    words = [texts("alarms.group", n=group.n, unack=group.unacknowledged)]
+    first, cause = group.first.of(texts.lang), group.cause.of(texts.lang)
+    words += [texts("alarms.first", text=first)] if first else []
+    words += [texts("alarms.candidate", name=cause)] if cause else []
+    return " · ".join(words)
 
 
 def state_text(ui: Ui, state: str) -> str:

@@ -9,17 +9,17 @@ from functools import partial
 from PySide6.QtCore import QRect, QRectF
 from PySide6.QtGui import QMouseEvent
 
-from gwanje.core.messages import ALARM_STATES, AlarmChange
+from gwanje.core.messages import AlarmChange
 from gwanje.hmi.items import symbols, table
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.table import Column
 from gwanje.hmi.live import Live
-from gwanje.hmi.model.alarms import FLOOD_PER_BIN, RATE_BINS, first_out, needs_acknowledgement
+from gwanje.hmi.model.alarms import FLOOD_PER_BIN, RATE_BINS, needs_acknowledgement
 from gwanje.hmi.model.places import without_place
 from gwanje.hmi.model.presented import Group, Presented, Row, read_presented
 from gwanje.hmi.style import Style
 from gwanje.hmi.views.alarmsheet import flood_text
-from gwanje.hmi.views.alarmtable import state_text
+from gwanje.hmi.views.alarmtable import SHOWN_STATES, group_text, state_text
 from gwanje.hmi.views.panel import Panel, Part, Ui
 from gwanje.hmi.views.values import count_text, value_of
 
@@ -119,7 +119,7 @@ class Banner(Panel):
 
     def _rooms(self, rect: QRectF) -> dict[str, QRectF]:
         style, texts = self.ui.style, self.ui.texts
-        states = [texts(f"alarm_state.{one}") for one in ALARM_STATES if texts.known(f"alarm_state.{one}")]
+        states = [texts(f"alarm_state.{one}") for one in SHOWN_STATES]
         widest = max(states, key=lambda one: style.width_of(one, "label"))
         columns = (
             Column("time", _TIME, "label"), Column("first", texts("alarms.first_out"), "digit"),
@@ -134,7 +134,7 @@ class Banner(Panel):
         strong = "label" if needs_acknowledgement(change) else "body"
         moment = datetime.fromtimestamp(change.utc_ns / 1e9, self._live.zone)
         ink.text(rooms["time"], moment.strftime("%H:%M:%S"), strong)
-        if first_out(change):
+        if change.first_out:
             symbols.first_out(ink, rooms["first"], texts("alarms.first_out"))
         place = self._live.places.of_alarm(change).of(lang)
         ink.lines(rooms["place"], place, (strong, "small"), 2)
@@ -146,16 +146,12 @@ class Banner(Panel):
 
     def _draw_group(self, ink: Ink, rect: QRectF, group: Group) -> None:
         texts, rooms = self.ui.texts, self._rooms(rect)
-        if group.first is not None:
-            moment = datetime.fromtimestamp(group.first.utc_ns / 1e9, self._live.zone)
+        if group.first_utc_ns:
+            moment = datetime.fromtimestamp(group.first_utc_ns / 1e9, self._live.zone)
             ink.text(rooms["time"], moment.strftime("%H:%M:%S"), "label")
         ink.lines(rooms["place"], group.name.of(texts.lang), ("label", "small"), 2)
-        words = texts("alarms.group", n=group.n, unack=group.unacknowledged)
-        cause = "" if group.first is None else texts.pick(group.first.text_ko, group.first.text_en)
-        ink.lines(rooms["text"].united(rooms["value"]), f"{words} · {cause}" if cause else words, ("label", "small"), 2)
-        if group.first is not None:
-            response = texts.pick(group.first.response_ko, group.first.response_en)
-            ink.lines(rooms["response"], response, ("body", "small"), 2)
+        ink.lines(rooms["text"].united(rooms["value"]), group_text(self.ui, group), ("label", "small"), 2)
+        ink.lines(rooms["response"], group.response.of(texts.lang), ("body", "small"), 2)
         key = "alarm_state.unack_active" if group.unacknowledged else "alarm_state.ack_active"
         ink.text(rooms["state"], texts(key), "label", elide=True)
 
@@ -163,6 +159,12 @@ class Banner(Panel):
         assert self._side is not None
         style, texts = self.ui.style, self.ui.texts
         rect = QRectF(self._side.rect).adjusted(style.px(10), 0, -style.px(10), 0)
+        flood = flood_text(self.ui, self._presented)
+        if flood:
+            strip = QRectF(rect.left(), rect.top() + 2, rect.width(), style.line_height("small") + style.px(4))
+            ink.box(strip, "lost")
+            ink.lines(strip, flood, ("label", "small"), 1, "lost_text")
+            rect.setTop(strip.bottom())
         heads = [texts("banner.standing"), texts("banner.unacknowledged")]
         head = max(style.width_of(one, "small") for one in heads) + style.px(10)
         counts_width = rect.width() * 0.7
@@ -190,13 +192,8 @@ class Banner(Panel):
         style = self.ui.style
         rate = self._live.alarms.rate(self._live.clock.utc_ns())
         title_height = style.line_height("small") + style.px(6)
-        flood = flood_text(self.ui, self._presented)
         title = QRectF(rect.left(), rect.top() + style.px(2), rect.width(), title_height)
-        if flood:
-            ink.box(title, "lost")
-            ink.text(title, flood, "small", "lost_text", "center", elide=True)
-        else:
-            ink.text(title, self.ui.texts("banner.rate", n=count_text(rate[-1])), "small", "text")
+        ink.text(title, self.ui.texts("banner.rate", n=count_text(rate[-1])), "small", "text")
         plot = QRectF(rect.left(), rect.top() + title_height + style.px(4), rect.width() - style.px(6),
                       rect.height() - title_height - style.px(12))  # fmt: skip
         highest = max(FLOOD_PER_BIN * 1.25, *rate)

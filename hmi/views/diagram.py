@@ -13,7 +13,7 @@ from gwanje.hmi.binding import Bindings, Shown
 from gwanje.hmi.display.model import Element, Quantity
 from gwanje.hmi.items import symbols
 from gwanje.hmi.items.ink import Ink
-from gwanje.hmi.items.value import draw_value, number_text, value_text
+from gwanje.hmi.items.value import draw_value, marks_width, number_text, value_text
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.alarms import needs_acknowledgement
 from gwanje.hmi.model.objects import BREAKER, TIE, objects_of
@@ -82,7 +82,7 @@ class Diagram(Panel):
         self._numbers: list[Part] = []
         self._arrows: list[Part] = []
         self._alarm_generation = -1
-        self.objects = objects_of(live.display, live.site.tags)
+        self.objects = objects_of(live.display, live.site.tags, live.site.areas)
         self.on_object: Callable[[str], None] = lambda _key: None
         self.focus = ""
         self._marks = {key: Marks() for key in self.objects}
@@ -197,7 +197,7 @@ class Diagram(Panel):
         """What people have done to objects since the last look."""
         dirty: list[Part] = []
         for key, one in self.objects.items():
-            marks = marks_of(self._live.desk, one, now_mono_ns)
+            marks = marks_of(self._live.desk, self._live.alarms, one, now_mono_ns)
             if marks == self._marks[key]:
                 continue
             self._marks[key] = marks
@@ -290,14 +290,16 @@ class Diagram(Panel):
         operation = self._marks[BREAKER].operation
         if operation is not None:
             text += f" · {operation_text(self.ui.texts, self._live.site.tags, operation)}"
+        if self._marks[BREAKER].tag:
+            room = room.adjusted(self.ui.style.px(14), 0, 0, 0)
         ink.text(room, text, "label", elide=operation is not None)
         self._draw_mark(ink, x - self.ui.style.px(22), y, quantity)
         half = self.ui.style.px(9)
         box = QRectF(x - half, y - half, 2 * half, 2 * half)
         self._draw_focus(ink, BREAKER, box.united(room))
-        tag_at = box.translated(-self.ui.style.px(24), -self.ui.style.px(1))
         draw_marks(ink, box, Marks("", self._marks[BREAKER].reserved))
-        draw_marks(ink, tag_at, Marks(self._marks[BREAKER].tag))
+        if self._marks[BREAKER].tag:
+            symbols.safety_tag(ink, x + self.ui.style.px(22), y, self.ui.style.px(15), self._marks[BREAKER].tag)
 
     def _draw_tie(self, ink: Ink, room: QRectF) -> None:
         style, texts, grid = self.ui.style, self.ui.texts, self._live.display.grid
@@ -323,6 +325,7 @@ class Diagram(Panel):
             word = value_text(grid.mode, self.bindings.shown[self._mode_at], texts.lang)
             ink.text(QRectF(room.left(), value.bottom() + line, room.width(), line), word, "small", align="right")
         width = style.width_of(f"{value_text(grid.tie, magnitude, texts.lang)} {grid.tie.unit}", "value")
+        width += marks_width(style, magnitude.quality, value.height())
         marks = self._marks[TIE]
         if marks.operation is not None:
             word = operation_text(texts, self._live.site.tags, marks.operation)
@@ -363,7 +366,7 @@ class Diagram(Panel):
         if value is not None and value.simulated:
             self._draw_simulated(ink, box)
         self._draw_focus(ink, view.prefix, box)
-        draw_marks(ink, box, self._marks[view.prefix])
+        draw_marks(ink, box, self._marks[view.prefix], self.ui.texts("diagram.out"))
         alarm = self._alarm_of(view.prefix)
         if alarm is not None:
             symbols.alarm_symbol(ink, box.right() + style.px(15), box.top() + style.px(12), style.px(16),

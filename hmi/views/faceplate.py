@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
 from gwanje.core.expression import Expression
 from gwanje.core.quality import SEVERITY_MASK, Quality
+from gwanje.core.tags import Tag
 from gwanje.hmi.binding import Bindings
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.desk.procedure import BEFORE_EXECUTE, Seen, Stage
@@ -41,10 +42,10 @@ def quality_key(quality: int) -> str:
     )  # fmt: skip
 
 
-def _of_tag(name: str, unit: str, states: tuple[tuple[str, str], ...]) -> Quantity:
-    scale = Scale.of(unit)
-    expression = Expression(name, (name,), unit, lambda values: values[0])
-    return Quantity(expression, scale.unit, scale.factor, 1 if scale.factor != 1.0 else 0, states)
+def _of_tag(tag: Tag) -> Quantity:
+    scale = Scale.of_tag(tag)
+    expression = Expression(tag.name, (tag.name,), tag.unit, lambda values: values[0])
+    return Quantity(expression, scale.unit, scale.factor, 1 if scale.factor != 1.0 else 0, tag.states)
 
 
 class Faceplate(Sheet):
@@ -109,9 +110,9 @@ class Faceplate(Sheet):
         quantities = [one.value]
         if one.point:
             point = tags.get(one.point)
-            quantities.append(_of_tag(point.name, point.unit, point.states))
-            self.operate.show_point(point, one.area)
-        self.override.show_point(tags.get(one.measured), one.area)
+            quantities.append(_of_tag(point))
+            self.operate.show_point(point, one.area, one.names)
+        self.override.show_point(tags.get(one.measured), one.measured_area)
         self.tagging.show_object(one.key, one.names)
         self._bindings = Bindings(quantities, tags)
         self.page = PAGES[0] if one.point else PAGES[1]

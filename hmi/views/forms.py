@@ -30,7 +30,10 @@ QPushButton:hover {{ background: {selected}; }}
 QPushButton:focus {{ border: 2px solid {live}; }}
 QPushButton:checked, QPushButton[tone="strong"] {{ background: {live}; color: {badge_text}; }}
 QPushButton:disabled {{ background: {panel}; color: {secondary}; border: 1px solid {panel_edge}; }}
-QCheckBox {{ background: transparent; }}
+QCheckBox {{ background: transparent; spacing: {wide}px; }}
+QCheckBox::indicator {{ width: {tick}px; height: {tick}px; border: 1px solid {symbol_edge}; }}
+QCheckBox::indicator {{ background: {selected}; }}
+QCheckBox::indicator:checked {{ background: {live}; border: 3px solid {selected}; }}
 QCheckBox:focus {{ border: 1px solid {live}; }}
 QToolTip {{ background: {bar}; color: {text}; border: 1px solid {symbol_edge}; }}
 """
@@ -43,7 +46,9 @@ LONGEST_TEXT = 400
 def sheet_css(style: Style) -> str:
     """The tokens of the style as a style sheet."""
     colors = {name: style.color(name).name() for name in _COLORS}
-    return _SHEET.format(edge=max(1, int(style.px(2))), pad=int(style.px(4)), wide=int(style.px(10)), **colors)
+    lengths = {"edge": max(1, int(style.px(2))), "pad": int(style.px(4)), "wide": int(style.px(10)),
+               "tick": int(max(12, style.px(16)))}  # fmt: skip
+    return _SHEET.format(**lengths, **colors)
 
 
 class Press(QPushButton):
@@ -58,7 +63,13 @@ class Press(QPushButton):
 
 
 class Field(QLineEdit):
-    """A line to type into; the wheel does nothing."""
+    """A line to type into; the wheel does nothing, and Enter means what the line says and nothing besides."""
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Qt: Qt would hand Enter on to the sheet, whose default it would set off."""
+        super().keyPressEvent(event)
+        if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
+            event.accept()
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Qt: a wheel never writes."""

@@ -15,7 +15,7 @@ from gwanje.hmi.items.chart import clock_text
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.live import Live
 from gwanje.hmi.views.panel import Panel, Part, Ui
-from gwanje.hmi.views.seat import Seat
+from gwanje.hmi.views.seat import SEAT_PX, Seat
 
 
 class Header(Panel):
@@ -55,7 +55,7 @@ class Header(Panel):
         self._times = Part(QRect(int(self.width() - times - pad), 0, int(times + pad), height), self._draw_times)
         left = int(pad + titles + style.px(16))
         room = self._times.rect.left() - left
-        chips = min(int(room * 0.62), int(self._seat.width(style, len(self._live.desk.areas))))
+        chips = min(int(room * 0.62), int(self._seat.width(style, self.ui.texts.lang)))
         self._chips = Part(QRect(self._times.rect.left() - chips, 0, chips, height), self._draw_chips)
         self._middle = Part(QRect(left, 0, room - chips, height), self._draw_middle)
         self.parts = [self._middle, self._chips, self._times]
@@ -88,6 +88,8 @@ class Header(Panel):
         if shown != self._shown:
             self._shown = shown
             self.repaint_part(self._middle)
+            if self._chips is not None:
+                self.repaint_part(self._chips)
         self._look_at_seat(now_mono_ns)
         second = self._wall().strftime("%H:%M:%S")
         changed = bool(self._clock.poll(self._live.snapshot, now_mono_ns, lost))
@@ -109,7 +111,8 @@ class Header(Panel):
 
     def _draw_chips(self, ink: Ink) -> None:
         assert self._chips is not None
-        self._seat.draw(ink, QRectF(self._chips.rect), self.ui.texts, self._live.clock.mono_ns())
+        lost = bool(self._shown) and bool(self._shown[2])
+        self._seat.draw(ink, QRectF(self._chips.rect), self.ui.texts, self._live.clock.mono_ns(), not lost)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Qt: who sits here, and who holds what."""
@@ -156,6 +159,9 @@ class Header(Panel):
             left += width + style.px(14)
         room = QRectF(left, top, rect.right() - left - style.px(8), box_height)
         if lost:
+            # Who holds what is not known now: the line takes the room of the areas.
+            assert self._chips is not None
+            room.setRight(self._chips.rect.right() - style.px(SEAT_PX) - style.px(8))
             ink.box(room, "lost", "text", 1.4)
             ink.text(room.adjusted(style.px(8), 0, -style.px(8), 0), texts("header.lost", seconds=seconds), "label",
                      "lost_text", "center", elide=True)  # fmt: skip

@@ -88,6 +88,7 @@ class OverrideForm(QWidget):
         buttons.addWidget(self.block)
         buttons.addWidget(self.put)
         whole.addLayout(buttons)
+        whole.addStretch(1)
 
     def show_point(self, tag: Tag, area: str) -> None:
         """Begin with a tag."""
@@ -105,9 +106,8 @@ class OverrideForm(QWidget):
         standing = next((one for one in self._desk.overrides if one.point == self.tag.name), None)
         show_text(self.state, "" if standing is None else texts(
             "override.standing", user=standing.author, reason=standing.reason))  # fmt: skip
-        self.unit.setText(Scale.of(self.tag.unit).unit)
-        area = self.area if self._desk.area_of(self.area) is not None else ""
-        why = self._desk.why_not(area=area)
+        self.unit.setText(Scale.of_tag(self.tag).unit)
+        why = self._desk.why_not(area=self.area)
         show_text(self.why, texts(why) if why else "")
         for button in (self.put, self.block, self.restore):
             button.setEnabled(not why)
@@ -126,7 +126,7 @@ class OverrideForm(QWidget):
     def _substitute(self) -> None:
         assert self.tag is not None
         try:
-            value = Scale.of(self.tag.unit).typed(self.value.text())
+            value = Scale.of_tag(self.tag).typed(self.value.text())
         except TypedError as error:
             show_text(self.trouble, self._sheet.ui.texts(str(error)))
             self.value.setFocus()
@@ -189,6 +189,7 @@ class TagForm(QWidget):
         buttons.addStretch(1)
         buttons.addWidget(self.put)
         whole.addLayout(buttons)
+        whole.addStretch(1)
 
     def show_object(self, scope: str, names: tuple[str, ...]) -> None:
         """Begin with an object."""

@@ -96,7 +96,7 @@ class MarkList(QWidget):
         texts, found = self._sheet.ui.texts, []
         for override in self._desk.overrides:
             tag = self._live.site.tags.get(override.point) if override.point in self._live.site.tags else None
-            value = Scale.of(tag.unit if tag else "").brief(override.value) if override.value == override.value else ""
+            value = Scale.of_tag(tag).brief(override.value) if tag and override.value == override.value else ""
             label = texts.pick(tag.description_ko, tag.description_en) if tag else override.point
             kind = texts(f"override.kind_{override.kind}")
             found.append((label, f"M {kind} {value} · {override.author}: {override.reason}", "overrides", "restore",

@@ -49,6 +49,7 @@ class OperateForm(QWidget):
         self._sheet, self._desk = sheet, desk
         self.tag: Tag | None = None
         self.area = ""
+        self.names: tuple[str, ...] = ()
         self.seen = Seen(float("nan"), 0, False)
         self._trouble = ""
         self.select = sheet.button("operate.select", self._select, tone="strong")
@@ -108,12 +109,13 @@ class OperateForm(QWidget):
         for button in (self.second, self.cancel, self.execute):
             buttons.addWidget(button)
         whole.addLayout(buttons)
+        whole.addStretch(1)
 
     # ------------------------------------------------------------------------------------------------- what is shown
 
-    def show_point(self, tag: Tag, area: str) -> None:
-        """Begin with a point."""
-        self.tag, self.area = tag, area
+    def show_point(self, tag: Tag, area: str, names: tuple[str, ...]) -> None:
+        """Begin with a point of an object that safety tags reach by some names."""
+        self.tag, self.area, self.names = tag, area, names
         self.clear()
 
     def clear(self) -> None:
@@ -126,7 +128,7 @@ class OperateForm(QWidget):
     @property
     def scale(self) -> Scale:
         """How the point's unit is shown."""
-        return Scale.of(self.tag.unit if self.tag is not None else "")
+        return Scale.of_tag(self.tag) if self.tag is not None else Scale.of("")
 
     @property
     def procedure(self) -> Procedure:
@@ -134,13 +136,13 @@ class OperateForm(QWidget):
         own = self._desk.procedure
         return own if self.tag is not None and own.point == self.tag.name else Procedure()
 
-    def written(self, value: float) -> str:
+    def written(self, value: float, decimals: int = 3) -> str:
         """A value of the point as people say it: a state's word, or a number with its unit."""
         if self.tag is not None and self.tag.states:
             at = int(value) if value == value else -1
             if 0 <= at < len(self.tag.states):
                 return self._sheet.ui.texts.pick(*self.tag.states[at])
-        return self.scale.brief(value)
+        return self.scale.brief(value, decimals)
 
     def refresh(self) -> None:
         """Show where the operation stands."""
@@ -149,9 +151,10 @@ class OperateForm(QWidget):
         procedure, texts = self.procedure, self._sheet.ui.texts
         stage = procedure.stage
         idle, open_ = stage is Stage.IDLE, stage in (Stage.SELECTED, Stage.CHECKING, Stage.CHECKED)
-        why = self._desk.why_not(area=self._area_known())
+        why = self._desk.why_not(area=self.area)
         other = self._other()
-        blocked = texts(why) if why else other
+        danger = any(one.kind == "danger" and one.covers(*self.names) for one in self._desk.safety_tags)
+        blocked = texts(why) if why else texts("operate.danger") if danger else other
         self.select.setVisible(idle or stage is Stage.FAILED or stage is Stage.DONE)
         self.select.setEnabled(not blocked)
         self.select.setToolTip(blocked)
@@ -172,9 +175,6 @@ class OperateForm(QWidget):
         self._show_checked(procedure)
         self._show_end(procedure)
         self._show_buttons(procedure)
-
-    def _area_known(self) -> str:
-        return self.area if self._desk.area_of(self.area) is not None else ""
 
     def _other(self) -> str:
         """Somebody else's operation at this point."""
@@ -206,6 +206,9 @@ class OperateForm(QWidget):
             for lock in selection.interlocks:
                 key = "operate.interlock_blocks" if lock.blocks else "operate.interlock_free"
                 lines.append(texts(key, text=lock.text.of(texts.lang)))
+            if selection.mode is not None:
+                key = "operate.mode_wrong" if selection.mode.blocks else "operate.mode_right"
+                lines.append(texts(key, text=selection.mode.text.of(texts.lang)))
             for kind, reason in ((one.ko, one.en) for one in selection.tags):
                 lines.append(texts("operate.tagged", kind=texts(f"tag_kind.{kind}"), reason=reason))
             if selection.lease:
@@ -241,6 +244,11 @@ class OperateForm(QWidget):
         """How the operation ended, and why."""
         texts = self._sheet.ui.texts
         state = texts(f"operation.{procedure.state or 'refused'}")
+        if procedure.code == "out_of_range" and procedure.selection is not None:
+            low, high = self.scale.brief(procedure.selection.low), self.scale.brief(procedure.selection.high)
+            return f"{state}: {texts('operate.range', low=low, high=high)}"
+        if procedure.state == "timed_out" and not procedure.reason.of(texts.lang):
+            return f"{state}: {texts('answer.timed_out')}"
         if texts.known(f"answer.{procedure.code}"):
             return f"{state}: {texts(f'answer.{procedure.code}')}"
         why = procedure.reason.of(texts.lang)
@@ -268,7 +276,7 @@ class OperateForm(QWidget):
             show_text(self.missing, "")
             show_text(self.change, "")
             return
-        old, new = self.written(self.seen.value), self.written(procedure.value)
+        old, new = self.written(self.seen.value, 1), self.written(procedure.value)
         show_text(self.change, texts("operate.change", old=old, new=new))
         key = procedure.missing(now_mono_ns, self.seen, self.reason.text(), self.retype.text(), procedure.point,
                                 self.accept.isChecked())  # fmt: skip
@@ -301,7 +309,7 @@ class OperateForm(QWidget):
     def step(self, sign: int) -> None:
         """One percent of the range up or down; nothing is sent."""
         selection = self.procedure.selection
-        if selection is None or selection.high - selection.low == float("inf"):
+        if selection is None or not self.value.isVisible() or selection.high - selection.low == float("inf"):
             return
         try:
             value = self.scale.typed(self.value.text())

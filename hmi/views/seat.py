@@ -11,8 +11,8 @@ from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.style import Style
 from gwanje.hmi.views.forms import clock_left
 
-SEAT_PX, AREA_PX = 196, 92
-"""Widths in the reference layout."""
+SEAT_PX, AREA_PX = 196, 84
+"""Least widths in the reference layout."""
 
 
 class Seat:
@@ -22,24 +22,30 @@ class Seat:
         self._desk = desk
         self._rooms: list[tuple[QRectF, str]] = []
 
-    @staticmethod
-    def width(style: Style, n_areas: int) -> float:
-        """Wanted for so many areas."""
-        return style.px(SEAT_PX) + n_areas * style.px(AREA_PX)
+    def width(self, style: Style, lang: str) -> float:
+        """Wanted for the areas and the person."""
+        return style.px(SEAT_PX) + sum(self._widths(style, lang))
+
+    def _widths(self, style: Style, lang: str) -> list[float]:
+        names = [area.name.of(lang) for area in self._desk.areas]
+        return [max(style.px(AREA_PX), style.width_of(name, "seat") + style.px(22)) for name in names]
 
     def at(self, point: QPoint) -> str:
         """``seat``, the id of an area, or nothing."""
         return next((what for room, what in self._rooms if room.contains(point)), "")
 
-    def draw(self, ink: Ink, rect: QRectF, texts: Texts, now_mono_ns: int) -> None:
+    def draw(self, ink: Ink, rect: QRectF, texts: Texts, now_mono_ns: int, areas_known: bool) -> None:
         """Areas from the left, then the person."""
-        style, areas = ink.style, self._desk.areas
-        gap, pad = style.px(4), style.px(4)
+        style, areas = ink.style, self._desk.areas if areas_known else ()
+        gap, pad = style.px(4), style.px(3)
         seat = min(style.px(SEAT_PX), rect.width())
-        each = (rect.width() - seat) / len(areas) if areas else 0.0
+        widths = self._widths(style, texts.lang) if areas else []
+        shrink = min(1.0, (rect.width() - seat) / sum(widths)) if widths else 1.0
         self._rooms = []
-        for number, area in enumerate(areas):
-            room = QRectF(rect.left() + number * each, rect.top() + pad, each - gap, rect.height() - 2 * pad)
+        left = rect.left()
+        for area, width in zip(areas, widths, strict=True):
+            room = QRectF(left, rect.top() + pad, width * shrink - gap, rect.height() - 2 * pad)
+            left += width * shrink
             self._rooms.append((room, area.area_id))
             self._draw_area(ink, room, area, texts)
         room = QRectF(rect.right() - seat, rect.top() + pad, seat - gap, rect.height() - 2 * pad)

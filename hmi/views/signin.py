@@ -80,7 +80,8 @@ class SignInSheet(Sheet):
             who = texts("session.who", user=session.user, role=texts(f"role.{session.role}"))
             text = who if self._locked else f"{who}. {texts('session.switch')}"
         else:
-            text = texts("session.no_users") if self._desk.no_users else texts("session.nobody")
+            text = texts("session.nobody")
+            text += "" if self._desk.people else f"\n{texts('session.no_users')}"
         show_text(self.state, text)
         self.user.setVisible(not self._locked)
         self.user_name.setVisible(not self._locked)

@@ -80,7 +80,7 @@ def alarm(
         alarm_id=f"fake-{number}", state=state, priority=priority, source=source, text_ko=ko, text_en=en,
         cause_ko="", cause_en="", consequence_ko="", consequence_en="",
         response_ko="출력 50 % 제한 후 현장 점검", response_en="Limit output to 50 %, inspect", value=value, unit=unit,
-        limit=limit, utc_ns=utc_ns, changed_utc_ns=utc_ns,
+        limit=limit, utc_ns=utc_ns, changed_utc_ns=utc_ns, sequence=utc_ns,
     )  # fmt: skip
 
 
@@ -97,6 +97,7 @@ class FakeCity:
     elapsed_s: float = 0.0
     mute: set[str] = field(default_factory=set)
     quiet_nodes: set[str] = field(default_factory=set)
+    marked: dict[str, int] = field(default_factory=dict)
 
     def values(self) -> dict[str, float]:
         """What the tags read now."""
@@ -143,7 +144,8 @@ class FakeCity:
             if name not in self.site.tags or name in self.mute:
                 continue
             tag = self.site.tags.get(name)
-            bits = quality | (int(Quality.SIMULATED) if tag.simulated or tag.owner == "sim" else 0)
+            bits = quality | self.marked.get(name, 0)
+            bits |= (int(Quality.SIMULATED) if tag.simulated or tag.owner == "sim" else 0)
             by_owner.setdefault(tag.owner, []).append((self.site.tags.index(name), value, bits))
         for owner, rows in by_owner.items():
             if owner in self.mute:
@@ -258,7 +260,7 @@ def build(
     live = Live(
         site=site, display=load_display(SITE / "displays" / "overview.toml", site.tags, site), clock=clock,
         zone=ZoneInfo(site.timezone), snapshot=link.snapshot, spectra=link.spectra, inbox=link.inbox, link=link.state,
-        alarms=AlarmModel(), events=EventModel(), places=places_of(site), 
+        alarms=AlarmModel(), events=EventModel(), places=places_of(site),
         desk=Desk(worker, clock, console),
     )  # fmt: skip
     frames = FrameClock(clock)

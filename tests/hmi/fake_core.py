@@ -5,6 +5,7 @@ One :class:`FakeCore` serves any number of consoles, so that two of them can get
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -45,6 +46,10 @@ def refused(code: str, detail: str = "") -> dict[str, Any]:
     return {"outcome": "refused", "code": code, "detail": detail, "text_ko": ko + more, "text_en": en + more}
 
 
+def finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
 class Refuse(Exception):
     def __init__(self, code: str, detail: str = "") -> None:
         self.answer = refused(code, detail)
@@ -80,12 +85,16 @@ def points() -> dict[str, FakePoint]:
     return {
         one.name: one
         for one in (
-            FakePoint("control.tie.import_setpoint_w", "grid", "W", -2.5e6, 2.5e6, (-1.25e6, 1.25e6),
+            FakePoint("control.tie.import_setpoint_w", "microgrid", "W", -2.5e6, 2.5e6, (-1e6, 2e6),
                       "control.tie.import_setpoint_w"),
-            FakePoint("control.ess1.discharge_setpoint_w", "jincheon", "W", -5e5, 5e5, (-2.5e5, 2.5e5),
-                      "control.ess1.discharge_setpoint_w", lease="tie_line"),
-            FakePoint("control.ess2.discharge_setpoint_w", "eumseong", "W", -5e5, 5e5, (-2.5e5, 2.5e5),
-                      "control.ess2.discharge_setpoint_w", lease="tie_line"),
+            FakePoint("grid.breaker.close_command", "microgrid", "", 0, 1, (-math.inf, math.inf),
+                      "grid.breaker.closed", "critical", retype=True),
+            FakePoint("jincheon.ess1.manual_discharge_w", "jincheon", "W", -5e5, 5e5, (-2.5e5, 2.5e5),
+                      "jincheon.ess1.discharge_w", lease="control"),
+            FakePoint("eumseong.ess2.manual_discharge_w", "eumseong", "W", -5e5, 5e5, (-2.5e5, 2.5e5),
+                      "eumseong.ess2.discharge_w", lease="control"),
+            FakePoint("jincheon.pv_roof.generation_limit", "jincheon", "", 0, 1, (0.2, math.inf),
+                      "jincheon.pv_roof.generation_limit"),
         )
     }  # fmt: skip
 
@@ -128,8 +137,12 @@ class FakeCore:
     number: int = 0
 
     def __post_init__(self) -> None:
-        for area_id, ko, en in (("grid", "연계점", "Tie-line"), ("jincheon", "진천", "Jincheon"),
-                                ("eumseong", "음성", "Eumseong"), ("city", "도시 공통", "City")):  # fmt: skip
+        for area_id, ko, en in (
+            ("streets", "거리 (조명·마이크)", "Streets (lamps, microphones)"),
+            ("traffic", "교통 신호", "Traffic signals"),
+            ("microgrid", "마이크로그리드", "Microgrid"), ("jincheon", "진천", "Jincheon"),
+            ("eumseong", "음성", "Eumseong"), ("system", "시스템", "System"),
+        ):  # fmt: skip
             self.areas[area_id] = {
                 "id": area_id, "name_ko": ko, "name_en": en, "holder": "", "role": "", "session_id": "", "console": "",
                 "since_utc_ns": 0, "expires_in_s": None, "offered_to": "",
@@ -202,7 +215,7 @@ class FakeCore:
                 "console": who.console, "locked": who.locked, "areas": held, "locks_in_s": 612.0}  # fmt: skip
 
     def session_sessions(self, _message: dict[str, Any]) -> dict[str, Any]:
-        return {"n_users": len(self.users), "sessions": [
+        return {"sessions": [
             {"user": who.user, "role": who.role, "session_id": who.session_id, "console": who.console,
              "locked": who.locked, "since_utc_ns": 0} for who in self.sessions.values()
         ]}  # fmt: skip
@@ -270,9 +283,11 @@ class FakeCore:
         return {
             "outcome": "selected", "select_id": number, "point": point.name, "until_mono_ns": until,
             "value": self.values.get(point.view, 0.0), "quality": 0, "unit": point.unit, "low": point.low,
-            "high": point.high, "soft_low": point.soft[0], "soft_high": point.soft[1], "class": point.steps,
+            "high": point.high, "soft_low": finite(point.soft[0]), "soft_high": finite(point.soft[1]),
+            "class": point.steps,
             "confirm_within_s": 5.0, "interlocks": point.interlocks, "safety_tags": tags, "lease": point.lease,
-            "retype": point.retype, "two_person": point.two_person, "view": point.view,
+            "retype": point.retype, "two_person": point.two_person, "view": point.view, "readback": point.view,
+            "kind": "setting", "ramp_per_s": 0.0, "mode": None, "seen_mono_ns": self.clock.mono_ns(),
         }  # fmt: skip
 
     def _alive(self) -> list[dict[str, Any]]:
@@ -293,6 +308,8 @@ class FakeCore:
         point, value = self.points[selection["point"]], float(message["value"])
         if not point.low <= value <= point.high:
             raise Refuse("out_of_range", f"{value:g}, {point.low:g} … {point.high:g} {point.unit}")
+        if any(one["blocks"] for one in point.interlocks):
+            raise Refuse("interlock", point.interlocks[0]["id"])
         selection["checked"], warnings = value, []
         if not point.soft[0] <= value <= point.soft[1]:
             warnings.append({"text_ko": "운전 한계를 벗어난 값입니다", "text_en": "the value is beyond the soft limit"})
@@ -306,8 +323,6 @@ class FakeCore:
         point, now = self.points[selection["point"]], self.clock.mono_ns()
         if selection["checked"] != message["value"]:
             raise Refuse("value_not_checked")
-        if any(one["blocks"] for one in point.interlocks):
-            raise Refuse("interlock", point.interlocks[0]["id"])
         if not 0 <= now - message["seen_mono_ns"] <= SEEN_S * S:
             raise Refuse("stale_view", f"{(now - message['seen_mono_ns']) / S:.1f} s")
         if point.view in self.values and self.values[point.view] != message["seen_value"]:
@@ -345,7 +360,9 @@ class FakeCore:
 
     def command_operations(self, _message: dict[str, Any]) -> dict[str, Any]:
         self._alive()
-        return {"selected": list(self.selected.values()), "running": [dict(one) for one in self.running.values()],
+        shown = [{key: value for key, value in one.items() if key not in ("select_id", "checked")}
+                 for one in self.selected.values()]  # fmt: skip
+        return {"selected": shown, "running": [dict(one) for one in self.running.values()],
                 "recent": [dict(one) for one in self.recent]}  # fmt: skip
 
     def command_place_tag(self, message: dict[str, Any]) -> dict[str, Any]:

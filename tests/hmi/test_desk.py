@@ -13,7 +13,7 @@ from gwanje.hmi.desk.units import Scale, TypedError
 from gwanje.hmi.desk.worker import BUSY, MAX_WAITING, NO_ANSWER, Answer, Worker
 
 S = 1_000_000_000
-ESS = "control.ess1.discharge_setpoint_w"
+ESS = "jincheon.ess1.manual_discharge_w"
 
 
 class Seat:
@@ -148,18 +148,13 @@ def test_a_late_answer_about_the_last_person_does_not_touch_the_next(seat):
     assert seat.desk.session.user == "박산"
 
 
-def test_why_an_operation_is_not_possible_is_always_said(seat, core):
+def test_why_an_operation_is_not_possible_is_always_said(seat):
     seat.settle(6)
     assert seat.desk.why_not() == "why.signed_out"
-    core.users.clear()
-    seat.settle(6)
-    assert seat.desk.why_not() == "why.no_users"
-    core.users["guest"] = ("open", "viewer")
     seat.sign_in("guest", "open", area="")
     assert seat.desk.why_not() == "why.role_operator"
-    core.users["김하늘"] = ("정답", "operator")
-    seat.sign_in(area="grid")
-    assert seat.desk.why_not(area="grid") == ""
+    seat.sign_in(area="microgrid")
+    assert seat.desk.why_not(area="microgrid") == ""
     assert seat.desk.why_not(area="jincheon") == "why.area"
     assert seat.desk.why_not("supervisor") == "why.role_supervisor"
 
@@ -264,9 +259,9 @@ def test_a_selection_is_given_up_when_another_point_is_chosen(seat, core):
     seat.sign_in().checked(100_000.0)
     seat.desk.request("session", "take_area", "areas.taken", area="eumseong", reason="")
     seat.settle(1)
-    seat.desk.select("control.ess2.discharge_setpoint_w")
+    seat.desk.select("eumseong.ess2.manual_discharge_w")
     seat.settle()
-    assert [one["point"] for one in core.selected.values()] == ["control.ess2.discharge_setpoint_w"]
+    assert [one["point"] for one in core.selected.values()] == ["eumseong.ess2.manual_discharge_w"]
 
 
 def test_the_core_refuses_a_stale_view_and_the_person_reads_it(seat):
@@ -289,9 +284,13 @@ def test_what_is_missing_before_an_execution(seat, core):
     assert procedure.missing(now(), seat.seen(), "  ", ESS, ESS, True) == "missing.reason"
     assert procedure.missing(now(), seat.seen(), "x", "ess1", ESS, True) == "missing.retype"
     assert procedure.missing(now(), seat.seen(), "x", ESS, ESS, True) == ""
-    core.points[ESS].interlocks = [{"id": "i", "text_ko": "연동", "text_en": "interlock", "blocks": True}]
-    procedure = seat.checked(400_000.0).desk.procedure
-    assert procedure.missing(now(), seat.seen(), "x", ESS, ESS, True) == "missing.interlock"
+
+
+def test_an_interlock_is_shown_with_the_selection_and_refused_at_the_check(seat, core):
+    core.points[ESS].interlocks = [{"id": "hot", "text_ko": "과열", "text_en": "too hot", "blocks": True}]
+    procedure = seat.sign_in().checked(400_000.0).desk.procedure
+    assert [(one.name, one.blocks) for one in procedure.selection.interlocks] == [("hot", True)]
+    assert (procedure.stage, procedure.code) == (Stage.SELECTED, "interlock")
 
 
 def test_a_critical_operation_waits_for_another_person(core):
@@ -368,7 +367,7 @@ def test_the_thread_asks_and_ends(core):
         assert worker.alive
     worker.stop()
     assert not worker.alive
-    assert len(answers[0].content["areas"]) == 4
+    assert len(answers[0].content["areas"]) == 6
 
 
 # ------------------------------------------------------------------------------------------------- what cannot be read

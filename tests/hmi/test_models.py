@@ -53,14 +53,14 @@ def test_counts_and_return_to_normal(make):
     model = AlarmModel()
     model.apply([make(1, 1), make(2, 3), make(3, 3, "ack_active")])
     assert (model.counts()[3].standing, model.counts()[3].unacknowledged) == (2, 1)
-    model.apply([replace(make(2, 3), state="normal", changed_utc_ns=2_000)])
+    model.apply([replace(make(2, 3), state="normal", changed_utc_ns=2_000, sequence=2_000)])
     assert [one.alarm_id for one in model.ordered()] == ["fake-1", "fake-3"]
     assert model.counts()[1].standing == 1
 
 
 def test_an_old_answer_does_not_undo_a_newer_change(make):
     model = AlarmModel()
-    model.apply([replace(make(1), state="ack_active", changed_utc_ns=9_000)])
+    model.apply([replace(make(1), state="ack_active", changed_utc_ns=9_000, sequence=9_000)])
     model.apply([make(1, utc_ns=1_000)])
     assert model.ordered()[0].state == "ack_active"
 
@@ -83,7 +83,7 @@ def test_in_a_storm_the_urgent_one_is_on_top_and_memory_is_bounded(make):
 def test_the_rate_counts_alarms_raised_per_ten_minutes(make):
     model, now = AlarmModel(), 100 * RATE_BIN_NS
     model.apply([make(1, utc_ns=now), make(2, utc_ns=now - RATE_BIN_NS - 1), make(3, utc_ns=now - 50 * RATE_BIN_NS)])
-    model.apply([replace(make(1, utc_ns=now), state="ack_active", changed_utc_ns=now + 1)])
+    model.apply([replace(make(1, utc_ns=now), state="ack_active", changed_utc_ns=now + 1, sequence=now + 1)])
     rate = model.rate(now)
     assert (rate[-1], rate[-2], sum(rate)) == (1, 1, 2)
 

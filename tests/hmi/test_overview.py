@@ -182,7 +182,7 @@ def test_space_acknowledges_what_is_in_sight_and_nothing_else(screen, fake):
     screen.settle()
     urgent = screen.live.alarms.ordered()[0]
     assert screen.acknowledged == [urgent.alarm_id], "an urgent alarm is acknowledged alone"
-    screen.city.send_alarm(replace(urgent, state="ack_active", changed_utc_ns=urgent.changed_utc_ns + 1_000_000))
+    screen.city.send_alarm(replace(urgent, state="ack_active", sequence=urgent.sequence + 10_000))
     screen.turn(4)
     press(screen.view, Qt.Key.Key_Space)
     screen.settle()

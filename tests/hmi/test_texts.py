@@ -39,7 +39,8 @@ def test_every_text_that_the_code_asks_for_is_there_and_none_is_left_over():
     sections = "|".join({key.split(".")[0] for key in known})
     asked = set(re.findall(rf"[\"']((?:{sections})\.\w+)[\"']", source))
     composed = ("alarm_state.", "alarm_short.", "sound.", "acoustic.column_", "part.", "role.", "why.role_", "answer.",
-                "operation.", "faceplate.", "quality.", "mark.", "override.kind_", "tag_kind.", "tag_effect.", "duration.",
+                "operation.", "faceplate.", "quality.", "mark.", "override.kind_", "tag_kind.", "tag_effect.",
+                "duration.",
                 "alarms.", "areas.", "shelf.")  # fmt: skip
     assert asked <= set(known) | {"sim.clock"}, asked - set(known)
     unused = {key for key in known if key not in asked and not key.startswith(composed)}
