@@ -527,7 +527,7 @@ def test_outcomes_travel(answer: Any) -> None:
     assert from_message(to_message(answer)) == answer
 
 
-OUTCOMES = ("accepted", "confirmed", "refused", "expired", "timedout", "granted", "released")
+OUTCOMES = ("accepted", "confirmed", "refused", "expired", "timed_out", "granted", "released")
 ANSWER_KEYS = st.sampled_from(["command_id", "readback", "notes", "code", "points", "until_mono_ns", "name"])
 
 
