@@ -65,6 +65,11 @@ class Engine:
             for condition in Condition
             if any(one.condition is condition for one in definitions)
         }
+        second = [
+            b if one.condition is Condition.DISCREPANCY else a
+            for one, a, b in zip(definitions, tag, other, strict=True)
+        ]
+        self._second: Positions = np.array(second, np.intp)
         self._from_sample: Bools = np.array([one.condition is not Condition.STALE for one in definitions], np.bool_)
         rises, rates = self._family_size(Condition.RISES), self._family_size(Condition.RATE)
         self._last: Floats = np.full(rises, np.nan)
@@ -123,7 +128,7 @@ class Engine:
         return changed
 
     def _onset(self, fresh: Positions, received_mono_ns: Wholes, mono_ns: int) -> Wholes:
-        arrived = received_mono_ns[self._tag[fresh]]
+        arrived = np.maximum(received_mono_ns[self._tag[fresh]], received_mono_ns[self._second[fresh]])
         recent = self._from_sample[fresh] & (arrived <= mono_ns) & (mono_ns - arrived < ONSET_AGE_MAX_NS)
         onset: Wholes = np.where(recent, arrived, mono_ns)
         return onset

@@ -112,9 +112,9 @@ class FactBook:
         texts = definition.texts.filled(
             {"source": source, "place": (place[0] or source, place[1] or source)}
         )
-        condition, feeds = self._suppression.of(definition.suppress_when, node)
-        return Facts(
+        condition, _feeds = self._suppression.of(definition.suppress_when, node)
+        return Facts(  # what was heard is true whether the street has power or not: no dead feeder hides it
             alarm_id, definition.id, source, prefix, definition.priority, texts, "", definition.min_confidence,
             definition.latching, round(definition.re_alarm_s * NS_PER_S), node, self._topology.group_of(node), *place,
-            condition, feeds, True,
+            condition, (), True,
         )  # fmt: skip

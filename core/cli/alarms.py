@@ -130,9 +130,9 @@ class Lines:
         )
         if not one["hidden_by"]:
             return line
-        until = f" ~{self.time(one['hidden_until_utc_ns'])[:-4]}" if one["hidden_until_utc_ns"] else ""
-        author = f" {one['hidden_author']}" if one["hidden_author"] else ""
-        return f"{line}\n    {self.words[one['phase']]} ·{author}{until} · {self.text(one, 'why')}"
+        until = f"~{self.time(one['hidden_until_utc_ns'])[:-4]}" if one["hidden_until_utc_ns"] else ""
+        told = [self.words[one["phase"]], one["hidden_author"], until, self.text(one, "why")]
+        return f"{line}\n    {' · '.join(part for part in told if part)}"
 
     def group(self, one: dict[str, Any]) -> list[str]:
         """A group of alarms; every urgent one is named."""

@@ -224,6 +224,13 @@ def test_onset_is_when_the_sample_arrived() -> None:
     assert fresh.onset_mono_ns.tolist() == [5 + ONSET_AGE_MAX_NS]
 
 
+def test_a_discrepancy_begins_with_the_later_of_its_two_samples() -> None:
+    engine = Engine([quick(condition=Condition.DISCREPANCY, limit=0.5, other="x")], [0], [1])
+    quality = np.zeros(2, np.uint16)
+    engine.look(np.array([1.0, 0.0]), quality, np.array([9 * S + S // 2, 10 * S - 7]), 10 * S)
+    assert engine.onset_mono_ns.tolist() == [10 * S - 7]
+
+
 def test_an_engine_without_alarms_finds_nothing() -> None:
     assert Engine([], [], []).look(np.zeros(0), np.zeros(0, np.uint16), np.zeros(0, np.int64), 1).tolist() == []
 

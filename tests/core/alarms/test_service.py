@@ -239,7 +239,7 @@ def storm(folder: Path, n: int, urgent: int) -> Desk:
     return desk
 
 
-@pytest.mark.parametrize("urgent", [0, 3, 9, 10, 12, 250])
+@pytest.mark.parametrize("urgent", [0, 9, 12, 250])
 def test_a_storm_of_5000_presents_at_most_10_hides_no_urgent_one_and_journals_all(tmp_path: Path, urgent: int) -> None:
     desk = storm(tmp_path, 5_000, urgent)
     for start in range(0, 5_000, 100):

@@ -246,6 +246,13 @@ def test_an_alarm_that_stood_before_its_feeder_died_is_hidden_and_told_again() -
     assert plant.state(f"lost:{ESS}") == "unack_active"
 
 
+def test_a_dead_feeder_does_not_hide_what_is_heard_on_its_street() -> None:
+    plant = Plant(events=[event_alarm()])
+    plant.look(grid__breaker__closed=0.0)
+    plant.table.event(heard(), plant.clock.mono_ns(), plant.clock.utc_ns())
+    assert plant.look(1.0) == ["unack_active"]
+
+
 def test_a_maintenance_tag_takes_alarms_out_of_service_but_none_of_priority_1() -> None:
     tagged: set[str] = set()
     plant = Plant(link_lost(ESS), link_lost(PV, priority=1), maintenance=lambda point: point in tagged)
