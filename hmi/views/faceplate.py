@@ -126,11 +126,12 @@ class Faceplate(Sheet):
     def grow(self) -> None:
         """As high as its content, never higher than the window below its top."""
         parent = self.parentWidget()
-        if parent is None or self.layout() is None:
+        layout = self.layout()
+        if parent is None or layout is None:
             return
         room = parent.height() - self.y() - int(self.ui.style.size("margin"))
-        wanted = self.layout().totalHeightForWidth(self.width()) if self.layout().hasHeightForWidth() else 0
-        self.resize(self.width(), min(room, max(self.minimumHeight(), wanted, self.layout().sizeHint().height())))
+        wanted = layout.totalHeightForWidth(self.width()) if layout.hasHeightForWidth() else 0
+        self.resize(self.width(), min(room, max(self.minimumHeight(), wanted, layout.sizeHint().height())))
 
     def refresh(self) -> None:
         """See :class:`Sheet`."""

@@ -149,10 +149,11 @@ class Sheet(QFrame):
         for put, key in self._keyed:
             put(self.ui.texts(key))
         self.setAccessibleName(self.ui.texts(self._name_key))
-        if self.layout() is not None:
+        layout = self.layout()
+        if layout is not None:
             pad = int(self.ui.style.size("padding"))
-            self.layout().setContentsMargins(pad, pad, pad, pad)
-            self.layout().setSpacing(int(self.ui.style.px(7)))
+            layout.setContentsMargins(pad, pad, pad, pad)
+            layout.setSpacing(int(self.ui.style.px(7)))
         self.refresh()
 
     def refresh(self) -> None:

@@ -55,7 +55,7 @@ class Header(Panel):
         self._times = Part(QRect(int(self.width() - times - pad), 0, int(times + pad), height), self._draw_times)
         left = int(pad + titles + style.px(16))
         room = self._times.rect.left() - left
-        chips = min(int(room * 0.62), int(self._seat.width(style, self.ui.texts.lang)))
+        chips = min(int(room * 0.68), int(self._seat.width(style, self.ui.texts.lang)))
         self._chips = Part(QRect(self._times.rect.left() - chips, 0, chips, height), self._draw_chips)
         self._middle = Part(QRect(left, 0, room - chips, height), self._draw_middle)
         self.parts = [self._middle, self._chips, self._times]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
@@ -144,7 +145,7 @@ class OverrideForm(QWidget):
             self._desk.request("overrides", "restore", "override.restored", point=self.tag.name,
                                reason=self.reason.text().strip())  # fmt: skip
 
-    def _send(self, op: str, done: str, **more: float) -> None:
+    def _send(self, op: str, done: str, **more: Any) -> None:
         assert self.tag is not None
         for_s = OVERRIDE_MINUTES[self.time.at] * 60.0
         self._desk.request("overrides", op, done, point=self.tag.name, reason=self.reason.text().strip(),
@@ -157,7 +158,8 @@ class TagForm(QWidget):
     def __init__(self, sheet: Sheet, desk: Desk) -> None:
         super().__init__(sheet)
         self._sheet, self._desk = sheet, desk
-        self.scope, self.names = "", ("",)
+        self.scope = ""
+        self.names: tuple[str, ...] = ()
         self.kind = Choice([sheet.button(f"tag_kind.{one}", self.refresh) for one in KINDS], 0)
         self.effect = sheet.label(font="small", tone="secondary", wrap=True)
         self.reason_name, self.reason = sheet.label("operate.reason"), sheet.field("operate.reason")

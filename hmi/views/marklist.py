@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from PySide6.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
@@ -23,12 +25,12 @@ class MarkList(QWidget):
         self._sheet, self._live, self._desk = sheet, live, desk
         self.page = ""
         self._rows: list[tuple[QLabel, QLabel, QLabel, Press]] = []
-        self._ends: list[tuple[str, str, dict[str, str], int]] = []
+        self._ends: list[tuple[str, str, dict[str, Any], int]] = []
         whole, grid, bottom = QVBoxLayout(self), QGridLayout(), QGridLayout()
         whole.setContentsMargins(0, 0, 0, 0)
         for at in range(ROWS):
             row = (sheet.label(font="label"), sheet.label(), sheet.label(font="small", tone="secondary"),
-                   sheet.button("marks.end", lambda at=at: self._end(at)))  # fmt: skip
+                   sheet.button("marks.end", self._ender(at)))  # fmt: skip
             for column, widget in enumerate(row):
                 grid.addWidget(widget, at, column)
             self._rows.append(row)
@@ -80,7 +82,7 @@ class MarkList(QWidget):
             if left.text() != text:
                 left.setText(text)
 
-    def _shelved(self) -> list[tuple[str, str, str, str, dict[str, str], int]]:
+    def _shelved(self) -> list[tuple[str, str, str, str, dict[str, Any], int]]:
         texts, found = self._sheet.ui.texts, []
         for one in self._desk.shelved:
             change = self._live.alarms.get(one.alarm_id)
@@ -92,7 +94,7 @@ class MarkList(QWidget):
                           {"alarm_id": one.alarm_id}, one.until_mono_ns))  # fmt: skip
         return found
 
-    def _marks(self) -> list[tuple[str, str, str, str, dict[str, str], int]]:
+    def _marks(self) -> list[tuple[str, str, str, str, dict[str, Any], int]]:
         texts, found = self._sheet.ui.texts, []
         for override in self._desk.overrides:
             tag = self._live.site.tags.get(override.point) if override.point in self._live.site.tags else None
@@ -109,6 +111,9 @@ class MarkList(QWidget):
             found.append((self._live.places.of(one.scope).of(texts.lang), text, "command", "remove_tag",
                           {"tag_id": one.tag_id}, -1))  # fmt: skip
         return found
+
+    def _ender(self, at: int) -> Callable[[], None]:
+        return lambda: self._end(at)
 
     def _end(self, at: int) -> None:
         reason = self.reason.text().strip()

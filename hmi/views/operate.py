@@ -86,8 +86,8 @@ class OperateForm(QWidget):
     def _lay_out(self) -> None:
         whole, grid, buttons, choices = QVBoxLayout(self), QGridLayout(), QHBoxLayout(), QHBoxLayout()
         whole.setContentsMargins(0, 0, 0, 0)
-        for widget in (self.why, self.select, self.left):
-            whole.addWidget(widget)
+        for first in (self.why, self.select, self.left):
+            whole.addWidget(first)
         row = QHBoxLayout()
         row.addWidget(self.value, 1)
         row.addWidget(self.unit)
@@ -160,8 +160,8 @@ class OperateForm(QWidget):
         self.select.setToolTip(blocked)
         show_text(self.why, blocked if not open_ and stage not in UNDER_WAY else "")
         states = self.tag.states[:STATES_MAX] if self.tag.states else ()
-        for widget in (self.reason, self.reason_name, self.value_name):
-            widget.setVisible(open_)
+        for always in (self.reason, self.reason_name, self.value_name):
+            always.setVisible(open_)
         for widget in (self.value, self.unit, self.check):
             widget.setVisible(open_ and not states)
         for at, choice in enumerate(self.choices):

@@ -27,7 +27,7 @@ class Seat:
         return style.px(SEAT_PX) + sum(self._widths(style, lang))
 
     def _widths(self, style: Style, lang: str) -> list[float]:
-        names = [area.name.of(lang) for area in self._desk.areas]
+        names = [_short(area.name.of(lang)) for area in self._desk.areas]
         return [max(style.px(AREA_PX), style.width_of(name, "seat") + style.px(22)) for name in names]
 
     def at(self, point: QPoint) -> str:
@@ -40,12 +40,12 @@ class Seat:
         gap, pad = style.px(4), style.px(3)
         seat = min(style.px(SEAT_PX), rect.width())
         widths = self._widths(style, texts.lang) if areas else []
-        shrink = min(1.0, (rect.width() - seat) / sum(widths)) if widths else 1.0
+        widths = _narrowed(widths, rect.width() - seat)
         self._rooms = []
         left = rect.left()
         for area, width in zip(areas, widths, strict=True):
-            room = QRectF(left, rect.top() + pad, width * shrink - gap, rect.height() - 2 * pad)
-            left += width * shrink
+            room = QRectF(left, rect.top() + pad, width - gap, rect.height() - 2 * pad)
+            left += width
             self._rooms.append((room, area.area_id))
             self._draw_area(ink, room, area, texts)
         room = QRectF(rect.right() - seat, rect.top() + pad, seat - gap, rect.height() - 2 * pad)
@@ -66,7 +66,7 @@ class Seat:
         if offered:
             ink.box(room.adjusted(2, 2, -2, -2), None, "badge")
         second = texts("areas.offered_here") if offered else area.holder or texts("areas.free")
-        self._lines(ink, room, area.name.of(texts.lang), second, "badge_text" if own else "text")
+        self._lines(ink, room, _short(area.name.of(texts.lang)), second, "badge_text" if own else "text")
 
     def _draw_seat(self, ink: Ink, room: QRectF, texts: Texts, now_mono_ns: int) -> None:
         session = self._desk.session
@@ -92,3 +92,28 @@ class Seat:
         if not area.holder:
             return f"{name}: {texts('areas.free')}"
         return f"{name}: " + texts("areas.holder", user=area.holder, console=area.console or "?")
+
+
+def _short(name: str) -> str:
+    """A name without what stands in brackets behind it; the tooltip has all of it.
+
+    >>> _short("Streets (lamps, microphones)"), _short("Microgrid")
+    ('Streets', 'Microgrid')
+    """
+    return name.partition(" (")[0]
+
+
+def _narrowed(widths: list[float], room: float) -> list[float]:
+    """Widths that fit into a room: the widest give way first.
+
+    >>> _narrowed([50.0, 100.0, 60.0], 300.0), _narrowed([50.0, 100.0, 60.0], 180.0), _narrowed([50.0, 100.0], 60.0)
+    ([50.0, 100.0, 60.0], [50.0, 70.0, 60.0], [30.0, 30.0])
+    """
+    left, n, most = room, len(widths), max(widths, default=0.0)
+    for width in sorted(widths):
+        if width * n > left:
+            most = left / n
+            break
+        left -= width
+        n -= 1
+    return [min(width, most) for width in widths]

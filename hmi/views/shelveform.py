@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from gwanje.core.messages import AlarmChange
@@ -85,7 +87,7 @@ class ShelveForm(QWidget):
             show_text(self.trouble, self._sheet.ui.texts("missing.reason"))
             self.reason.setFocus()
             return
-        more = {"one_shot": self.one_shot.isChecked()} if self.op == "shelve" else {}
+        more: dict[str, Any] = {"one_shot": self.one_shot.isChecked()} if self.op == "shelve" else {}
         self._desk.request("alarms", self.op, f"alarms.was_{self.op}", alarm_id=self._alarm.alarm_id, reason=reason,
                            for_s=SHELVE_MINUTES[self.time.at] * 60.0, **more)  # fmt: skip
         self.end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
@@ -196,7 +197,7 @@ class AreaSheet(Sheet):
         elif desk.session is not None and area.offered_to in (desk.session.user, desk.session.session_id):
             desk.request("session", "accept_area", "areas.taken", area=area.area_id)
         else:
-            force = {"force": True} if area.holder else {}
+            force: dict[str, Any] = {"force": True} if area.holder else {}
             reason = self.ui.texts("areas.reason_force" if area.holder else "areas.reason")
             desk.request("session", "take_area", "areas.taken", area=area.area_id, reason=reason, **force)
 
