@@ -22,8 +22,8 @@ from gwanje.core.store import ChangeFilter, Snapshot, TagStore, TagWriter
 from gwanje.core.tags import Tag, TagTable
 
 OWNER = "core"
-DERIVED_MAX = 2_000
-"""At about 10 µs each, five times a second: a tenth of a core."""
+DERIVED_MAX = 500
+"""At about 7 µs each they hold the core up for 3.5 ms, within what a command may wait."""
 PUBLISH_PERIOD_NS = NS_PER_S
 """Every derived tag is told at least once in this time, changed or not."""
 

@@ -169,7 +169,7 @@ def test_what_moved_is_told_at_once_and_everything_each_second(tmp_path: Path) -
         ),
         (
             [derived(f"z.t{number}.x_w", "a.b.power_w") for number in range(DERIVED_MAX + 1)],
-            {f"z.t{DERIVED_MAX}.x_w": "at most 2000"},
+            {f"z.t{DERIVED_MAX}.x_w": f"at most {DERIVED_MAX}"},
         ),
     ],
 )
