@@ -2,12 +2,13 @@
 #   make run ARGS="--for 60 --no-hmi"     the city; ARGS go to `gwanje up`
 #   make test ARGS="tests/core -x"        the tests; ARGS go to pytest
 #   make bench ARGS="loop dispatch"       measurements beside their peers
+#   make fuzz ARGS="--runs 1000000"       a million changed frames and requests under a coverage-guided fuzzer
 #   make lint                             ruff and mypy --strict
 
 SOURCES := pyproject.toml setup.py .ci/prepare $(wildcard ext/*.pyx ext/*.pxd ext/*.h ext/*.pxi)
 ARGS ?=
 
-.PHONY: run test bench lint clean
+.PHONY: run test bench fuzz lint clean
 
 run: .venv/ready-run
 	@.venv/bin/gwanje up $(ARGS)
@@ -17,6 +18,9 @@ test: .venv/ready-test
 
 bench: .venv/ready-test
 	@.venv/bin/gwanje bench --peers $(ARGS)
+
+fuzz: .venv/ready-test
+	@.venv/bin/python -m tests.fuzz.run $(ARGS)
 
 lint: .venv/ready-test
 	@.venv/bin/ruff check .

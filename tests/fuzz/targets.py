@@ -1,0 +1,591 @@
+"""What is fuzzed, and what must hold of it whatever comes. A finding is an exception that nobody promised.
+
+- ``bus``: what a subscriber does with frames. Frames under a right sum are refused with FrameError or give a message
+  that is sound, and a scan without a wrong GOOD. Frames that were changed on the way give nothing at all.
+- ``services``: what the core does with requests: the real core of the default site, in memory, on a clock of its own.
+  Every request has one answer at most; nothing is changed for anybody without a session; no command goes twice.
+- ``answers``: what a client does with answers.
+- ``site``: what ``load_site`` does with a file.
+"""
+
+import contextlib
+import logging
+import os
+import random
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from gwanje.core.authority import credentials
+from gwanje.core.authority.passwords import hash_password
+from gwanje.core.authority.principal import Role
+from gwanje.core.authority.users import User, UsersFile
+from gwanje.core.bus import ANSWER_LIMITS, PARTS, REQUEST_LIMITS, Bus, Subscriber
+from gwanje.core.clock import VirtualClock
+from gwanje.core.config import load_site
+from gwanje.core.main import Core
+from gwanje.core.messages import AlarmChange, Blob, Event
+from gwanje.core.msgpack_map import FrameError, unpack_map
+from gwanje.core.part import Heartbeat, PartContext, RunOptions
+from gwanje.core.quality import Quality
+from gwanje.core.remote.rules import READS, refused, stamped
+from gwanje.core.scan import KNOWN_BITS, NO_VALUE, Scan
+from gwanje.core.snapshot_service import SnapshotError, TagPicture
+from gwanje.core.store import TagStore
+from gwanje.core.tags import Tag, TagTable
+from gwanje.core.toml_reader import ConfigErrors
+from gwanje.core.wire import seal
+
+try:
+    from tests.fuzz.mutation import as_map, changed_bytes, mutated_map, packed
+except ModuleNotFoundError:  # loaded by path
+    from mutation import as_map, changed_bytes, mutated_map, packed
+
+CHUNGBUK = Path(__file__).resolve().parents[2] / "configs" / "chungbuk"
+N_TAGS = 5_000
+
+
+class Finding(AssertionError):
+    """Something that must never be."""
+
+
+class WrongGood(Finding):
+    """A value that is called GOOD and is not."""
+
+
+def check_scan(scan: Scan, n_tags: int) -> None:
+    """What holds of every scan that was decoded."""
+    k = len(scan.ids)
+    if not len(scan.values) == len(scan.quality) == len(scan.source_utc_ns) == k:
+        raise Finding("columns of different lengths")
+    if k and (int(scan.ids.max()) >= n_tags or bool(np.any(np.diff(scan.ids.astype(np.int64)) <= 0))):
+        raise Finding("ids are not ascending inside the table")
+    if np.any(scan.source_utc_ns < 0):
+        raise Finding("a time before 1970")
+    quality = scan.quality.astype(np.int64)
+    if np.any(quality & ~KNOWN_BITS) or np.any(quality & 0xC000 == 0xC000):
+        raise WrongGood("a quality that does not exist")
+    if not np.all(np.isfinite(scan.values[quality & 0x8000 == 0])):
+        raise WrongGood("a value that is not finite is not BAD")
+    if np.any(quality[quality & 0xC000 == 0] & NO_VALUE):
+        raise WrongGood("GOOD with a reason that says there is no value")
+
+
+def check_event(event: Event) -> None:
+    """What holds of every event that was decoded."""
+    if not 0 <= event.confidence <= 1 or not 0 <= event.utc_ns < 2**63 or not 0 <= event.mono_ns < 2**63:
+        raise Finding("an event out of range")
+    if Event.decode(event.encode()).encode() != event.encode():
+        raise Finding("an event that is another after a round trip")
+
+
+class Target:
+    """One thing to fuzz."""
+
+    name = ""
+    frames = 0
+
+    def seeds(self) -> list[bytes]:
+        """Inputs to begin with."""
+        raise NotImplementedError
+
+    def seeds_once(self) -> list[bytes]:
+        """The seeds, made once."""
+        if not hasattr(self, "_made"):
+            self._made = self.seeds()
+        return self._made
+
+    def run(self, data: bytes) -> None:
+        """Try one input; an exception is a finding."""
+        raise NotImplementedError
+
+    def mutate(self, data: bytes, rng: random.Random) -> bytes:
+        """Another input."""
+        return changed_bytes(data, rng)
+
+    def close(self) -> None:
+        """Let go."""
+
+
+def example_messages() -> list[tuple[str, bytes]]:
+    """(topic, body) of one message of every kind and size."""
+    rng = np.random.default_rng(1)
+    found = []
+    for k in (0, 1, 3, 40, 300):
+        ids = np.sort(rng.choice(N_TAGS, k, replace=False)).astype(np.uint32)
+        values, quality = rng.normal(size=k), rng.choice([0, 0x4002, 0x8008, 0x0800, 0x8401], k).astype(np.uint16)
+        found.append(("scan", Scan(ids, values, quality, np.full(k, 10**18), 0, "", 0).encode()))
+    data = {"snr_db": 1.5, "n": 3, "t": "x"}
+    event = Event("acoustic", "mic03", "glass_break", 1, 2, "유리", "glass", 0.9, 0.4, data, event_id="e1")
+    found += [("event", event.encode()), ("event", Event("system", "x", "y", 0, 0, "", "", event_id="e2").encode())]
+    alarm = {
+        name: {"int": 1, "float": 1.0, "bool": False}.get(str(one.type), "x")
+        for name, one in AlarmChange.__dataclass_fields__.items()
+    }
+    for state in ("normal", "unack_active"):
+        with contextlib.suppress(ValueError, TypeError):
+            found.append(("alarm", AlarmChange(**{**alarm, "state": state, "priority": 2}).encode()))
+    blob = Blob("", {"node": "mic03", "n": 3}, (np.zeros((2, 8), np.uint8), np.zeros(3), np.zeros((1, 2, 3), "<i4")))
+    return [*found, ("spectrum.mic03", blob.encode()), ("spectrum.x", Blob("", {}, ()).encode())]
+
+
+TOPICS = ("scan", "event", "alarm", "spectrum.mic03", "spectrum.x", "")
+RAW = 128
+"""First byte of an input whose frames come as they are; below it the topic's number, and the body is sealed here."""
+
+
+class BusTarget(Target):
+    """Frames at a subscriber."""
+
+    name = "bus"
+
+    def __init__(self) -> None:
+        self._originals = set()
+        self._sealed = self._subscriber()
+        self._sequence = 0
+        self._messages = example_messages()
+        self._words = (*(one for _t, body in self._messages for one in as_map(body).values()), "|u1", "<f8", [2, 8])
+        self._keys = tuple({key for _t, body in self._messages for key in as_map(body)} | {"zz"})
+        self.decoded = 0
+
+    @staticmethod
+    def _subscriber() -> Subscriber:
+        return Subscriber(None, N_TAGS, VirtualClock(), PARTS)
+
+    def seeds(self) -> list[bytes]:
+        found = []
+        for index, (topic, body) in enumerate(self._messages):
+            found.append(bytes([TOPICS.index(topic)]) + body)
+            raw = framed(seal(topic, "field", 5, index, 7, body))
+            self._originals.add(raw)
+            found.append(bytes([RAW]) + raw)
+        return found
+
+    def run(self, data: bytes) -> None:
+        self.frames += 1
+        if not data:
+            return
+        if data[0] >= RAW:
+            frames = unframed(data[1:])
+            try:
+                message = self._subscriber()._decode(frames)
+            except FrameError:
+                return
+            if framed(frames) not in self._originals:
+                raise WrongGood(f"a message that was changed on the way is taken: {message!r}"[:300])
+            return
+        topic = TOPICS[data[0] % len(TOPICS)]
+        self._sequence += 1
+        try:
+            message = self._sealed._decode(seal(topic, "field", 5, self._sequence, 7, data[1:]))
+        except FrameError:
+            return
+        self.decoded += 1
+        if isinstance(message, Scan):
+            check_scan(message, N_TAGS)
+        elif isinstance(message, Event):
+            check_event(message)
+        elif isinstance(message, AlarmChange):
+            AlarmChange.decode(message.encode())
+        elif len(message.arrays) > 8 or any(one.nbytes > 65_536 for one in message.arrays):
+            raise Finding("display data beyond its limits")
+
+    def mutate(self, data: bytes, rng: random.Random) -> bytes:
+        if len(data) < 2 or rng.random() < 0.3:
+            data = rng.choice(self.seeds_once())
+        if data[0] == 0 and rng.random() < 0.5 and (scan := as_map(data[1:])) is not None:
+            return data[:1] + packed(changed_columns(scan, rng))
+        if data[0] < RAW and rng.random() < 0.6 and (content := as_map(data[1:])) is not None:
+            mutated_map(content, rng, self._words, self._keys)
+            return data[:1] + packed(content)
+        return data[:1] + changed_bytes(data[1:], rng)
+
+
+COLUMNS = {
+    "i": ("<u4", (0, 1, N_TAGS - 1, N_TAGS, 2**31, 2**32 - 1)),
+    "v": ("<f8", (0.0, -0.0, np.nan, np.inf, -np.inf, 1e308, 5e-324, 1.5)),
+    "q": ("<u2", (0, 1, 0x4000, 0x8000, 0xC000, 0x2000, 0x1000, 0x0800, 0x0400, 0xFFFF, 0x8004)),
+    "t": ("<i8", (0, -1, 10**18, 2**63 - 1, -(2**63))),
+}
+
+
+def changed_columns(scan: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    """A scan with a few elements of its columns changed and all lengths right."""
+    for _ in range(rng.randint(1, 3)):
+        key = rng.choice("ivqt")
+        kind, nasty = COLUMNS[key]
+        body = scan.get(key)
+        if not isinstance(body, bytes) or len(body) % np.dtype(kind).itemsize or not body:
+            continue
+        column = np.frombuffer(body, kind).copy()
+        column[rng.randrange(len(column))] = rng.choice(nasty)
+        scan[key] = column.tobytes()
+    return scan
+
+
+def framed(frames: list[bytes]) -> bytes:
+    """Frames in one piece of bytes."""
+    return b"".join(struct.pack("<H", min(len(one), 65_535)) + one[:65_535] for one in frames)
+
+
+def unframed(data: bytes) -> list[bytes]:
+    """Back from :func:`framed`; what is cut off is taken as far as it goes."""
+    frames, at = [], 0
+    while at + 2 <= len(data) and len(frames) < 8:
+        (length,) = struct.unpack_from("<H", data, at)
+        frames.append(data[at + 2 : at + 2 + length])
+        at += 2 + length
+    return frames
+
+
+CHANGING = {
+    "accepted", "awaiting_second", "selected", "checked", "granted", "released", "done", "area", "signed_out", "locked",
+    "unlocked", "placed", "removed", "cancelled", "gate",
+}  # fmt: skip
+"""Outcomes of requests that change something: never without a session."""
+OPS = (
+    "sign_in", "sign_out", "lock", "unlock", "touch", "who", "sessions", "areas", "take_area", "release_area",
+    "hand_over", "accept_area", "select", "check", "execute", "second", "cancel", "progress", "operations", "write",
+    "lease", "renew", "release", "give_back", "gate", "leases", "place_tag", "remove_tag", "safety_tags", "list",
+    "presented", "ack", "ack_group", "reset", "shelve", "unshelve", "out_of_service", "return_to_service", "shelved",
+    "kpis", "substitute", "block", "restore", "overrides", "describe",
+)  # fmt: skip
+KEYS = (
+    "op", "session", "point", "points", "value", "unit", "reason", "seen_value", "seen_mono_ns", "issued_mono_ns",
+    "issued_utc_ns", "expires_mono_ns", "accept_warnings", "retyped", "select_id", "command_id", "user", "password",
+    "console", "area", "to", "force", "alarm_id", "group", "for_s", "one_shot", "scope", "kind", "review_s", "tag_id",
+    "name", "lease_id", "ttl_s", "read_only", "pattern", "limit", "offset", "remote_key", "remote_role", "author",
+    "role", "refresh", "warnings",
+)  # fmt: skip
+
+
+class ServicesTarget(Target):
+    """Requests at the doors of a whole core."""
+
+    name = "services"
+
+    def __init__(self) -> None:
+        logging.getLogger("core").setLevel(logging.CRITICAL)
+        self.folder = Path(tempfile.mkdtemp(prefix="gw-fuzz-", dir="/dev/shm"))
+        self.clock = VirtualClock(mono_ns=10**12)
+        self._build()
+        self._sessions = [self._sign_in("kim", 0), self._sign_in("park", 1), credentials.read(self.run_dir, "control")]
+        self._words = (*(f"${one}" for one in "012nuecstlv"), *OPS, *self._points[:40], *self._areas, *self._alarm_ids,
+                       "jincheon.*", "danger", "maintenance", "open", "kim", "park", "kimkimkim", "W", "", "t1",
+                       60.0, 3_600.0, 0.0, 1.0, True, ["tie"], [])  # fmt: skip
+        self._accepted: set[str] = set()
+        self._given: dict[str, Any] = {}
+        self.answered = self.changed = 0
+        self.answers: dict[str, int] = {}
+        self.codes: dict[str, int] = {}
+
+    def _build(self) -> None:
+        site = load_site(CHUNGBUK)
+        self.run_dir = self.folder / "run"
+        self.run_dir.mkdir()
+        options = RunOptions(data_dir=str(self.folder / "data" / "run"))
+        options.state_dir.mkdir(parents=True)
+        credentials.write(self.run_dir, ("core", "control"))
+        now = self.clock.utc_ns()
+        for name, role in (("kim", Role.OPERATOR), ("park", Role.SUPERVISOR)):
+            user = User(name, role, ("*",), "", hash_password(name * 3), now, False, now, now, "test")
+            UsersFile(options.security_dir).change(lambda users, user=user: users.update({user.name: user}))
+        store = TagStore.create(self.run_dir / "tags", site.tags)
+        self._writers = [(store.writer(one), site.tags.by_owner(one)) for one in site.tags.ranges if one != "core"]
+        self._values = np.array([min(max(0.0, tag.low), tag.high) if tag else 0.0 for tag in site.tags.tags])
+        self._refresh()
+        self._bus = Bus(self.run_dir, "core", self.clock, site.tags.n)
+        self._stop_read, self._stop_write = os.pipe()
+        self.core = Core(PartContext(
+            "core", site, site.tags, store, self.clock, self._bus, self.run_dir, options, self._stop_read,
+            logging.getLogger("core"), Heartbeat(self.run_dir, "core"),
+        ))  # fmt: skip
+        self._points = [tag.name for tag in site.tags if tag.kind in ("setpoint", "parameter")] or ["a.b.c"]
+        self._operable = [
+            (name, site.tags.get(name).unit, float(self._values[site.tags.index(name)])) for name in self._points[:12]
+        ]
+        self._leases = sorted({one.split(".")[2].removesuffix("_until_s") for one in site.tags.ids
+                               if one.startswith("system.lease.")})  # fmt: skip
+        self._areas = [area.id for area in site.areas]
+        self._alarm_ids = [one.id for one in site.alarms][:10]
+
+    def _refresh(self) -> None:
+        """All that the city measures is fresh and good."""
+        for writer, ids in self._writers:
+            k = len(ids)
+            writer.write(ids, self._values[ids], np.full(k, Quality.GOOD, np.uint16), np.full(k, self.clock.utc_ns()),
+                         self.clock.mono_ns())  # fmt: skip
+
+    def _sign_in(self, name: str, index: int) -> str:
+        answers: list[dict[str, Any]] = []
+        message = {"op": "sign_in", "user": name, "password": name * 3, "console": f"c{index}"}
+        self.core._people.handle(message, answers.append)
+        for _ in range(100_000):
+            if self.core._people.finished() or answers:
+                break
+            self._wait()
+        if not answers or "session" not in answers[0]:
+            raise RuntimeError(f"cannot sign in: {answers}")
+        for area in self._areas[:-1] if index == 0 else self._areas[-1:]:
+            taking = {"op": "take_area", "session": answers[0]["session"], "area": area}
+            self.core._people.handle(taking, answers.append)
+        return str(answers[0]["session"])
+
+    def _wait(self) -> None:
+        import select
+
+        select.select([self.core._people.fileno()], [], [], 0.1)
+
+    def service(self, name: str) -> Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], None]:
+        """How to ask one."""
+        if name == "command":
+            return self.core._commands.handle
+        if name == "session":
+            return self.core._people.handle
+        keeper = self.core._keepers[name]
+        return lambda message, reply: reply(keeper.handle(message))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Services of the core."""
+        return ("command", "session", *sorted(self.core._keepers))
+
+    def seeds(self) -> list[bytes]:
+        times = {"seen_mono_ns": "$n", "issued_mono_ns": "$n", "issued_utc_ns": "$u", "expires_mono_ns": "$e"}
+        area, alarm = self._areas[0], self._alarm_ids[0]
+        requests: list[tuple[str, dict[str, Any]]] = []
+        for point, unit, value in self._operable:
+            common = {"session": "$0", "point": point, "reason": "r"}
+            sent = {**common, **times, "command_id": "$c", "value": value, "unit": unit, "seen_value": value}
+            requests += [
+                ("command", {"op": "select", "session": "$0", "point": point}),
+                ("command", {"op": "check", "session": "$0", "select_id": "$s", "value": value}),
+                ("command", {"op": "execute", **sent, "select_id": "$s", "accept_warnings": True}),
+                ("command", {"op": "cancel", "session": "$0", "select_id": "$s"}),
+                ("command", {"op": "second", "session": "$1", "command_id": "$c"}),
+                ("command", {"op": "write", **sent}), ("command", {"op": "write", **sent, "session": "$2"}),
+                ("command", {"op": "give_back", "session": "$0", "points": [point], "reason": "r"}),
+                ("command", {"op": "place_tag", "session": "$1", "scope": point, "kind": "caution", "reason": "r",
+                             "review_s": 3600.0}),
+                ("command", {"op": "remove_tag", "session": "$1", "tag_id": "$t", "reason": "r"}),
+                ("overrides", {"op": "substitute", **common, "value": value, "for_s": 60.0}),
+                ("overrides", {"op": "block", **common, "for_s": 60.0}), ("overrides", {"op": "restore", **common}),
+            ]  # fmt: skip
+        for lease in self._leases:
+            held = {"session": "$2", "name": lease}
+            requests += [
+                ("command", {"op": "lease", **held, "points": self._points[:2], "ttl_s": 5.0, "reason": "r"}),
+                ("command", {"op": "renew", **held, "lease_id": "$l"}),
+                ("command", {"op": "release", **held, "lease_id": "$l"}),
+            ]
+        requests += [
+            ("command", {"op": "gate", "session": "$1", "read_only": True, "reason": "r"}),
+            ("command", {"op": "gate", "session": "$1", "read_only": False, "reason": "r"}),
+            ("tags", {"op": "describe", "pattern": "jincheon.*", "limit": 10, "offset": 0}),
+            *(("alarms", {"op": op, "session": "$0", "alarm_id": alarm, "reason": "r", "for_s": 60.0})
+              for op in ("ack", "reset", "shelve", "unshelve", "out_of_service", "return_to_service")),
+            ("alarms", {"op": "ack_group", "session": "$0", "group": "g"}),
+            *(("session", {"op": op, "session": "$1", "area": area, "reason": "r", "to": "kim", "force": True})
+              for op in ("take_area", "release_area", "hand_over", "accept_area")),
+            ("session", {"op": "sign_in", "user": "nobody", "password": "x", "console": "c"}),
+        ]  # fmt: skip
+        requests += [(service, {"op": op, "session": "$0"}) for service in self.names for op in OPS]
+        names = self.names
+        return [bytes([names.index(service)]) + packed(one) for service, one in requests if service in names]
+
+    def run(self, data: bytes) -> None:
+        if not data:
+            return
+        self.frames += 1
+        self.clock.advance_ns(1 + data[0] * 100_000)
+        if self.frames % 64 == 0:
+            self._refresh()
+            self.core._commands.step()
+            self.core._people.step()
+            self.core._desk.step()
+        try:
+            message = unpack_map(data[1:], REQUEST_LIMITS)
+        except FrameError:
+            return
+        message = {key: self._meant(value) for key, value in message.items()}
+        if message.get("op") in ("sign_out", "lock") and message.get("session") in self._sessions:
+            return  # nothing could be operated by anybody from then on
+        if message.get("op") in ("sign_in", "unlock") and message.get("user", "kim") in ("kim", "park"):
+            return  # a tenth of a second and 64 MB each: what is behind is argon2's
+        name = self.names[data[0] % len(self.names)]
+        if data[0] >= RAW:
+            if name not in READS or refused(name, message.get("op", ""), Role.VIEWER):
+                return
+            message = stamped(message, "phone", Role.VIEWER)
+        answers: list[dict[str, Any]] = []
+        self.service(name)(message, answers.append)
+        self._check(name, message, answers)
+
+    def _meant(self, value: Any) -> Any:
+        """What stands for ``$0`` and the like: secrets of this run, times, ids that the core gave."""
+        if not isinstance(value, str) or len(value) != 2 or value[0] != "$":
+            return value
+        now = self.clock.mono_ns()
+        if value[1] in "012":
+            return self._sessions[int(value[1])]
+        return {
+            "n": now, "u": self.clock.utc_ns(), "e": now + 10**10, "c": f"c{self.frames}", **self._given,
+        }.get(value[1], value)  # fmt: skip
+
+    def _check(self, name: str, message: dict[str, Any], answers: list[dict[str, Any]]) -> None:
+        if len(answers) > 1:
+            raise Finding(f"{len(answers)} answers to one request")
+        for answer in answers:
+            self.answered += 1
+            msgpack.packb(answer)
+            outcome = answer.get("outcome")
+            self.answers[str(outcome)] = self.answers.get(str(outcome), 0) + 1
+            if outcome == "refused" and not (answer.get("code") and answer.get("text_ko") and answer.get("text_en")):
+                raise Finding(f"a refusal without code or texts: {answer}")
+            for letter, key in (("s", "select_id"), ("t", "tag_id"), ("l", "lease_id"), ("v", "value")):
+                if key in answer:
+                    self._given[letter] = answer[key]
+            self.codes[str(answer.get("code"))] = self.codes.get(str(answer.get("code")), 0) + 1
+            if outcome not in CHANGING:
+                continue
+            self.changed += 1
+            if message.get("session") not in self._sessions:
+                raise Finding(f"{name} did {message!r} for nobody: {answer!r}"[:600])
+            if "remote_key" in message and name != "session":
+                raise Finding(f"{name} did {message!r} for a viewer's key: {answer!r}"[:600])
+            if outcome == "accepted" and message.get("op") in ("execute", "write"):
+                if message["command_id"] in self._accepted:
+                    raise Finding(f"command {message['command_id']!r} was accepted twice")
+                self._accepted.add(message["command_id"])
+
+    def mutate(self, data: bytes, rng: random.Random) -> bytes:
+        if len(data) < 2 or rng.random() < 0.35:
+            data = rng.choice(self.seeds_once())
+        first = bytes([rng.randrange(256)]) if rng.random() < 0.1 else data[:1]
+        content = as_map(data[1:]) if rng.random() < 0.85 else None
+        if content is None:
+            return first + changed_bytes(data[1:], rng)
+        mutated_map(content, rng, self._words, KEYS)
+        return first + packed(content)
+
+    def close(self) -> None:
+        for writer, _ids in self._writers:
+            writer.close()
+        self.core.close()
+        self._bus.close()
+        for one in (self._stop_read, self._stop_write):
+            os.close(one)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class AnswersTarget(Target):
+    """Answers at a client."""
+
+    name = "answers"
+
+    def __init__(self) -> None:
+        self._table = TagTable.build([Tag(f"a.b{index}.x_w", "W", "field") for index in range(40)])
+        ids = np.arange(40, dtype=np.uint32)
+        frame = Scan(ids, np.ones(40), np.zeros(40, np.uint16), np.full(40, 5), 0, "", 0).encode()
+        self._good = {
+            "outcome": "snapshot", "layout": self._table.sha256, "mono_ns": 5, "utc_ns": 6,
+            "cuts": {"field": [5, 6]}, "frames": [frame], "received": [bytes(320)],
+        }  # fmt: skip
+        self._words = (*self._good.values(), frame, [frame, frame], [b""], {"field": [1]}, {"x": [2**63, 1]})
+
+    def seeds(self) -> list[bytes]:
+        return [packed(self._good), packed({"outcome": "refused", "text_en": "x"}), packed({"error": "x"})]
+
+    def run(self, data: bytes) -> None:
+        self.frames += 1
+        try:
+            answer = unpack_map(data, ANSWER_LIMITS)
+            picture = TagPicture.read(answer, self._table)
+        except (FrameError, SnapshotError):
+            return
+        now = picture.now
+        check_scan(
+            Scan(np.arange(len(now.value), dtype=np.uint32), now.value, now.quality, now.source_utc_ns, 0, "", 0),
+            self._table.n,
+        )
+
+    def mutate(self, data: bytes, rng: random.Random) -> bytes:
+        content = as_map(data) if rng.random() < 0.85 else None
+        if content is None:
+            return changed_bytes(data or self.seeds_once()[0], rng)
+        frames = content.get("frames")
+        if isinstance(frames, list) and frames and isinstance(frames[0], bytes) and rng.random() < 0.3:
+            inner = as_map(frames[0])
+            if inner:
+                mutated_map(inner, rng, tuple(inner.values()), ("n", "i", "v", "q", "t"))
+                content["frames"] = [packed(inner), *frames[1:]]
+                return packed(content)
+        mutated_map(content, rng, self._words, tuple(self._good))
+        return packed(content)
+
+
+NASTY_TOML = (
+    b"nan", b"inf", b"-1", b"1e400", b"[]", b"{}", b'""', b"true", b"[[]]", b'["x", 1]', b"2**9",
+    b"99999999999999999999", b"1979-05-27", b'"\\u0000"', b"[{}]", b'"remote"',
+)  # fmt: skip
+
+
+class SiteTarget(Target):
+    """Files of a site at the reader of configurations."""
+
+    name = "site"
+    FILES = ("site.toml", "areas.toml", "operations.toml", "alarms.toml", "tags/system.toml")
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="gw-fuzz-", dir="/dev/shm"))
+        (self._folder / "tags").mkdir()
+        self._texts = {
+            name: (CHUNGBUK / name).read_bytes() if (CHUNGBUK / name).exists() else b"" for name in self.FILES
+        }
+
+    def seeds(self) -> list[bytes]:
+        remote = b'\n[remote]\nlisten = "10.0.0.1"\ntopics = ["scan"]\n'
+        return [bytes([0]) + self._texts["site.toml"] + remote] + [
+            bytes([index]) + self._texts[name][:3_000] for index, name in enumerate(self.FILES)
+        ]
+
+    def run(self, data: bytes) -> None:
+        if not data:
+            return
+        self.frames += 1
+        chosen = self.FILES[data[0] % len(self.FILES)]
+        for name in self.FILES:
+            path = self._folder / name
+            if name == chosen:
+                path.write_bytes(data[1:])
+            elif name == "site.toml":
+                path.write_bytes(self._texts[name])
+            else:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(ConfigErrors):
+            load_site(self._folder)
+
+    def mutate(self, data: bytes, rng: random.Random) -> bytes:
+        if len(data) < 2 or rng.random() < 0.1:
+            data = rng.choice(self.seeds_once())
+        if rng.random() < 0.5:
+            lines = data[1:].split(b"\n")
+            at = rng.randrange(len(lines))
+            key = lines[at].split(b"=")[0]
+            value = rng.choice(NASTY_TOML)
+            other = lines[rng.randrange(len(lines))]
+            lines[at] = rng.choice((key + b"= " + value, lines[at] + b"\n" + lines[at], b"", other))
+            return data[:1] + b"\n".join(lines)
+        return data[:1] + changed_bytes(data[1:], rng)
+
+    def close(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+TARGETS = {one.name: one for one in (BusTarget, ServicesTarget, AnswersTarget, SiteTarget)}
