@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from gwanje.core.authority.authority import Authority
 from gwanje.core.bus import Publisher
 from gwanje.core.clock import boot_id
+from gwanje.core.config import Site
 from gwanje.core.derived import DerivedTags, plan
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.overrides.service import SERVICE as OVERRIDES
@@ -23,6 +24,12 @@ STATUS_TAGS = (
     "system.time.steps",
 )  # fmt: skip
 """Figures of :meth:`TagKeeping.status`."""
+
+
+def commanded(site: Site) -> frozenset[str]:
+    """Tags that drivers write to devices, and those that tell what the device took."""
+    written = [one for device in site.devices for one in (*device.setpoints, *device.commands)]
+    return frozenset(name for one in written for name in (one.tag, one.feedback_tag))
 
 
 class TagKeeping:
@@ -43,10 +50,9 @@ class TagKeeping:
         self._common = ctx.store.common_writer()
         before = ctx.store.read(ctx.tags.index("system.time.offset_s"))
         self._time = TimeWatch(ctx.clock, ctx.site.time, self._common, desk.note, publisher.event, before)
-        setpoints = [one for device in ctx.site.devices for one in device.setpoints]
-        followed = frozenset(name for one in setpoints for name in (one.tag, one.feedback_tag))
         self._overrides = OverrideService(
-            ctx.store, self._common, publisher, desk, authority, ctx.clock, ctx.run_dir, boot_id(), followed
+            ctx.store, self._common, publisher, desk, authority, ctx.clock, ctx.run_dir, boot_id(),
+            commanded(ctx.site),
         )
         self._derived = DerivedTags(plan(ctx.tags, ctx.site.constants).levels, ctx.store, writer, publisher)
         self.services: Mapping[str, OverrideService | TagService] = {

@@ -23,7 +23,7 @@ from gwanje.core.quality import Quality
 from gwanje.core.requests import Code
 from gwanje.core.scan import Scan
 from gwanje.core.store import TagStore
-from gwanje.core.tag_keeping import STATUS_TAGS, TagKeeping
+from gwanje.core.tag_keeping import STATUS_TAGS, TagKeeping, commanded
 
 S = 1_000_000_000
 ROOT = Path(__file__).resolve().parents[2]
@@ -223,3 +223,11 @@ def test_every_figure_has_a_tag_and_every_tag_a_figure(town: Town) -> None:
     assert set(town.keeping.status()) == set(STATUS_TAGS)
     assert all(town.site.tags.get(name).owner == "core" for name in STATUS_TAGS)
     assert town.keeping.services["tags"].handle({"op": "describe", "pattern": "a.b.*"})["n"] == 2
+
+
+def test_what_a_device_follows_and_its_feedback_are_known_to_be_commanded() -> None:
+    found = commanded(load_site(ROOT / "configs" / "chungbuk"))
+    assert found >= {
+        "control.ess1.discharge_setpoint_w", "jincheon.ess1.discharge_setpoint_w", "grid.breaker.close_command"
+    }  # fmt: skip
+    assert not found & {"grid.breaker.closed", "jincheon.ess1.discharge_w"}
