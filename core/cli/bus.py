@@ -54,7 +54,8 @@ def _bus(chosen: argparse.Namespace) -> int:
 
 def _watch(chosen: argparse.Namespace, clock: SystemClock, subscriber: Subscriber, bus: Bus | RemoteBus) -> int:
     began = clock.mono_ns()
-    next_second, known = began + NS_PER_S, {}
+    next_second = began + NS_PER_S
+    known: dict[Any, int] = {}
     end = None if chosen.for_s is None else began + int(chosen.for_s * NS_PER_S)
     try:
         while end is None or clock.mono_ns() < end:

@@ -110,7 +110,7 @@ def _rotate(chosen: argparse.Namespace) -> int:
     live = [one.name for one in changed.clients if one.live]
     print(f"server key  {key_id_of(keys.server_public)} → {key_id_of(changed.server_public)}")
     print(f"signing key {keys.signer.key_id} → {changed.signer.key_id}; the old one still verifies what it signed")
-    print("restart the city: it goes on with the old keys until then")
+    print("a running city signs with the new key, and ends every connection beyond the machine, within seconds")
     print(f"bring {changed.folder / PUBLIC_FILE} to whoever verifies the journal elsewhere")
     if live:
         print(f"these clients know the old server key: put server_public = {changed.server_public.hex()}")
