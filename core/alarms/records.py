@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from gwanje.core.alarms.definitions import Texts
-from gwanje.core.alarms.states import REST, UNACKNOWLEDGED, Happening, Hidden, Standing
+from gwanje.core.alarms.states import REST, UNACKNOWLEDGED, Happening, Hidden, Phase, Standing
 from gwanje.core.messages import AlarmChange
 
 Rank = tuple[bool, bool, bool, int, int]
@@ -163,9 +163,8 @@ class Change:
     @property
     def announced(self) -> bool:
         """An alarm that is told to the operators now and was not before."""
-        return self.after.presented and self.message.state == "unack_active" and (
-            self.happening in (Happening.RAISE, Happening.RE_ALARM) or not self.before.presented
-        )
+        was = self.before.presented and self.before.phase is Phase.UNACK_ACTIVE
+        return self.after.presented and self.after.phase is Phase.UNACK_ACTIVE and not was
 
 
 @dataclass(frozen=True, slots=True)

@@ -333,6 +333,7 @@ def test_the_mark_moves_to_a_slower_alarm_that_began_earlier() -> None:
     assert plant.message(f"lost:{ESS}").first_out
     assert not plant.message(f"lost:{PV}").first_out
     assert [one.facts.source for one in plant.changes] == [PV, ESS, PV], "both are told"
+    assert [one.announced for one in plant.changes] == [True, True, False], "but it is no new alarm"
 
 
 def test_another_trouble_of_the_same_group_has_its_own_first() -> None:
