@@ -284,7 +284,8 @@ def load_site(root: Path) -> Site:
 
 
 def _places(devices: Iterable[Device], nodes: Iterable[Node]) -> dict[str, tuple[str, str]]:
-    return {one.prefix: (one.label_ko, one.label_en) for one in (*devices, *nodes)}
+    found = {one.prefix: (one.label_ko, one.label_en) for one in devices}
+    return found | {one.prefix: (one.label_ko, one.label_en) for one in nodes}
 
 
 def _files(root: Path, folder: str) -> list[str]:

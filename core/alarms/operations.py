@@ -190,6 +190,7 @@ class Operations:
             raise RequestError(Code.ROLE, "shelving priority 1 needs a supervisor")
         self._check_area(person, facts)
         reason = take_text(request, "reason", TEXT_MAX)
+        hold: Hold | None = None
         match op:
             case "shelve":
                 once = request.get("one_shot", False)
@@ -201,7 +202,6 @@ class Operations:
                 hold = self._hold(request, person, reason, SERVICE_S_MIN, SERVICE_S, SERVICE_S_MAX)
                 happening = Happening.TAKE_OUT
             case _:
-                hold = None
                 happening = Happening.UNSHELVE if op == "unshelve" else Happening.PUT_BACK
         return self._done(facts, happening, person, hold, reason)
 

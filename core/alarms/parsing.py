@@ -97,9 +97,9 @@ def _check_set(alarms: Sequence[AlarmDefinition], events: Sequence[EventAlarmDef
         problems.append(
             (("alarm",), f"{urgent} of {len(priorities)} alarms ({share:.0f} %) have priority 1, at most 5 % may")
         )
-    conditions = {one.suppress_when for one in (*alarms, *events) if one.suppress_when}
-    if len(conditions) > CONDITIONS_MAX:
-        problems.append((("alarm",), f"{len(conditions)} different suppress_when, at most {CONDITIONS_MAX}"))
+    conditions = {one.suppress_when for one in alarms} | {one.suppress_when for one in events}
+    if len(conditions - {""}) > CONDITIONS_MAX:
+        problems.append((("alarm",), f"{len(conditions - {''})} different suppress_when, at most {CONDITIONS_MAX}"))
     if len(alarms) > ALARMS_MAX:
         problems.append((("alarm",), f"{len(alarms)} alarms, at most {ALARMS_MAX}"))
 
@@ -318,7 +318,9 @@ class _Definitions:
             place = self._places.get(device) or self._topology.name(node)
             suppress_when = definition.suppress_when.replace("{device}", device)
             self._check_suppression(keys, suppress_when)
-            words = {"ko": tag.description_ko, "en": tag.description_en, "tag": name, "place": place}
+            words: dict[str, str | tuple[str, str]] = {
+                "ko": tag.description_ko, "en": tag.description_en, "tag": name, "place": place,
+            }  # fmt: skip
             made.append(
                 replace(
                     definition,
