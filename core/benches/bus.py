@@ -99,7 +99,7 @@ def frames(options: BenchOptions, seconds: float) -> list[Result]:
         if options.peers and not missing:
             arms |= {"p4p": _pva(stack, ""), "p4p deep": _pva(stack, bus_peers.DEEP)}
         taken = _in_rotation(arms, options.rounds, lambda arm: arm.flood(seconds))
-    rate = {name: [1000.0 * one for one in some] for name, some in taken.items()}
+    rate = {name: [1e-3 * one for one in some] for name, some in taken.items()}
     peer = f"p4p {importlib.metadata.version('p4p')}" if not missing else "p4p"
     sent = (
         "1000 tags a frame with id, value, quality and time, tcp 127.0.0.1 with CURVE, every check of a frame, written "
@@ -131,7 +131,7 @@ def _rate(
     theirs: Sequence[float] = (),
 ) -> Result:  # fmt: skip
     return result(
-        "bus.frames" if name == "alike" else f"bus.frames_{name}", median(ours), "tags/s", rounds=options.rounds,
+        "bus.frames" if name == "alike" else f"bus.frames_{name}", median(ours), "M tags/s", rounds=options.rounds,
         peer=peer, peer_value=median(theirs) if theirs else None, ratios=per_round(ours, theirs) if theirs else (),
         goal=">= 2.5" if name in ("alike", "mixed") else None, of="ratio", note=note, watch=watch,
     )  # fmt: skip

@@ -10,7 +10,7 @@ import numpy as np
 
 from gwanje.core.authority.keys import Bundle, SiteKeys
 from gwanje.core.authority.principal import Role
-from gwanje.core.benches.children import Door
+from gwanje.core.benches.children import BenchError, Door
 from gwanje.core.bus import Bus, Publisher, Subscriber
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.remote.client import RemoteBus
@@ -29,8 +29,10 @@ DEVICES = 20
 PACE_NS = 1_000_000
 SETTLE_S = 0.3
 """Until both sides are connected and a flood runs evenly."""
-QUIET_MS = 100
-"""Nothing for so long: the flood before is over."""
+QUIET_MS = 50
+"""Nothing for so long: the flood before is over. A publisher that is asked waits longer than that before it begins."""
+GREET_S = 0.02
+ADMITTED_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,16 @@ def publish_locally(door: Door, run_dir: Path, kind: str) -> None:
 
 
 def _publish(door: Door, publisher: Publisher, kind: str, step: Callable[[], None]) -> None:
-    """Answer questions for floods and paced messages."""
+    """Answer questions for floods and paced messages; until the first, greet whoever has been let in."""
     ids, values, quality, times = frame_of(kind)
     clock = SystemClock()
+    greeting = True
     while True:
-        while not door.asked(0.02):
+        while not door.asked(GREET_S):
             step()  # somebody may wait to be let in
+            if greeting:
+                publisher.scan(ids, values, quality, times)
+        greeting = False
         what, how_much = door.question()
         if what == "flood":
             end = clock.mono_ns() + round((how_much + 2 * settle_s(how_much)) * NS_PER_S)
@@ -121,20 +127,28 @@ def relay(door: Door, keys: Keys, run_dir: Path, ports: tuple[int, int]) -> None
 
 
 def receive(door: Door, keys: Keys, ports: tuple[int, int], kind: str) -> None:
-    """Body of the receiver: a console beyond the machine."""
+    """Body of the receiver: a console beyond the machine. It is ready when it has heard something."""
     k = 1 if kind == "one" else FRAME_TAGS
     bus = RemoteBus(keys.bundle, "127.0.0.1", SystemClock(), k, *ports)
     subscriber = bus.subscriber(["scan"], [PART])
     into = columns()
+    if not subscriber.poll(ADMITTED_MS):
+        raise BenchError("the receiver was not let in")
     door.answer()
     for what, how_much in door.questions():
         if what == "flood":
             answer: object = _count(subscriber, into, how_much)
         else:
+            _drain(subscriber)
             answer = _latencies(subscriber, into, int(how_much))
-        while subscriber.poll(QUIET_MS):
-            subscriber.receive()
+        _drain(subscriber)
         door.answer(answer)
+
+
+def _drain(subscriber: Subscriber) -> None:
+    """Pass over what belongs to nothing that is counted."""
+    while subscriber.poll(QUIET_MS):
+        subscriber.receive()
 
 
 def columns() -> StoreView:

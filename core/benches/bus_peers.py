@@ -25,7 +25,7 @@ DEEP = "record[queueSize=64,pipeline=true]"
 """What a subscriber of p4p may ask for when it wants many updates rather than the latest."""
 PV = "gwanje:bench:array"
 SUBJECT = "bench.tag"
-NATS_START_S = 10.0
+NATS_START_S = CONNECTED_S = 10.0
 
 
 def _wait(seconds: float) -> None:
@@ -67,6 +67,12 @@ def pva_receive(door: Door, where: dict[str, str], request: str) -> None:
         taken += 1
 
     monitor = context.monitor(PV, take, request=request or None)
+    clock = SystemClock()
+    end = clock.mono_ns() + round(CONNECTED_S * NS_PER_S)
+    while not taken:
+        if clock.mono_ns() > end:
+            raise BenchError("the pvAccess client heard nothing")
+        _wait(0.02)
     door.answer()
     for _, seconds in door.questions():
         _wait(settle_s(seconds))
