@@ -159,8 +159,10 @@ def run_loop(options: BenchOptions) -> list[Result]:
     seconds = options.seconds or LOOP_S
     watch = Watch()
     run = _compiled(seconds)
-    granted = f"{run.refused or 'SCHED_FIFO and pinning granted'}; {THREADS} threads race for each tick"
-    note = f"{run.ticks} ticks in {seconds:g} s; {granted}"
+    where = ", ".join(str(one) for one in processors(THREADS, allowed_processors()) if one >= 0)
+    pinning = f"pinned to processors {where}" if where else "not pinned"
+    granted = run.refused or f"SCHED_FIFO {FIFO_PRIORITY} granted, {pinning}"
+    note = f"{run.ticks} ticks in {seconds:g} s; {granted}; {THREADS} threads race for each tick"
     results = [
         result("loop.late_p50", run.p50_us, "us", rounds=1, watch=watch),
         result("loop.late_p99", run.p99_us, "us", rounds=1, watch=watch),
