@@ -85,7 +85,8 @@ class Authority:
     roles: Mapping[str, Role] = {"kim": Role.OPERATOR, "lee": Role.VIEWER, "field": Role.PROGRAM}
 
     def principal(self, message: Mapping[str, Any]) -> Principal:
-        if message.get("session") not in self.roles:
+        session = message.get("session")
+        if not isinstance(session, str) or session not in self.roles:
             raise RequestError(Code.NOT_SIGNED_IN, "nobody")
         return Principal(message["session"], self.roles[message["session"]], "s1")
 
@@ -287,6 +288,46 @@ def test_a_step_of_the_wall_clock_neither_ends_nor_prolongs(town: Town) -> None:
         assert town.read()[0] == 7.0
     town.step(30.0)
     assert math.isnan(town.read()[0])
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.binary(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+MEMBERS = st.fixed_dictionaries(
+    {},
+    optional={
+        "op": st.sampled_from(["substitute", "block", "restore", "overrides"]) | ANYTHING,
+        "session": st.sampled_from(["kim", "lee"]) | ANYTHING,
+        "point": st.sampled_from([POWER, COUNT, SETPOINT, "a.b.state"]) | ANYTHING,
+        "value": st.floats(-20, 120) | ANYTHING,
+        "reason": st.just("x") | ANYTHING,
+        "for_s": st.floats(0, 1e5) | ANYTHING,
+    },
+)
+
+
+@settings(deadline=None, max_examples=30)
+@given(messages=st.lists(MEMBERS, max_size=25))
+def test_whatever_is_asked_is_answered_and_only_what_may_lies_over_tags(
+    tmp_path_factory: pytest.TempPathFactory, messages: list[dict[str, Any]]
+) -> None:
+    town = Town(tmp_path_factory.mktemp("town"))
+    town.write(5.0)
+    now = town.clock.mono_ns()
+    for message in messages:
+        answer = town.service.handle(message)
+        done = answer.get("outcome") == "done"
+        assert done or answer.get("text_ko") or "overrides" in answer
+        assert not done or (message["session"], message["point"] == SETPOINT) == ("kim", False)
+    listed = {one["point"]: one for one in town.service.handle({"op": "overrides"})["overrides"]}
+    assert {TABLE.by_id(int(one)).name for one in town.store.overridden(now)} == listed.keys()
+    for point, one in listed.items():
+        tag = TABLE.get(point)
+        assert tag.low <= one["value"] <= tag.high
+        assert 0 < one["left_s"] <= LONGEST_S
+        assert town.read(point)[0] == one["value"]
 
 
 # ---------------------------------------------------------------- restarts
