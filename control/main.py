@@ -192,7 +192,8 @@ class Shell:
             missed = lost - self._lost_told[0]
             self._lost_told = (lost, now_s)
             self._tell(
-                "ticks_lost", "control", f"제어 루프 주기 {missed}회 놓침", f"the control loop lost {missed} periods",
+                "ticks_lost", "control", f"제어 루프 주기 {missed}회 놓침",
+                f"the control loop lost {missed} period{'' if missed == 1 else 's'}",
                 {"lost": missed, "late_max_us": self._loop.late_max_us},
             )  # fmt: skip
 

@@ -44,6 +44,11 @@ class Shown:
         return not self.quality & _NEVER and not math.isnan(self.value)
 
     @property
+    def arrived(self) -> bool:
+        """Whether every tag behind it has a value, even where the arithmetic has none, such as a share of nothing."""
+        return not self.quality & _NEVER
+
+    @property
     def doubtful(self) -> bool:
         """Whether the number must be marked: stale, uncertain or bad."""
         return bool(self.quality & _SEVERITY)

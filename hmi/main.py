@@ -165,7 +165,7 @@ def _waiting(screen: Screen) -> list[str]:
         quantity.expression.text
         for bindings in screen.view.bindings()
         for quantity, shown in zip(bindings.quantities, bindings.shown, strict=True)
-        if not shown.available
+        if not shown.arrived
     ]
 
 

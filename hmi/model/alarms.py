@@ -97,6 +97,12 @@ class AlarmModel:
         """A standing or hidden alarm by its id."""
         return self._standing.get(alarm_id) or self._hidden.get(alarm_id)
 
+    def first_of_many(self, change: AlarmChange) -> bool:
+        """Whether an alarm came first of several that stand now and may have one cause."""
+        return change.first_out and any(
+            one.group == change.group and one.alarm_id != change.alarm_id for one in self._standing.values()
+        )
+
     def out_of_service(self, prefix: str) -> bool:
         """Whether an alarm of a device is out of service."""
         return any(one.state == "out_of_service" and (one.source == prefix or one.source.startswith(prefix + "."))

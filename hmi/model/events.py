@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gwanje.core.messages import AlarmChange, Event
+from gwanje.hmi.display.model import Label
 
 KEPT = 200
 """More than any list on the screen can show; the full record is the historian's and the journal's."""
@@ -19,6 +20,7 @@ class Line:
     Attributes:
         priority: of the alarm that changed; 0 for an event.
         state: the alarm's new state, or the kind of the event.
+        place: where the core says it is; None where it does not.
     """
 
     utc_ns: int
@@ -27,6 +29,7 @@ class Line:
     text_en: str
     priority: int
     state: str
+    place: Label | None = None
 
 
 class EventModel:
@@ -56,8 +59,10 @@ class EventModel:
             if key in self._seen:
                 continue
             self._seen.append(key)
+            place = Label(one.place_ko or one.place_en, one.place_en or one.place_ko)
+            named = place if place.ko else None
             self.lines.appendleft(
-                Line(one.changed_utc_ns, one.source, one.text_ko, one.text_en, one.priority, one.state)
+                Line(one.changed_utc_ns, one.source, one.text_ko, one.text_en, one.priority, one.state, named)
             )
             self.generation += 1
 

@@ -204,7 +204,7 @@ class AlarmTable(QWidget):
         strong = "label" if needs_acknowledgement(change) else "body"
         moment = datetime.fromtimestamp(change.utc_ns / 1e9, self._live.zone)
         ink.text(rooms["time"], moment.strftime("%H:%M:%S"), "body")
-        if change.first_out:
+        if self._live.alarms.first_of_many(change):
             symbols.first_out(ink, rooms["first"], texts("alarms.first_out"))
         place = self._live.places.of_alarm(change).of(lang)
         ink.text(rooms["place"], place, strong, elide=True)

@@ -280,7 +280,7 @@ class Diagram(Panel):
         if grid.loading is not None and loading is not None:
             text = f"{text} · {value_text(grid.loading, loading, texts.lang)} %"
         ink.text(QRectF(right, transformer_y - line / 2, width, line), text, "label")
-        self._draw_tie(ink, QRectF(rect.left(), y, x - style.px(30) - rect.left(), rect.height()))
+        self._draw_tie(ink, QRectF(rect.left(), y, x - style.px(46) - rect.left(), rect.height()))
 
     def _draw_breaker(self, ink: Ink, x: float, y: float, room: QRectF) -> None:
         shown, quantity = self.bindings.shown[1], self._live.display.grid.breaker

@@ -55,12 +55,11 @@ class EventList(Panel):
             self._draw_mark(ink, rect, line)
         moment = datetime.fromtimestamp(line.utc_ns / 1e9, self._live.zone)
         ink.text(rooms["time"], moment.strftime("%H:%M:%S"), "body")
-        place = self._live.places.of(line.source).of(texts.lang)
+        place = (line.place or self._live.places.of(line.source)).of(texts.lang)
         ink.text(rooms["place"], place, "body", elide=True)
         text = without_place(texts.pick(line.text_ko, line.text_en), place)
         if line.priority and line.state != "unack_active":
-            key = f"alarm_short.{line.state}"
-            text = f"{texts(key) if texts.known(key) else line.state} · {text}"
+            text = f"{texts(f'alarm_short.{line.state}')} · {text}"
         ink.text(rooms["text"], text, "body", elide=True)
 
     def _draw_mark(self, ink: Ink, room: QRectF, line: Line) -> None:

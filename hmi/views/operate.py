@@ -98,7 +98,7 @@ class OperateForm(QWidget):
         grid.addWidget(self.reason, 0, 1)
         grid.addWidget(self.value_name, 1, 0)
         grid.addLayout(row, 1, 1)
-        grid.addLayout(choices, 2, 1)
+        grid.addLayout(choices, 1, 1)  # in the place of the field, which a switch does not have
         grid.addWidget(self.range, 3, 0, 1, 2)
         grid.setColumnStretch(1, 1)
         whole.addLayout(grid)

@@ -99,7 +99,7 @@ class Overview(QWidget):
 
     def complete(self) -> bool:
         """Whether every main value has arrived."""
-        return all(shown.available for bindings in self.bindings() for shown in bindings.shown)
+        return all(shown.arrived for bindings in self.bindings() for shown in bindings.shown)
 
     def _take_inbox(self, _now_mono_ns: int) -> None:
         """Hand on what the receiver thread took."""

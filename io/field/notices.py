@@ -25,23 +25,23 @@ class Notices:
 
     def offline(self, reason: str) -> None:
         """The device does not answer any more."""
-        self._send("device_offline", f"통신 끊김 ({reason})", f"went offline ({reason})", {"reason": reason})
+        self._send("device_offline", f"통신 끊김 ({reason})", f"offline ({reason})", {"reason": reason})
 
     def online(self, identity: str) -> None:
         """The device answers again."""
-        self._send("device_online", "통신 복구", "is back online", {"identity": identity})
+        self._send("device_online", "통신 복구", "online again", {"identity": identity})
 
     def replaced(self, before: str, now: str) -> None:
         """Another device answers at the address."""
         self._send(
-            "device_replaced", f"장치 교체됨: {before} → {now}", f"was replaced: {before} → {now}",
+            "device_replaced", f"장치 교체됨: {before} → {now}", f"replaced: {before} → {now}",
             {"before": before, "identity": now},
         )  # fmt: skip
 
     def misread(self, issue: str) -> None:
         """The device's map contradicts itself or the configuration."""
         self._send(
-            "device_misread", f"레지스터 구성 이상: {issue}", f"has an unexpected map: {issue}", {"issue": issue}
+            "device_misread", f"레지스터 구성 이상: {issue}", f"unexpected map: {issue}", {"issue": issue}
         )
 
     def setpoint(self, tag: str, problem: str) -> None:
@@ -51,7 +51,7 @@ class Notices:
             return
         self._standing[tag] = kind
         self._send(
-            "setpoint_refused", f"설정값 {tag} 적용 안 됨: {problem}", f"does not follow {tag}: {problem}",
+            "setpoint_refused", f"설정값 {tag} 적용 안 됨: {problem}", f"{tag} is not followed: {problem}",
             {"tag": tag, "reason": problem},
         )  # fmt: skip
 
@@ -75,7 +75,7 @@ class Notices:
             utc_ns=self._clock.utc_ns(),
             mono_ns=self._clock.mono_ns(),
             text_ko=f"{device.label_ko}: {ko}",
-            text_en=f"{device.label_en} {en}",
+            text_en=f"{device.label_en}: {en}",
             data=data,
         )
         self._outlet.event(event)

@@ -15,7 +15,8 @@ from gwanje.hmi.items.spectrogram import HOLD_COLUMNS, moved_columns
 from gwanje.hmi.model.alarms import MAX_STANDING, RATE_BIN_NS, AlarmModel
 from gwanje.hmi.model.curves import MAX_BUCKETS, DayCurves
 from gwanje.hmi.model.events import KEPT, EventModel
-from gwanje.hmi.model.places import Places
+from gwanje.hmi.model.places import Places, without_place
+from gwanje.hmi.model.presented import Group, Row, read_presented, to_acknowledge
 from gwanje.hmi.model.spark import N_SAMPLES, Sparks
 from gwanje.hmi.spectra import N_BANDS, N_COLUMNS, Ring, Spectra
 from gwanje.hmi.views.balance import _smooth_time
@@ -311,3 +312,59 @@ def test_places_in_words(site):
     assert places.of("mic03").en == site.nodes[2].label_en
     assert places.of("system.historian.backlog").en == "History"
     assert places.of("somewhere.else.x") == Label("somewhere.else.x", "somewhere.else.x")
+
+
+# ------------------------------------------------------------------------------------- the core's order, what is hidden
+
+
+def test_the_core_s_count_is_the_order_and_a_clock_that_steps_back_changes_nothing(make):
+    model = AlarmModel()
+    model.apply([replace(make(1, utc_ns=3_600 * 10**9), sequence=5)])
+    model.apply([replace(make(2, utc_ns=10), sequence=6), replace(make(1, utc_ns=20), state="ack_active", sequence=7)])
+    assert [one.alarm_id for one in model.ordered()] == ["fake-2", "fake-1"]
+    assert model.get("fake-1").state == "ack_active"
+
+
+@pytest.mark.parametrize("state", ["shelved", "suppressed", "out_of_service"])
+def test_hidden_alarms_are_neither_counted_nor_ordered_and_come_back(make, state):
+    model = AlarmModel()
+    model.replace([make(1, 1), replace(make(2), state=state, source="a.lamp.x")])
+    assert [one.alarm_id for one in model.ordered()] == ["fake-1"]
+    assert model.counts()[3].standing == 0
+    assert model.out_of_service("a.lamp") is (state == "out_of_service")
+    model.apply([replace(make(2), sequence=9_999)])
+    assert len(model.ordered()) == 2
+    assert not model.out_of_service("a.lamp")
+
+
+@pytest.mark.parametrize("junk", [None, 5, "x", [], [None], [5], [{}], [{"kind": "group"}], [{"kind": "alarm"}],
+                                  [{"kind": "group", "group": {"id": "x", "n": "y", "priority": 1}}]])  # fmt: skip
+def test_a_presentation_that_cannot_be_read_hides_no_urgent_alarm(make, junk):
+    model = AlarmModel()
+    model.apply([make(1, 1), make(2, 3)])
+    shown = read_presented({"presented": junk}, model)
+    assert [row.key for row in shown.rows] == ["fake-1"]
+
+
+def test_what_one_press_acknowledges(make):
+    def row(number, priority, state="unack_active"):
+        return Row(f"fake-{number}", alarm=make(number, priority, state))
+
+    def group(priority, unacknowledged=2):
+        label = Label("", "")
+        return Row("g", group=Group("g", label, label, 5, unacknowledged, priority, label, 0, label, 0))
+
+    assert to_acknowledge([row(1, 1), row(2, 1), row(3, 2)]) == [row(1, 1)]
+    assert to_acknowledge([row(1, 1, "ack_active"), row(2, 2), row(3, 3), group(3)]) == [row(2, 2), row(3, 3), group(3)]
+    assert to_acknowledge([group(1), row(2, 2)]) == [], "an urgent one within a group must be looked at first"
+    assert to_acknowledge([group(3, 0), row(2, 2, "ack_active")]) == []
+    assert to_acknowledge([]) == []
+
+
+@pytest.mark.parametrize(("text", "place", "rest"), [
+    ("가로등: 통신 복구", "가로등", "통신 복구"), ("Lamps is on", "Lamps", "is on"),
+    ("Lampshade", "Lamps", "Lampshade"),
+    ("Lamps", "Lamps", "Lamps"), ("Lamps: ", "Lamps", "Lamps: "), ("x", "", "x"),
+])  # fmt: skip
+def test_a_text_beside_its_place_does_not_repeat_it(text, place, rest):
+    assert without_place(text, place) == rest

@@ -587,8 +587,11 @@ def test_only_a_latched_alarm_is_reset(ready, fake):
 def test_the_first_of_a_group_is_marked(ready, fake):
     fake.trouble(ready)
     ready.turn(4)
-    change = ready.live.alarms.ordered()[0]
-    ready.city.send_alarm(replace(change, first_out=True, sequence=change.sequence + 1))
+    change, second = ready.live.alarms.ordered()[:2]
+    ready.city.send_alarm(replace(change, first_out=True, group="cb07", sequence=change.sequence + 1))
+    ready.turn(4)
+    assert "최초" not in painted(ready, ready.view.banner), "it stands alone"
+    ready.city.send_alarm(replace(second, group="cb07", sequence=second.sequence + 1))
     ready.turn(4)
     assert "최초" in painted(ready, ready.view.banner)
     ready.view.toggle_language()
