@@ -14,8 +14,8 @@ import atheris
 with atheris.instrument_imports(include=["gwanje.core"], enable_loader_override=False):
     from tests.fuzz.targets import RAW, TARGETS, BusTarget, ServicesTarget, WrongGood
 
-STATS = struct.Struct("<5q")
-"""Frames, findings, wrong GOODs, messages decoded or answers given, changes made."""
+STATS = struct.Struct("<6q")
+"""Frames, findings, wrong GOODs, messages decoded or answers given, changes made, commands that left the core."""
 
 
 def main() -> None:
@@ -31,12 +31,12 @@ def main() -> None:
         cell = mmap.mmap(file.fileno(), STATS.size)
 
     def note(findings: int, wrong: int) -> None:
-        deep, changed = 0, 0
+        deep, changed, left = 0, 0, 0
         if isinstance(target, BusTarget):
             deep = target.decoded
         elif isinstance(target, ServicesTarget):
-            deep, changed = target.answered, target.changed
-        STATS.pack_into(cell, 0, target.frames, findings, wrong, deep, changed)
+            deep, changed, left = target.answered, target.changed, target.left
+        STATS.pack_into(cell, 0, target.frames, findings, wrong, deep, changed, left)
 
     def one_input(data: bytes) -> None:
         try:

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SHARES = {"bus": 0.70, "services": 0.20, "answers": 0.0975, "site": 0.0025}
 """Of the runs: a frame takes 0.1 ms, a request to the core 0.3 ms, a site's file 20 ms."""
-STATS = struct.Struct("<5q")
+STATS = struct.Struct("<6q")
 
 
 def fuzz(name: str, runs: int, seed: int, folder: Path) -> dict[str, object]:
@@ -35,14 +35,14 @@ def fuzz(name: str, runs: int, seed: int, folder: Path) -> dict[str, object]:
     (place / "log").write_text(done.stdout + done.stderr, encoding="utf-8")
     edges = [int(one) for one in re.findall(r"cov: (\d+)", done.stderr)]
     executed = re.findall(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
-    frames, findings, wrong, deep, changed = (
-        STATS.unpack(stats.read_bytes()) if stats.exists() and stats.stat().st_size else (0, 0, 0, 0, 0)
+    frames, findings, wrong, deep, changed, left = (
+        STATS.unpack(stats.read_bytes()) if stats.exists() and stats.stat().st_size else (0, 0, 0, 0, 0, 0)
     )
     crashed = done.returncode != 0
     result: dict[str, object] = {
         "target": name, "runs": int(executed[-1]) if executed else frames, "frames": frames,
         "seconds": round(seconds, 1), "edges": max(edges, default=0), "corpus": len(list(corpus.iterdir())),
-        "taken": deep, "changes": changed,
+        "taken": deep, "changes": changed, "commands": left,
         "findings": max(findings, int(crashed)), "wrong_goods": wrong,
     }  # fmt: skip
     if crashed:
@@ -71,14 +71,14 @@ def main() -> int:
     chosen = parser.parse_args()
     shares = dict.fromkeys(chosen.target, 1.0) if chosen.target else SHARES
     results = []
-    print(f"{'target':9} {'runs':>9} {'s':>7} {'edges':>6} {'lines':>11} {'taken':>8} {'changes':>8} {'crashes':>7} "
+    print(f"{'target':9} {'runs':>9} {'s':>7} {'edges':>6} {'lines':>11} {'taken':>8} {'changes':>8} {'commands':>8} {'findings':>8} "
           f"{'wrong GOODs':>11}", flush=True)  # fmt: skip
     for name, share in shares.items():
         one = fuzz(name, max(1, int(chosen.runs * share)), chosen.seed, chosen.out)
         results.append(one)
         lines = f"{one.get('lines_reached', '?')}/{one.get('lines', '?')}"
         print(f"{name:9} {one['runs']:9} {one['seconds']:7} {one['edges']:6} {lines:>11} {one['taken']:8} "
-              f"{one['changes']:8} {one['findings']:7} {one['wrong_goods']:11}", flush=True)  # fmt: skip
+              f"{one['changes']:8} {one['commands']:8} {one['findings']:8} {one['wrong_goods']:11}", flush=True)  # fmt: skip
         if "error" in one:
             print(f"  {one['error']}", flush=True)
     if chosen.json:

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import os
 import random
+import select
 import shutil
 import struct
 import tempfile
@@ -28,6 +29,7 @@ from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import User, UsersFile
 from gwanje.core.bus import ANSWER_LIMITS, PARTS, REQUEST_LIMITS, Bus, Subscriber
 from gwanje.core.clock import VirtualClock
+from gwanje.core.commands.messages import Accepted, to_message
 from gwanje.core.config import load_site
 from gwanje.core.main import Core
 from gwanje.core.messages import AlarmChange, Blob, Event
@@ -35,6 +37,7 @@ from gwanje.core.msgpack_map import FrameError, unpack_map
 from gwanje.core.part import Heartbeat, PartContext, RunOptions
 from gwanje.core.quality import Quality
 from gwanje.core.remote.rules import READS, refused, stamped
+from gwanje.core.requests import Code, Refused
 from gwanje.core.scan import KNOWN_BITS, NO_VALUE, Scan
 from gwanje.core.snapshot_service import SnapshotError, TagPicture
 from gwanje.core.store import TagStore
@@ -249,6 +252,8 @@ CHANGING = {
     "unlocked", "placed", "removed", "cancelled", "gate",
 }  # fmt: skip
 """Outcomes of requests that change something: never without a session."""
+SCRIPT = 255
+"""First byte of an input that holds several requests, one after the other."""
 OPS = (
     "sign_in", "sign_out", "lock", "unlock", "touch", "who", "sessions", "areas", "take_area", "release_area",
     "hand_over", "accept_area", "select", "check", "execute", "second", "cancel", "progress", "operations", "write",
@@ -265,6 +270,18 @@ KEYS = (
 )  # fmt: skip
 
 
+class OwnersBus(Bus):
+    """A core's bus on which every owner of points obeys at once; notes what was forwarded to them."""
+
+    forwarded: list[tuple[int, dict[str, Any]]]
+
+    def request(self, name: str, message: dict[str, Any], timeout_ms: int = 2_000) -> dict[str, Any]:
+        """Called by the forwarder's threads."""
+        self.forwarded.append((self.clock.mono_ns(), dict(message)))
+        command_id = str(message.get("command_id", ""))
+        return to_message(Refused(Code.OWNER, "", command_id) if command_id[-1:] == "7" else Accepted(command_id))
+
+
 class ServicesTarget(Target):
     """Requests at the doors of a whole core."""
 
@@ -276,12 +293,12 @@ class ServicesTarget(Target):
         self.clock = VirtualClock(mono_ns=10**12)
         self._build()
         self._sessions = [self._sign_in("kim", 0), self._sign_in("park", 1), credentials.read(self.run_dir, "control")]
-        self._words = (*(f"${one}" for one in "012nuecstlv"), *OPS, *self._points[:40], *self._areas, *self._alarm_ids,
+        self._words = (*(f"${one}" for one in "012nuecstlvp"), *OPS, *self._points[:40], *self._areas, *self._alarm_ids,
                        "jincheon.*", "danger", "maintenance", "open", "kim", "park", "kimkimkim", "W", "", "t1",
                        60.0, 3_600.0, 0.0, 1.0, True, ["tie"], [])  # fmt: skip
         self._accepted: set[str] = set()
         self._given: dict[str, Any] = {}
-        self.answered = self.changed = 0
+        self.answered = self.changed = self.left = 0
         self.answers: dict[str, int] = {}
         self.codes: dict[str, int] = {}
 
@@ -300,7 +317,11 @@ class ServicesTarget(Target):
         self._writers = [(store.writer(one), site.tags.by_owner(one)) for one in site.tags.ranges if one != "core"]
         self._values = np.array([min(max(0.0, tag.low), tag.high) if tag else 0.0 for tag in site.tags.tags])
         self._refresh()
-        self._bus = Bus(self.run_dir, "core", self.clock, site.tags.n)
+        self._tags = site.tags
+        self._bus = OwnersBus(self.run_dir, "core", self.clock, site.tags.n)
+        self._bus.forwarded = []
+        self._sent: set[str] = set()
+        self._findings: list[str] = []
         self._stop_read, self._stop_write = os.pipe()
         self.core = Core(PartContext(
             "core", site, site.tags, store, self.clock, self._bus, self.run_dir, options, self._stop_read,
@@ -338,8 +359,6 @@ class ServicesTarget(Target):
         return str(answers[0]["session"])
 
     def _wait(self) -> None:
-        import select
-
         select.select([self.core._people.fileno()], [], [], 0.1)
 
     def service(self, name: str) -> Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], None]:
@@ -397,9 +416,33 @@ class ServicesTarget(Target):
         ]  # fmt: skip
         requests += [(service, {"op": op, "session": "$0"}) for service in self.names for op in OPS]
         names = self.names
-        return [bytes([names.index(service)]) + packed(one) for service, one in requests if service in names]
+        single = [bytes([names.index(service)]) + packed(one) for service, one in requests if service in names]
+        return [*single, *(bytes([SCRIPT]) + framed(one) for one in self._scripts(names.index("command")))]
+
+    def _scripts(self, command: int) -> list[list[bytes]]:
+        """Whole operations: what mutations of single requests would seldom put together."""
+        found = []
+        for point, unit, value in self._operable:
+            sent = {"session": "$0", "point": point, "reason": "r", "command_id": "$c", "value": value, "unit": unit,
+                    "seen_value": value, "seen_mono_ns": "$n", "issued_mono_ns": "$n", "issued_utc_ns": "$u",
+                    "expires_mono_ns": "$e", "select_id": "$s", "accept_warnings": True, "retyped": point}  # fmt: skip
+            steps = [
+                {"op": "select", "session": "$0", "point": point},
+                {"op": "check", "session": "$0", "select_id": "$s", "value": value}, {"op": "execute", **sent},
+                {"op": "second", "session": "$1", "command_id": "$p"}, {"op": "execute", **sent, "command_id": "$p"},
+                {"op": "cancel", "session": "$0", "select_id": "$s"},
+            ]  # fmt: skip
+            found.append([bytes([command]) + packed(one) for one in steps])
+        return found
 
     def run(self, data: bytes) -> None:
+        if data and data[0] == SCRIPT:
+            for one in unframed(data[1:]):
+                self._one(one)
+        else:
+            self._one(data)
+
+    def _one(self, data: bytes) -> None:
         if not data:
             return
         self.frames += 1
@@ -424,8 +467,37 @@ class ServicesTarget(Target):
                 return
             message = stamped(message, "phone", Role.VIEWER)
         answers: list[dict[str, Any]] = []
-        self.service(name)(message, answers.append)
-        self._check(name, message, answers)
+
+        def reply(answer: dict[str, Any]) -> None:
+            answers.append(answer)
+            try:
+                self._check(name, message, answers)
+            except Finding as finding:  # told outside: the core is not to be disturbed
+                self._findings.append(str(finding))
+
+        self.service(name)(message, reply)
+        if not answers and name == "command":
+            select.select([self.core._commands.fileno()], [], [], 0.01)
+            self.core._commands.serve()
+        self._check_forwarded()
+        if self._findings:
+            raise Finding(self._findings.pop())
+
+    def _check_forwarded(self) -> None:
+        """What holds of every command that left the core."""
+        while self._bus.forwarded:
+            now, command = self._bus.forwarded.pop()
+            self.left += 1
+            tag, value = self._tags.get(command["point"]), command["value"]
+            if command["command_id"] in self._sent:
+                raise Finding(f"command {command['command_id']!r} left twice")
+            self._sent.add(command["command_id"])
+            if not tag.low <= value <= tag.high:
+                raise Finding(f"{value} left for {tag.name}, which takes {tag.low} … {tag.high}")
+            if now >= command["expires_mono_ns"]:
+                raise Finding(f"command {command['command_id']!r} left after its time")
+            if command["author"] not in ("kim", "park", "control"):
+                raise Finding(f"a command of {command['author']!r} left")
 
     def _meant(self, value: Any) -> Any:
         """What stands for ``$0`` and the like: secrets of this run, times, ids that the core gave."""
@@ -451,6 +523,8 @@ class ServicesTarget(Target):
             for letter, key in (("s", "select_id"), ("t", "tag_id"), ("l", "lease_id"), ("v", "value")):
                 if key in answer:
                     self._given[letter] = answer[key]
+            if outcome in ("accepted", "awaiting_second"):
+                self._given["p"] = message.get("command_id", "")
             self.codes[str(answer.get("code"))] = self.codes.get(str(answer.get("code")), 0) + 1
             if outcome not in CHANGING:
                 continue
@@ -467,12 +541,35 @@ class ServicesTarget(Target):
     def mutate(self, data: bytes, rng: random.Random) -> bytes:
         if len(data) < 2 or rng.random() < 0.35:
             data = rng.choice(self.seeds_once())
-        first = bytes([rng.randrange(256)]) if rng.random() < 0.1 else data[:1]
+        if data[0] == SCRIPT:
+            return data[:1] + framed(self._mixed(unframed(data[1:]), rng))
+        first = bytes([rng.randrange(SCRIPT)]) if rng.random() < 0.1 else data[:1]
         content = as_map(data[1:]) if rng.random() < 0.85 else None
         if content is None:
             return first + changed_bytes(data[1:], rng)
         mutated_map(content, rng, self._words, KEYS)
         return first + packed(content)
+
+    def _mixed(self, requests: list[bytes], rng: random.Random) -> list[bytes]:
+        """Requests with one of them changed, again, left out or out of order."""
+        if not requests:
+            return [rng.choice(self.seeds_once())]
+        at, step = rng.randrange(len(requests)), rng.random()
+        if step < 0.4:
+            content = as_map(requests[at][1:])
+            if content is not None:
+                mutated_map(content, rng, self._words, KEYS)
+                requests[at] = requests[at][:1] + packed(content)
+        elif step < 0.6:
+            requests.insert(rng.randrange(len(requests) + 1), requests[at])
+        elif step < 0.75:
+            requests.pop(at)
+        elif step < 0.9:
+            other = rng.randrange(len(requests))
+            requests[at], requests[other] = requests[other], requests[at]
+        else:
+            requests.insert(at, rng.choice(self.seeds_once())[:4_000])
+        return requests
 
     def close(self) -> None:
         for writer, _ids in self._writers:
