@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SHARES = {"bus": 0.70, "services": 0.20, "answers": 0.0975, "site": 0.0025}
 """Of the runs: a frame takes 0.1 ms, a request to the core 0.3 ms, a site's file 20 ms."""
+ROW = "{:9} {:>9} {:>7} {:>6} {:>11} {:>8} {:>8} {:>8} {:>8} {:>11}"
 STATS = struct.Struct("<6q")
 
 
@@ -40,7 +41,7 @@ def fuzz(name: str, runs: int, seed: int, folder: Path) -> dict[str, object]:
     )
     crashed = done.returncode != 0
     result: dict[str, object] = {
-        "target": name, "runs": int(executed[-1]) if executed else frames, "frames": frames,
+        "target": name, "runs": int(executed[-1]) if executed else frames, "frames": frames, "seed": seed,
         "seconds": round(seconds, 1), "edges": max(edges, default=0), "corpus": len(list(corpus.iterdir())),
         "taken": deep, "changes": changed, "commands": left,
         "findings": max(findings, int(crashed)), "wrong_goods": wrong,
@@ -71,14 +72,14 @@ def main() -> int:
     chosen = parser.parse_args()
     shares = dict.fromkeys(chosen.target, 1.0) if chosen.target else SHARES
     results = []
-    print(f"{'target':9} {'runs':>9} {'s':>7} {'edges':>6} {'lines':>11} {'taken':>8} {'changes':>8} {'commands':>8} {'findings':>8} "
-          f"{'wrong GOODs':>11}", flush=True)  # fmt: skip
+    print(ROW.format("target", "runs", "s", "edges", "lines", "taken", "changes", "commands", "findings", "wrong GOODs"),
+          flush=True)  # fmt: skip
     for name, share in shares.items():
         one = fuzz(name, max(1, int(chosen.runs * share)), chosen.seed, chosen.out)
         results.append(one)
         lines = f"{one.get('lines_reached', '?')}/{one.get('lines', '?')}"
-        print(f"{name:9} {one['runs']:9} {one['seconds']:7} {one['edges']:6} {lines:>11} {one['taken']:8} "
-              f"{one['changes']:8} {one['commands']:8} {one['findings']:8} {one['wrong_goods']:11}", flush=True)  # fmt: skip
+        print(ROW.format(name, one["runs"], one["seconds"], one["edges"], lines, one["taken"], one["changes"],
+                         one["commands"], one["findings"], one["wrong_goods"]), flush=True)  # fmt: skip
         if "error" in one:
             print(f"  {one['error']}", flush=True)
     if chosen.json:
