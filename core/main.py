@@ -32,6 +32,8 @@ from gwanje.core.journal.chain import JournalError, JournalLockedError
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.opening import OpeningJournal, SigningKey
+from gwanje.core.journal.service import SERVICE as JOURNAL_SERVICE
+from gwanje.core.journal.service import JournalService
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.quality import Quality
@@ -204,6 +206,7 @@ class Core:
         self._keepers: dict[str, Keeper] = {
             "alarms": self._alarms,
             "events": self._events,
+            JOURNAL_SERVICE: JournalService(self._desk, self._journal.recent, self._authority),
             SNAPSHOT_SERVICE: SnapshotService(ctx.store, ctx.clock, ctx.bus.marks),
             **self._tags.services,
         }

@@ -322,8 +322,8 @@ class OperatingDesk:
         message = to_message(outcome)
         if notes:
             message["notes"] = [*message.get("notes", ()), *notes]
-        pending.reply(message)
         self._tell(changes, readback=outcome.readback if isinstance(outcome, Confirmed) else math.nan)
+        pending.reply(message)  # after the entry: what somebody was told is what a restart finds
 
     def _overrule(self, pending: _Pending) -> tuple[str, ...]:
         """What a person operates leaves the programs' leases."""

@@ -44,6 +44,8 @@ BATCH_MAX = 48
 """Entries that one call may write: fewer than may stand behind the head, as the writer adds some of its own."""
 SYNC_WITHIN_NS = NS_PER_S // 20
 """Longest time that an entry which nobody waits for is on no disk: 50 ms."""
+AGAIN_NS = NS_PER_S // 2
+"""Pause before a sync that failed is tried again."""
 SIGN_EVERY_NS = 60 * NS_PER_S
 """Time between signatures inside the chain; the head beside it is signed at every sync."""
 
@@ -298,7 +300,9 @@ class Journal:
         Raises:
             JournalError: as :meth:`sync`.
         """
-        if self._due_mono_ns is not None and self._clock.mono_ns() >= self._due_mono_ns:
+        now = self._clock.mono_ns()
+        if self._due_mono_ns is not None and now >= self._due_mono_ns:
+            self._due_mono_ns = now + AGAIN_NS  # a disk that fails is not asked without pause
             self.sync()
 
     def sync(self) -> None:

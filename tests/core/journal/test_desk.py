@@ -60,6 +60,23 @@ def test_a_command_and_its_outcome_cost_one_wait_for_the_disk(world: Desk) -> No
     assert world.desk.due_mono_ns is None
 
 
+def test_a_disk_that_fails_is_not_asked_without_pause(world: Desk) -> None:
+    world.desk.note(TOLD)
+    world.disk.fail_sync = True
+    world.clock.advance_ns(SYNC_WITHIN_NS)
+    world.disk.operations.clear()
+    for _ in range(1_000):
+        if world.desk.due(world.clock.mono_ns()):
+            world.desk.step()
+        world.clock.advance_ns(1_000_000)
+    assert 1 <= world.disk.operations.count("sync") <= 4
+    assert not world.desk.ok
+    world.recover()
+    world.clock.advance_ns(1_000_000_000)
+    world.desk.step()
+    assert world.desk.due_mono_ns is None
+
+
 def test_what_cannot_be_written_now_is_an_error_and_what_was_noted_is_owed(world: Desk) -> None:
     world.fail()
     with pytest.raises(JournalError, match="Input/output error"):
