@@ -103,11 +103,48 @@ class FloodMeter:
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """What is counted of the alarms of a row, in one pass over thousands.
+
+    Attributes:
+        first_out: whose condition began first.
+        by_priority: (4,) of priority 1…4.
+        n_waiting: for an acknowledgement.
+        waiting_priority: the most important of those; 4 when nothing waits.
+        sequence: of the last change.
+    """
+
+    first_out: Record
+    by_priority: tuple[int, int, int, int]
+    n_waiting: int
+    waiting_priority: int
+    sequence: int
+
+
+def summed(alarms: Sequence[Record]) -> Sums:
+    """Count the alarms of a row; there is at least one."""
+    first, onset, sequence = alarms[0], alarms[0].state.onset_mono_ns, 0
+    of, waiting = [0] * 5, [0] * 5
+    for one in alarms:
+        state = one.state
+        _, _, acknowledged, priority, _ = one.rank
+        of[priority] += 1
+        waiting[priority] += not acknowledged
+        sequence = max(sequence, state.sequence)
+        began = state.onset_mono_ns
+        if began < onset or (began == onset and state.sequence < first.state.sequence):
+            first, onset = one, began
+    urgency = next((priority for priority in (1, 2, 3) if waiting[priority]), 4)
+    return Sums(first, (of[1], of[2], of[3], of[4]), sum(waiting), urgency, sequence)
+
+
+@dataclass(frozen=True, slots=True)
 class Row:
     """One row of the presented list: an alarm, or alarms that may have one cause.
 
     Attributes:
         alarms: at least one, most important first.
+        sums: what is counted of them.
         group: id of the group; empty for a single alarm.
         name_ko: of the group.
         name_en: of the group.
@@ -117,6 +154,7 @@ class Row:
     """
 
     alarms: tuple[Record, ...]
+    sums: Sums
     group: str = ""
     name_ko: str = ""
     name_en: str = ""
@@ -127,12 +165,12 @@ class Row:
     @property
     def first_out(self) -> Record:
         """The alarm whose condition began first."""
-        return min(self.alarms, key=lambda one: (one.state.onset_mono_ns, one.state.sequence))
+        return self.sums.first_out
 
     @property
     def priority(self) -> int:
         """Of the most important alarm."""
-        return min(one.facts.priority for one in self.alarms)
+        return 1 + next(index for index, n in enumerate(self.sums.by_priority) if n)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +212,13 @@ def present(records: Iterable[Record], topology: Topology, flood: bool, dead: Co
     """
     standing = sorted((one for one in records if one.presented), key=_RANK)
     if not flood and len(standing) <= ROWS_MAX:
-        return Presentation(tuple(Row((one,)) for one in standing), False, len(standing))
+        return Presentation(tuple(_lone(one) for one in standing), False, len(standing))
     urgent = [one for one in standing if one.facts.priority == 1]
     others = [one for one in standing if one.facts.priority != 1]
     faulted = _faulted(standing, topology) | set(dead)
     room = ROWS_MAX - bool(others)
     if len(urgent) <= room:
-        rows = [Row((one,)) for one in urgent]
+        rows = [_lone(one) for one in urgent]
     else:
         rows = _rows(_clusters(urgent, topology, faulted), room, topology, "")
     room = ROWS_MAX - len(rows)
@@ -188,7 +226,7 @@ def present(records: Iterable[Record], topology: Topology, flood: bool, dead: Co
         rows += _rows(_clusters(others, topology, faulted), room, topology, OTHERS)
     elif others:
         shown = others if len(others) <= room else others[: room - 1]
-        rows += [Row((one,)) for one in shown]
+        rows += [_lone(one) for one in shown]
         if len(shown) < len(others):
             rows.append(_row(_Cluster(OTHERS, False, others[len(shown) :]), topology))
     folded = sum(len(row.alarms) for row in rows if row.group)
@@ -238,10 +276,14 @@ def _rows(clusters: list[_Cluster], room: int, topology: Topology, others: str) 
     return [_row(one, topology, "" if others else URGENT) for one in clusters]
 
 
+def _lone(alarm: Record) -> Row:
+    return Row((alarm,), summed((alarm,)))
+
+
 def _row(cluster: _Cluster, topology: Topology, mark: str = "") -> Row:
     """The row of a cluster; ``mark`` keeps a node's urgent alarms and its others apart."""
     if len(cluster.alarms) == 1:
-        return Row(tuple(cluster.alarms))
+        return _lone(cluster.alarms[0])
     alarms = tuple(cluster.alarms)
     name_ko, name_en = topology.name(cluster.key)
     if cluster.key == OTHERS:
@@ -250,13 +292,14 @@ def _row(cluster: _Cluster, topology: Topology, mark: str = "") -> Row:
         name_ko, name_en = "그 밖의 긴급 경보", "other urgent alarms"
     elif not name_ko:
         name_ko, name_en = alarms[0].facts.texts.text_ko, alarms[0].facts.texts.text_en
-    candidate = _candidate(cluster, topology)
-    cause_ko, cause_en = topology.name(candidate)
     group = f"{cluster.key}:{mark}" if mark and cluster.key != mark else cluster.key
-    return Row(alarms, group, name_ko, name_en, candidate, cause_ko, cause_en)
+    sums = summed(alarms)
+    candidate = _candidate(cluster, sums.first_out, topology)
+    cause_ko, cause_en = topology.name(candidate)
+    return Row(alarms, sums, group, name_ko, name_en, candidate, cause_ko, cause_en)
 
 
-def _candidate(cluster: _Cluster, topology: Topology) -> str:
+def _candidate(cluster: _Cluster, first_out: Record, topology: Topology) -> str:
     """Node that may be the root cause: the faulted one, what most of its loads have in common, or the first-out's."""
     if cluster.faulted:
         return cluster.key
@@ -265,7 +308,7 @@ def _candidate(cluster: _Cluster, topology: Topology) -> str:
         troubled = {one.facts.node for one in cluster.alarms} & fed
         if len(troubled) >= COMMON_FROM and len(troubled) >= COMMON_SHARE * len(fed):
             return cluster.key
-    return Row(tuple(cluster.alarms)).first_out.facts.node
+    return first_out.facts.node
 
 
 def _banner(rows: Sequence[Row], count: int) -> tuple[str, str]:
@@ -281,7 +324,7 @@ def _banner(rows: Sequence[Row], count: int) -> tuple[str, str]:
 
 def sound_key(row: Row, flood_began_mono_ns: int) -> str:
     """What a screen sounds once for: an alarm's raise, or in a flood a group and its urgency; empty for silence."""
-    priority = min((one.facts.priority for one in row.alarms if one.waiting), default=4)
+    priority = row.sums.waiting_priority
     if priority == 4:
         return ""
     if row.group:

@@ -129,9 +129,7 @@ class Operations:
         sound = sound_key(row, flood_began_mono_ns)
         if not row.group:
             return {"kind": "alarm", "alarm": self._table.change_of(row.alarms[0]).to_map(), "sound": sound}
-        first = row.first_out
-        by_priority = [sum(one.facts.priority == wanted for one in row.alarms) for wanted in (1, 2, 3, 4)]
-        waiting = sum(one.waiting for one in row.alarms)
+        sums, first = row.sums, row.first_out
         return {
             "kind": "group",
             "group": {
@@ -142,15 +140,15 @@ class Operations:
                 "cause_ko": row.cause_ko,
                 "cause_en": row.cause_en,
                 "n": len(row.alarms),
-                "n_unacknowledged": waiting,
+                "n_unacknowledged": sums.n_waiting,
                 "priority": row.priority,
-                "by_priority": by_priority,
+                "by_priority": list(sums.by_priority),
                 "first_out": _named(first),
-                "urgent": [_named(one) for one in row.alarms if one.facts.priority == 1],
+                "urgent": [_named(one) for one in row.alarms if one.facts.priority == 1] if row.priority == 1 else [],
                 "alarm_ids": [one.facts.alarm_id for one in row.alarms[:IDS_MAX]],
                 "text_ko": f"{row.name_ko}: 경보 {len(row.alarms)}건, 최초 {first.facts.texts.text_ko}",
                 "text_en": f"{row.name_en}: {len(row.alarms)} alarms, first {first.facts.texts.text_en}",
-                "sequence": max(one.state.sequence for one in row.alarms),
+                "sequence": sums.sequence,
             },
             "sound": sound,
         }

@@ -160,7 +160,7 @@ class KeptAlarms:
         self._kpis.take(changes, self.flood)
         self._unkept.update(one.message.alarm_id for one in changes)
         self._open()
-        self._keep()
+        self._keep(wait=any(one.author for one in changes))
         self._desk.note_all([_entry(one) for one in changes[int(journalled) :]])
         for one in changes:
             self._publish(one.message)
@@ -280,7 +280,7 @@ class KeptAlarms:
             self._desk.note_all([(EntryKind.ALARM_STORE_SET_ASIDE, {"reason": reason})])
             self._kpis, self.flood = Kpis(), FloodMeter()
 
-    def _keep(self, figures: bool = False) -> None:
+    def _keep(self, figures: bool = False, wait: bool = True) -> None:
         now = self._clock.mono_ns()
         waits = now - self._tried_mono_ns < REOPEN_NS and self.trouble
         if self._store is None or waits or not (self._unkept or figures):
@@ -292,7 +292,7 @@ class KeptAlarms:
                 "saved": json.dumps(times), "kpis": self._kpis.save(now), "flood": json.dumps(self.flood.save(now)),
             }  # fmt: skip
         try:
-            self._store.write({alarm_id: self._table.stored(alarm_id) for alarm_id in self._unkept}, meta)
+            self._store.write({alarm_id: self._table.stored(alarm_id) for alarm_id in self._unkept}, meta, wait)
         except AlarmStoreError as error:
             self.trouble = str(error)
             self._tried_mono_ns = now

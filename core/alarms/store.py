@@ -1,7 +1,9 @@
 """Where alarms survive: a small SQLite file with one row for each alarm that is not at rest, and the key figures.
 
-WAL with ``synchronous=FULL``: what :meth:`AlarmStore.write` returned from survives kill -9 and power loss. A damaged
-file is found by SQLite's own check and by checking every row, set aside under a new name and replaced by an empty one;
+WAL: what :meth:`AlarmStore.write` returned from survives kill -9. What people did also survives a power cut, because
+that write waits for the disk; what the plant did by itself does so within ten seconds, and a storm does not wait for
+the disk a hundred times a second. A damaged file is found by SQLite's own check and by checking every row,
+set aside under a new name and replaced by an empty one;
 the caller says so.
 
 Monotonic times in the rows are of the boot that the table ``meta`` names. After another boot
@@ -84,12 +86,15 @@ class AlarmStore:
         except sqlite3.Error as error:
             raise AlarmStoreError(f"alarm states cannot be read: {error}") from error
 
-    def write(self, changed: Mapping[str, StoredAlarm | None], meta: Mapping[str, str] | None = None) -> None:
+    def write(
+        self, changed: Mapping[str, StoredAlarm | None], meta: Mapping[str, str] | None = None, wait: bool = True
+    ) -> None:
         """Keep the new states of some alarms in one transaction.
 
         Args:
             changed: alarm id → its state, or ``None`` when it is at rest again.
             meta: texts to keep beside them.
+            wait: for the disk, and with it for everything that was written before.
 
         Raises:
             AlarmStoreError: nothing of it was kept.
@@ -98,6 +103,7 @@ class AlarmStore:
         gone = [(alarm_id,) for alarm_id, one in changed.items() if one is None]
         rows = [_row(one) for one in changed.values() if one is not None]
         try:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
             with self._connection:
                 self._connection.executemany("DELETE FROM alarm WHERE alarm_id = ?", gone)
                 self._connection.executemany(f"REPLACE INTO alarm VALUES ({marks})", rows)

@@ -310,15 +310,16 @@ class AlarmTable:
 
     def _stepped(self, state: AlarmState, facts: Facts, now: Standing, queued: _Queued) -> AlarmState:
         """The state after a happening, before sequence and first-out are known."""
-        fresh = replace(state, standing=now, changed_utc_ns=queued.utc_ns, changed_mono_ns=queued.mono_ns)
         raised = queued.happening is Happening.RAISE or (queued.happening is Happening.RE_ALARM and facts.is_event)
         if raised:
-            onset_utc_ns = queued.utc_ns - (queued.mono_ns - queued.onset_mono_ns)
+            onset_utc_ns = max(0, queued.utc_ns - (queued.mono_ns - queued.onset_mono_ns))
             return replace(
-                fresh, value=queued.value, raised_utc_ns=queued.utc_ns, raised_mono_ns=queued.mono_ns,
+                state, standing=now, changed_utc_ns=queued.utc_ns, changed_mono_ns=queued.mono_ns,
+                value=queued.value, raised_utc_ns=queued.utc_ns, raised_mono_ns=queued.mono_ns,
                 onset_utc_ns=onset_utc_ns, onset_mono_ns=queued.onset_mono_ns, acknowledged_by="", first_out=False,
                 detail=queued.detail,
             )  # fmt: skip
+        fresh = replace(state, standing=now, changed_utc_ns=queued.utc_ns, changed_mono_ns=queued.mono_ns)
         if queued.happening is Happening.RETURN:
             return replace(fresh, value=queued.value)
         if queued.happening is Happening.ACKNOWLEDGE:
@@ -335,7 +336,8 @@ class AlarmTable:
             self._firsts.enter(facts.group, facts.alarm_id)
             return []
         is_first, displaced = self._firsts.raised(facts.group, facts.alarm_id, record.state.onset_mono_ns)
-        record.state = replace(record.state, first_out=is_first)
+        if is_first:
+            record.state = replace(record.state, first_out=True)
         other = self._records.get(displaced)
         if other is None or not other.state.first_out:
             return []

@@ -146,6 +146,16 @@ def test_a_step_of_the_wall_clock_moves_no_delay_no_shelf_and_no_order(step_ns: 
     assert sequences == sorted(set(sequences))
 
 
+def test_a_wall_clock_that_begins_in_1970_stops_nothing() -> None:
+    plant = Plant(quick(), events=[event_alarm()])
+    plant.clock = VirtualClock(utc_ns=0)
+    plant.received["grid.tie.import_w"] = plant.clock.mono_ns()
+    plant.clock.step_utc_ns(-plant.clock.utc_ns())
+    plant.table.event(heard(), plant.clock.mono_ns(), 0)
+    assert plant.look(0.0, grid__tie__import_w=200.0) == ["unack_active", "unack_active"]
+    assert plant.message("glass:mic03").onset_utc_ns == 0
+
+
 # ---------------------------------------------------------------- hidden
 
 
