@@ -72,8 +72,8 @@ def main() -> int:
     chosen = parser.parse_args()
     shares = dict.fromkeys(chosen.target, 1.0) if chosen.target else SHARES
     results = []
-    print(ROW.format("target", "runs", "s", "edges", "lines", "taken", "changes", "commands", "findings", "wrong GOODs"),
-          flush=True)  # fmt: skip
+    head = ("target", "runs", "s", "edges", "lines", "taken", "changes", "commands", "findings", "wrong GOODs")
+    print(ROW.format(*head), flush=True)
     for name, share in shares.items():
         one = fuzz(name, max(1, int(chosen.runs * share)), chosen.seed, chosen.out)
         results.append(one)
