@@ -59,14 +59,17 @@ class Snapshot:
     quality: npt.NDArray[np.uint16]
     source_utc_ns: npt.NDArray[np.int64]
     received_mono_ns: npt.NDArray[np.int64]
-    _seen: npt.NDArray[np.uint64] | None = field(default=None, repr=False, compare=False)
+    _seen: tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]] | None = field(default=None, repr=False, compare=False)
     _seen_in: object = field(default=None, repr=False, compare=False)
     _seen_at_ns: int = field(default=0, repr=False, compare=False)
 
-    def turns_seen(self, store: object, n_blocks: int, now_mono_ns: int) -> npt.NDArray[np.uint64]:
-        """Which turn of each block of a store the columns hold, for the kernel to read and write."""
+    def turns_seen(
+        self, store: object, n_blocks: int, now_mono_ns: int
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """Which turn of each block of a store the columns hold, and until when it is fresh, for the kernel to keep."""
         if self._seen is None or self._seen_in is not store or now_mono_ns < self._seen_at_ns:
-            self._seen, self._seen_in = np.full(n_blocks, NOT_SEEN, np.uint64), store
+            self._seen = np.full(n_blocks, NOT_SEEN, np.uint64), np.zeros(n_blocks, np.int64)
+            self._seen_in = store
         self._seen_at_ns = now_mono_ns
         return self._seen
 
@@ -322,7 +325,7 @@ class TagStore:
         snapshot = out or Snapshot.empty(self.table.n)
         self.view.snapshot(
             now_mono_ns, snapshot.value, snapshot.quality, snapshot.source_utc_ns, snapshot.received_mono_ns,
-            snapshot.turns_seen(self, self.view.n_blocks, now_mono_ns) if out else None,
+            *(snapshot.turns_seen(self, self.view.n_blocks, now_mono_ns) if out else ()),
         )  # fmt: skip
         return snapshot
 

@@ -36,7 +36,8 @@ cdef extern from *:
 cdef extern from "tagstore_sweep.h":
     void gw_copy_aged(int64_t* received, uint16_t* quality, const int64_t* from_received, const uint16_t* from_quality,
                       const int64_t* limit, int64_t now, long n) noexcept nogil
-    void gw_mark_aged(uint16_t* quality, const int64_t* received, const int64_t* limit, int64_t now, long n) noexcept nogil
+    int64_t gw_mark_aged(uint16_t* quality, const int64_t* received, const int64_t* limit, int64_t now,
+                         long n) noexcept nogil
     long gw_changes(double* last_value, uint16_t* last_quality, const double* value, const uint16_t* quality,
                     const double* deadband, int32_t* out, long n) noexcept nogil
 
@@ -241,13 +242,15 @@ cdef class StoreView:
                  uint16_t[::1] quality not None,                # OUT (n,)
                  int64_t[::1] source_utc_ns not None,           # OUT (n,)
                  int64_t[::1] received_mono_ns not None,        # OUT (n,)
-                 uint64_t[::1] seen=None):                      # INOUT (n_blocks,)
+                 uint64_t[::1] seen=None,                       # INOUT (n_blocks,)
+                 int64_t[::1] fresh_until=None):                # INOUT (n_blocks,), with seen
         """Copy all tags, block by block; each block is consistent in itself.
 
         Args:
             now_mono_ns: time of the reader, to mark what is too old and to lay overrides over; 0 for neither.
             seen: which turn of each block the columns hold already, from the call before with the same columns and an
                 earlier time; ``NOT_SEEN`` for none. Blocks that nobody wrote since are not copied again.
+            fresh_until: until when nothing more of a block grows too old; before that it is not even looked at.
 
         Returns:
             How many block copies had to be repeated because the writer turned meanwhile.
@@ -258,9 +261,11 @@ cdef class StoreView:
         if (values.shape[0] != self.n or quality.shape[0] != self.n or source_utc_ns.shape[0] != self.n
                 or received_mono_ns.shape[0] != self.n):
             raise ValueError(f"columns must hold {self.n} tags")
-        if seen is not None and (seen.shape[0] != self.n_blocks or now_mono_ns <= 0):
-            raise ValueError("turns seen must be one per block, and go with the reader's time")
+        if (seen is None) != (fresh_until is None) or seen is not None and (
+                seen.shape[0] != self.n_blocks or fresh_until.shape[0] != self.n_blocks or now_mono_ns <= 0):
+            raise ValueError("turns seen and times must be one per block, and go with the reader's time")
         cdef uint64_t* known = &seen[0] if seen is not None else NULL
+        cdef int64_t* fresh = &fresh_until[0] if seen is not None else NULL
         cdef Py_ssize_t repeats = 0, index, first
         cdef Block* block
         cdef Columns* side
@@ -270,8 +275,9 @@ cdef class StoreView:
                 block = &self.blocks[index]
                 first = index * BLOCK
                 if known != NULL and gw_load(&block.sequence) == known[index]:
-                    gw_mark_aged(&quality[first], &received_mono_ns[first], &self.stale_after_ns[first], now_mono_ns,
-                                 BLOCK)
+                    if now_mono_ns > fresh[index]:
+                        fresh[index] = gw_mark_aged(&quality[first], &received_mono_ns[first],
+                                                    &self.stale_after_ns[first], now_mono_ns, BLOCK)
                     continue
                 while True:
                     sequence = gw_load(&block.sequence)
@@ -290,6 +296,7 @@ cdef class StoreView:
                     repeats += 1
                 if known != NULL:
                     known[index] = sequence
+                    fresh[index] = 0                        # known when it is looked at again
             if now_mono_ns > 0:
                 self._override_all(now_mono_ns, &values[0], &quality[0], &source_utc_ns[0], &received_mono_ns[0],
                                    known)

@@ -28,11 +28,18 @@ GW_CLONES void gw_copy_aged(int64_t *restrict received, uint16_t *restrict quali
     }
 }
 
-/* The same for samples that are there already. */
-GW_CLONES void gw_mark_aged(uint16_t *restrict quality, const int64_t *restrict received,
-                            const int64_t *restrict limit, int64_t now, long n) {
-    for (long i = 0; i < n; i++)
-        quality[i] = GW_AGED(quality[i], (limit[i] > 0) & (now - received[i] > limit[i]));
+/* The same for samples that are there already. Returns the last moment at which no further one is too old; knowing that
+ * costs more than marking, and pays where a block is looked at again and again. */
+GW_CLONES int64_t gw_mark_aged(uint16_t *restrict quality, const int64_t *restrict received,
+                               const int64_t *restrict limit, int64_t now, long n) {
+    int64_t fresh_until = INT64_MAX;
+    for (long i = 0; i < n; i++) {
+        int64_t until = limit[i] > 0 ? (int64_t)((uint64_t)received[i] + (uint64_t)limit[i]) : INT64_MAX;
+        quality[i] = GW_AGED(quality[i], now > until);
+        until = now > until ? INT64_MAX : until;
+        fresh_until = until < fresh_until ? until : fresh_until;
+    }
+    return fresh_until;
 }
 
 /* mark[i] = 1 where the value moved by more than its deadband or the quality differs. Two NaN are alike. */

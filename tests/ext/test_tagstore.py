@@ -60,7 +60,7 @@ STEP = st.one_of(
 def test_whatever_is_done_the_kernel_agrees_with_its_twin(steps: list, stale_ns: int) -> None:
     store = view(2, stale_ns)
     twin = reference.ReferenceStore(np.full(store.n, stale_ns, np.int64))
-    kept, seen, last_ns = Snapshot.empty(store.n), np.full(2, NOT_SEEN, np.uint64), 0
+    kept, seen, until, last_ns = Snapshot.empty(store.n), np.full(2, NOT_SEEN, np.uint64), np.zeros(2, np.int64), 0
     everything = np.arange(store.n, dtype=np.int32)
     for step in steps:
         match step:
@@ -87,7 +87,7 @@ def test_whatever_is_done_the_kernel_agrees_with_its_twin(steps: list, stale_ns:
                 last_ns = max(last_ns, now)
                 fresh = Snapshot.empty(store.n)
                 store.snapshot(last_ns, *columns(fresh))
-                store.snapshot(last_ns, *columns(kept), seen)
+                store.snapshot(last_ns, *columns(kept), seen, until)
                 for mine, again, theirs in zip(
                     columns(fresh), columns(kept), twin.read(everything, last_ns), strict=True
                 ):
@@ -158,7 +158,9 @@ def test_overrides_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="common region"):
         StoreView(np.zeros(BLOCK_BYTES, np.uint8), np.zeros(BLOCK, np.int64), np.zeros(COMMON_BYTES - 1, np.uint8))
     with pytest.raises(ValueError, match="one per block"):
-        store.snapshot(1, *columns(Snapshot.empty(store.n)), np.zeros(3, np.uint64))
+        store.snapshot(1, *columns(Snapshot.empty(store.n)), np.zeros(3, np.uint64), np.zeros(2, np.int64))
+    with pytest.raises(ValueError, match="one per block"):
+        store.snapshot(1, *columns(Snapshot.empty(store.n)), np.zeros(2, np.uint64))
 
 
 def test_a_full_set_of_overrides_serves_first_and_last():
@@ -413,6 +415,17 @@ def test_a_snapshot_brought_up_to_date_gives_back_what_was_overridden(tmp_path):
     assert store.snapshot_at(1_500, out).quality[first] == Quality.GOOD  # an earlier time than before is no trap either
     other = TagStore.create(tmp_path / "other", table(stale_after_s=1e-6))
     assert math.isnan(other.snapshot_at(2_000, out).value[first])
+
+
+def test_a_snapshot_brought_up_to_date_ages_what_nobody_writes_at_its_own_time(tmp_path):
+    tags = [Tag(f"a.b.t{number}", "", "field", stale_after_s=number * 1e-9) for number in range(300)]
+    store = TagStore.create(tmp_path / "tags", TagTable.build(tags))
+    ids = np.arange(300, dtype=np.int32)
+    store.writer("field").write(ids, np.ones(300), np.zeros(300, np.uint16), ids.astype(np.int64), 1_000)
+    out = Snapshot.empty(store.table.n)
+    for age in (0, 1, 2, 3, 50, 51, 52, 299, 300, 10_000):
+        stale = np.flatnonzero(store.snapshot_at(1_000 + age, out).quality[:300] & Quality.STALE)
+        np.testing.assert_array_equal(stale, np.arange(1, min(age, 300)), err_msg=f"age {age}")
 
 
 def test_flags_are_added_to_what_is_written_and_to_what_is_published(tmp_path):
