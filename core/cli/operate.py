@@ -195,6 +195,8 @@ def sheet(desk: Desk, selected: Answer) -> str:
 
 
 SOFT = ("soft_low", "soft_high")
+_ORDER = [str(one) for one in State]
+"""From selected to ended."""
 
 
 def _number(tag: Tag, text: str) -> float:
@@ -238,7 +240,7 @@ def _sent(chosen: argparse.Namespace, desk: Desk, selected: Answer, checked: Ans
     seen = dict(selected if chosen.as_seen else checked)
     seen["seen_mono_ns"] -= round(chosen.seen_age * NS_PER_S)
     if chosen.seen_value is not None:
-        seen["value"] = chosen.seen_value
+        seen["seen_value"] = chosen.seen_value
     command_id = new_id()
     follower = Follower(desk, command_id)
     answer = desk.client.execute(
@@ -303,8 +305,8 @@ class Follower:
                     self._sum_up(one)
 
     def _tell(self, state: str, mono_ns: int, text: str) -> None:
-        if state in self._told:
-            return
+        if state in self._told or (self._told and _ORDER.index(state) < _ORDER.index(self._told[-1])):
+            return  # the list tells only where it stands, and may be before the events that led there
         self._told.append(state)
         print(f"  {(mono_ns - self._since_ns) / 1e6:8.0f} ms  {self._desk.word(state)}{text}", flush=True)
 

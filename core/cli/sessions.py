@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import os
 import sys
 from typing import Any
 
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
-from gwanje.core.cli.tokens import ask_session, keep_token, read_token
+from gwanje.core.cli.tokens import ask_session, keep_token, read_token, terminal
 from gwanje.core.clock import utc_text
 
 
@@ -37,10 +36,7 @@ def add(commands: Commands) -> None:
 
 def _console() -> str:
     """Where this terminal is, for everybody who sees the session."""
-    try:
-        return f"terminal {os.ttyname(0).removeprefix('/dev/')}"
-    except OSError:
-        return "terminal"
+    return f"terminal {terminal()}".rstrip()
 
 
 def _password(chosen: argparse.Namespace, name: str) -> str:

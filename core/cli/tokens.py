@@ -1,4 +1,4 @@
-"""The session of whoever types commands: kept in the run directory, readable by this user alone, gone with the run."""
+"""The session of the terminal one types at: in the run directory, for this user alone, gone with the run."""
 
 from __future__ import annotations
 
@@ -16,8 +16,20 @@ SIGN_IN_TIMEOUT_MS = 10_000
 """A password takes a tenth of a second of a busy machine, and others may wait before it."""
 
 
+def terminal() -> str:
+    """Name of the terminal that is typed at, such as ``pts/3``; empty in a script, whatever starts it."""
+    for descriptor in (0, 1, 2):
+        try:
+            return os.ttyname(descriptor).removeprefix("/dev/")
+        except OSError:
+            continue
+    return ""
+
+
 def _path(run_dir: Path) -> Path:
-    return run_dir / FOLDER / f"{os.getuid()}.session"
+    """Each terminal has its own session, so that two people may sit side by side; all scripts of a user share one."""
+    where = terminal().replace("/", "-") or "script"
+    return run_dir / FOLDER / f"{os.getuid()}-{where}.session"
 
 
 def read_token(run_dir: Path) -> str:

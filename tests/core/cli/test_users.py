@@ -1,6 +1,7 @@
 """``gwanje user``: people of a site from the command line, with the city running or not."""
 
 import io
+import os
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import UsersFile
 from gwanje.core.cli import users as cli
 from gwanje.core.cli.main import main
+from gwanje.core.cli.tokens import keep_token, read_token
 
 GOOD = "correct horse battery"
 
@@ -120,3 +122,19 @@ def test_a_damaged_file_is_said_by_every_command(gwanje):
     for arguments in (["list"], ["disable", "kim"], ["remove", "kim"], ["role", "kim", "admin"]):
         code, _, complained = gwanje(*arguments)
         assert (code, "users.json is damaged" in complained) == (2, True)
+
+
+def test_each_terminal_has_a_session_of_its_own(tmp_path, monkeypatch):
+    def no_terminal(descriptor):
+        raise OSError(25, "not a terminal")
+
+    monkeypatch.setattr(os, "ttyname", no_terminal)
+    keep_token(tmp_path, "of the script")
+    monkeypatch.setattr(os, "ttyname", lambda descriptor: "/dev/pts/3")
+    assert read_token(tmp_path) == ""
+    keep_token(tmp_path, "of terminal 3")
+    assert read_token(tmp_path) == "of terminal 3"
+    monkeypatch.setattr(os, "ttyname", lambda descriptor: "/dev/pts/4")
+    assert read_token(tmp_path) == ""
+    monkeypatch.setattr(os, "ttyname", no_terminal)
+    assert read_token(tmp_path) == "of the script"
