@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from gwanje.core.bench import BenchOptions, Result, as_json, machine
 
 
 def measure(
-    areas: Mapping[str, Callable[[BenchOptions], list[Result]]], options: BenchOptions, out: Path | None
+    areas: Mapping[str, Callable[[BenchOptions], Iterable[Result]]], options: BenchOptions, out: Path | None
 ) -> int:
     """Measure, print, write.
 

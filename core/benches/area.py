@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from gwanje.core.bench import BenchOptions, Result, unmeasured
 from gwanje.core.benches import bus, deadband, journal, operating, store, storm
@@ -18,12 +18,10 @@ PARTS: Mapping[str, Callable[[BenchOptions], list[Result]]] = {
 }
 
 
-def run(options: BenchOptions) -> list[Result]:
-    """All figures of the core; what cannot be measured says why and does not keep the others from being measured."""
-    results: list[Result] = []
+def run(options: BenchOptions) -> Iterator[Result]:
+    """All figures of the core, as they come; what cannot be measured says why and does not keep others from it."""
     for name, measure in PARTS.items():
         try:
-            results += measure(options)
+            yield from measure(options)
         except BenchError as error:
-            results.append(unmeasured(name, "", str(error), goal="measured"))
-    return results
+            yield unmeasured(name, "", str(error), goal="measured")

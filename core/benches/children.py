@@ -21,6 +21,7 @@ ASK_S = 120.0
 """Longest task of a child."""
 STOP_S = 5.0
 _PR_SET_PDEATHSIG = 1
+_PREFIX = "gw-bench-"
 
 Body = Callable[..., None]
 """``body(door, *arguments)``: sends one message when it is ready, then answers what it is asked."""
@@ -173,9 +174,16 @@ def pinned(processor: int | None) -> Iterator[None]:
 
 @contextmanager
 def in_memory() -> Iterator[Path]:
-    """A folder in memory with a path short enough for sockets, as a run directory is."""
-    where = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    place = Path(tempfile.mkdtemp(prefix="gw-bench-", dir=where))
+    """A folder in memory with a path short enough for sockets, as a run directory is.
+
+    What a measurement left that was killed is removed first: nothing else would give its memory back.
+    """
+    where = Path("/dev/shm" if os.access("/dev/shm", os.W_OK) else tempfile.gettempdir())
+    for left in where.glob(f"{_PREFIX}*-*"):
+        pid = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    place = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=where))
     try:
         yield place
     finally:

@@ -11,7 +11,7 @@ import pytest
 
 from gwanje.core.bench import BenchOptions, Watch, as_json, free_port, per_round, program, result
 from gwanje.core.bench_report import measure
-from gwanje.core.benches import bus, bus_peers, deadband, journal, operating, store, storm
+from gwanje.core.benches import area, bus, bus_peers, deadband, journal, operating, store, storm
 from gwanje.core.benches.children import BenchError, Child, in_memory, two_processors
 from gwanje.core.journal.verify import verify
 from gwanje.core.store import Snapshot, TagStore
@@ -173,6 +173,17 @@ def test_the_journal_that_is_checked_is_whole_and_a_flipped_byte_is_found() -> N
         assert not verify(path, keys).ok
 
 
+def test_what_cannot_be_measured_is_named_and_the_rest_is_measured(monkeypatch) -> None:
+    def fails(_options):
+        raise BenchError("a peer died")
+
+    parts = {"one": fails, "two": lambda options: deadband.run(options, n_tags=1_000)}
+    monkeypatch.setattr(area, "PARTS", parts)
+    failed, measured = area.run(BenchOptions(rounds=1))
+    assert (failed.name, failed.value, failed.holds, failed.note) == ("one", None, None, "not measured: a peer died")
+    assert measured.name == "store.deadband"
+
+
 # ---------------------------------------------------------------- processes
 
 
@@ -205,6 +216,16 @@ def test_a_child_that_dies_is_noticed(place) -> None:
         os.kill(child.pid, signal.SIGKILL)
         with pytest.raises(BenchError, match="died"):
             child.answer()
+
+
+def test_what_a_killed_measurement_left_is_removed() -> None:
+    with in_memory() as mine:
+        left = mine.with_name(f"gw-bench-{2**22 + 1}-left")  # no process can have this number
+        left.mkdir()
+        with in_memory() as other:
+            assert not left.exists()
+            assert mine.exists()
+        assert not other.exists()
 
 
 # ---------------------------------------------------------------- results
