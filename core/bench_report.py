@@ -30,7 +30,7 @@ def measure(
         out.write_text(json.dumps(as_json(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     missed = [one.name for one in results if one.holds is False]
     unknown = [one.name for one in results if one.goal is not None and one.holds is None]
-    verdict = f"missed: {', '.join(missed)}" if missed else "every measured goal holds" if unknown else "every goal holds"
+    verdict = f"missed: {', '.join(missed)}" if missed else f"every {'measured ' if unknown else ''}goal holds"
     print(f"{len(results)} results; {verdict}{'; not measured: ' + ', '.join(unknown) if unknown else ''}")
     return 1 if missed else 0
 
