@@ -435,6 +435,7 @@ class Driver:
 
     async def _carry_out(self, session: _Session, command: CommandChannel, order: Order) -> None:
         channel, value, now_ns = command.channel, order.command.value, self._clock.mono_ns()
+        before = channel.state
         port = ExpiringPort(self._link, self._clock, order.command.expires_mono_ns, command.address)
         try:
             action, wish = command.obey(value, now_ns)
@@ -445,6 +446,8 @@ class Driver:
                 raise CommandExpiredError
             back = await channel.carry_out(action, wish, port, now_ns)
         except CommandExpiredError:
+            if not port.touched:
+                channel.state = before  # nothing was begun, nothing is to be ended
             order.report("expired", "")
             return
         except (EncodeError, DeviceExceptionError, WriteForbiddenError) as error:

@@ -46,6 +46,8 @@ class ExpiringPort:
         self._expires_mono_ns = expires_mono_ns
         self._value_address = value_address
         self._written = False
+        self.touched = False
+        """Whether anything has been written at all."""
 
     async def read(self, address: int, count: int) -> bytes:
         """Read registers."""
@@ -60,6 +62,7 @@ class ExpiringPort:
         if not self._written and self._clock.mono_ns() >= self._expires_mono_ns:
             raise CommandExpiredError
         self._written |= address == self._value_address
+        self.touched = True
         await self._port.write(address, registers)
 
 

@@ -102,14 +102,14 @@ def test_every_point_of_the_default_site_exists_in_its_model():
     for one in site.devices:
         assert one.simulated
         assert base_quality(one) == Quality.SIMULATED
-        assert len(point_ids(one, site.tags)) == len(one.points) + len(one.setpoints)
+        assert len(point_ids(one, site.tags)) == len(one.points) + len(one.setpoints) + len(one.commands)
         addresses.add((one.host, one.port))
-        for entry in (*one.points, *one.setpoints):
+        for entry in (*one.points, *one.setpoints, *one.commands):
             if one.driver == "sunspec":
                 model_layout(entry.model).point(entry.name)
             else:
                 assert plain_locate(0, "", entry.address, entry.type).n_registers in (1, 2)
-        for setting in one.setpoints:
+        for setting in (*one.setpoints, *one.commands):
             for model, name, _ in setting.enable:
                 assert model_layout(model).point(name).writable
             assert model_layout(setting.model).point(setting.name).writable

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from gwanje.core.config import Device, Point, Twin
+from gwanje.core.config import Device, Point, Setpoint, Twin
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData
@@ -17,6 +17,12 @@ from gwanje.io.sim.twins import TwinSpec
 
 SITE = Path(__file__).parents[3] / "configs" / "chungbuk"
 T = TypeVar("T")
+
+
+def _command(table: dict[str, Any]) -> Setpoint:
+    """A command that the device takes, with what a twin needs of it."""
+    place = {key: table[key] for key in ("model", "name", "address", "type") if key in table}
+    return Setpoint(table["tag"], table["tag"], table.get("scale", 1.0), 0.0, "", 0.0, **place)
 
 
 def _device(table: dict[str, Any]) -> Device:
@@ -49,6 +55,7 @@ def _device(table: dict[str, Any]) -> Device:
         setpoints=(),
         twin=Twin(twin.pop("kind"), twin),
         source="devices/energy.toml",
+        commands=tuple(_command(one) for one in table.get("command", ())),
     )
 
 

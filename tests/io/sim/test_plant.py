@@ -114,6 +114,62 @@ def test_curtailment_is_honoured(make_plant: MakePlant) -> None:
     assert max(-np.diff(seen)) <= 0.5 * 800_000.0 * 0.01 + 1e-6
 
 
+def test_the_breaker_opens_in_60_ms_and_closes_when_its_spring_is_charged(make_plant: MakePlant) -> None:
+    plant = make_plant()
+    breaker = plant.breaker
+    assert breaker is not None
+
+    def steps_until(closed: bool) -> int:
+        for step in range(1, 1000):
+            plant.advance(0.01)
+            if breaker.closed is closed:
+                return step
+        raise AssertionError("the breaker did not move")
+
+    breaker.order(False)
+    assert steps_until(False) == 6
+    breaker.order(True)
+    assert steps_until(True) == 8
+    assert not breaker.spring_charged
+    breaker.order(False)
+    assert steps_until(False) == 6, "it opens with the spring still empty"
+    breaker.order(True)
+    assert 270 <= steps_until(True) <= 310, "three seconds of charging, less what it had, and the stroke"
+    breaker.order(True)
+    plant.advance(0.01)
+    assert breaker.closed, "closing what is closed does nothing"
+
+
+def test_a_closing_that_waits_for_the_spring_is_overruled_and_survives_a_kill(make_plant: MakePlant) -> None:
+    plant = make_plant()
+    assert plant.breaker is not None
+    for close in (False, True, False, True):
+        plant.breaker.order(close)
+        for _ in range(10):
+            plant.advance(0.01)
+    assert not plant.breaker.closed
+    again = make_plant()
+    again.restore(json.loads(json.dumps(plant.save())))
+    assert again.breaker is not None
+    assert (again.breaker.closed, again.breaker.close_command, again.breaker.spring_charged) == (False, True, False)
+    plant.breaker.order(False)
+    for _ in range(400):
+        plant.advance(0.01)
+        again.advance(0.01)
+    assert not plant.breaker.closed
+    assert again.breaker.closed
+
+
+def test_a_jammed_drive_takes_the_command_and_stays(make_plant: MakePlant) -> None:
+    plant = make_plant()
+    assert plant.breaker is not None
+    plant.breaker.jammed = lambda: True
+    plant.breaker.order(False)
+    for _ in range(100):
+        plant.advance(0.01)
+    assert (plant.breaker.closed, plant.breaker.close_command) == (True, False)
+
+
 def test_an_open_breaker_darkens_the_city_and_closing_brings_it_back(make_plant: MakePlant) -> None:
     plant = make_plant()
     order(plant, "ess1", 100_000.0)

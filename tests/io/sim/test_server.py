@@ -260,6 +260,38 @@ def test_the_breaker_tells_its_position(serve: Serve, plant: Plant) -> None:
     serve("breaker", body)
 
 
+def test_the_breaker_takes_commands_and_refuses_by_fault(serve: Serve, plant: Plant) -> None:
+    async def body(server: DeviceServer) -> None:
+        client = await master(server)
+        assert plant.breaker is not None
+
+        async def write(value: int) -> int:
+            answer = await client.write_registers(1, [value], device_id=1)
+            return answer.exception_code if answer.isError() else 0
+
+        async def command() -> int:
+            return (await client.read_holding_registers(1, count=1, device_id=1)).registers[0]
+
+        assert await write(2) == 3, "it is opened or closed"
+        await server.set_fault(Fault("breaker", "refusing", "exception"))
+        assert (await write(0), await command()) == (4, 1)
+        await server.set_fault(Fault("breaker", "refusing", "silent"))
+        assert (await write(0), await command()) == (0, 1)
+        await server.set_fault(Fault("breaker", "refusing", "mechanism"))
+        assert (await write(0), await command()) == (0, 0)
+        for _ in range(20):
+            plant.advance(0.01)
+        assert plant.breaker.closed
+        await server.set_fault(None)
+        assert await write(0) == 0
+        for _ in range(6):
+            plant.advance(0.01)
+        assert not plant.breaker.closed
+        client.close()
+
+    serve("breaker", body)
+
+
 def test_byte_by_byte_and_two_at_once(serve: Serve) -> None:
     async def body(server: DeviceServer) -> None:
         raw = await Raw.open(server)

@@ -1,0 +1,271 @@
+"""Commands on their way into a device: switching once, manual set-points, and what is too late."""
+
+import asyncio
+import math
+from dataclasses import replace
+
+import pytest
+
+from gwanje.core.authority.principal import Role
+from gwanje.core.clock import SystemClock
+from gwanje.core.commands.messages import Command
+from gwanje.core.config import Setpoint
+from gwanje.core.store import Sample
+from gwanje.core.tags import Tag, TagTable
+from gwanje.io.field.command_service import CommandService
+from gwanje.io.field.modbus import DeviceExceptionError, InvalidReplyError
+from gwanje.io.field.orders import Order
+from gwanje.io.field.sunspec import point_address
+
+from . import fakes
+from .fakes import ENABLE, ESS_POINTS, Ears, MemoryLink, device, ess_image, make_driver, run, setpoint, word
+from .test_driver import names, running
+
+S = 1_000_000_000
+WSET, ENA = point_address(704, "WSet")[0], point_address(704, "WSetEna")[0]
+MANUAL = "a.ess.manual_w"
+TAGS = TagTable.build([*fakes.TAGS, Tag(MANUAL, "W", "field", "setpoint", low=-500_000, high=500_000)])
+BACK, WISH = TAGS.index(MANUAL), TAGS.index("control.ess.setpoint_w")
+
+
+@pytest.fixture(autouse=True)
+def tags_with_the_command(monkeypatch):
+    monkeypatch.setattr(fakes, "TAGS", TAGS)
+
+
+def manual(hold_s: float = 3600.0, revert_s: float = 4.0) -> Setpoint:
+    enable = ENABLE if hold_s else ()
+    failsafe = 0.0 if hold_s else math.nan
+    return Setpoint(MANUAL, MANUAL, 1.0, failsafe, "", revert_s, enable, model=704, name="WSet", hold_s=hold_s)
+
+
+def battery(ears: Ears, link: MemoryLink, one: Setpoint, clock=None):
+    return make_driver(replace(device(ESS_POINTS, [setpoint()]), commands=(one,)), link, ears, clock)
+
+
+class Reports:
+    """What became of commands."""
+
+    def __init__(self, ears: Ears) -> None:
+        self.told: list[tuple[str, str, str]] = []
+        self._ears = ears
+
+    def __call__(self, command_id: str, outcome: str, detail: str) -> None:
+        self.told.append((command_id, outcome, detail))
+        self._ears._heard.set()
+
+
+def command(value: float = 70_000.0, command_id: str = "c1", point: str = MANUAL, life_s: float = 5.0) -> Command:
+    now = SystemClock().mono_ns()
+    return Command(command_id, point, value, "", "kim", Role.OPERATOR, "", "r", now, 0, now + round(life_s * S))
+
+
+def shown(ears: Ears, value: float) -> bool:
+    return ears.latest.get(BACK, (math.nan,))[0] == value
+
+
+def test_a_command_is_taken_at_once_written_and_read_back():
+    async def scenario():
+        ears, link = Ears(), MemoryLink(ess_image())
+        driver = battery(ears, link, manual(hold_s=0.0, revert_s=0.0))
+        reports = Reports(ears)
+        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        assert service.answer(command().to_message())["code"] == "refused_by_owner", "not connected yet"
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 3)
+            assert service.answer(command().to_message())["outcome"] == "accepted"
+            await ears.until(lambda: reports.told)
+            assert shown(ears, 70_000.0)
+            assert service.answer(command(command_id="c2").to_message())["outcome"] == "accepted"
+            await ears.until(lambda: len(reports.told) == 2)
+        assert [one[1] for one in reports.told] == ["accepted", "accepted"]
+        assert len(link.writes) == 2, "a switch is written again: it may have moved by itself"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [({"point": "x.y.z"}, "unknown_point"), ({"point": "a.ess.discharge_w"}, "unknown_point")],
+)
+def test_what_no_device_takes_is_refused_with_the_reason(changes, code):
+    driver = battery(Ears(), MemoryLink(ess_image()), manual())
+    service = CommandService([driver], lambda *_: None, SystemClock(), read_only=False)
+    answer = service.answer(command(**changes).to_message())
+    assert (answer["outcome"], answer["code"]) == ("refused", code)
+    assert changes["point"] in answer["detail"]
+    assert service.answer({"op": "write"})["outcome"] == "refused"
+    closed = CommandService([driver], lambda *_: None, SystemClock(), read_only=True)
+    assert closed.answer(command().to_message())["code"] == "read_only"
+
+
+def test_a_late_or_repeated_command_never_reaches_the_device():
+    async def scenario():
+        ears, link = Ears(), MemoryLink(ess_image())
+        driver, reports = battery(ears, link, manual()), Reports(ears)
+        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 3)
+            late = replace(command(), issued_mono_ns=1, expires_mono_ns=2)
+            assert service.answer(late.to_message())["outcome"] == "expired"
+            told = []
+            order = Order(late, lambda outcome, _detail: told.append(outcome))
+            assert driver.command(order) == "", "as if it had expired on its way through the driver"
+            await ears.until(lambda: driver.health.reads > 20)
+            assert told == ["expired"]
+            assert link.writes == []
+            once = command()
+            assert service.answer(once.to_message())["outcome"] == "accepted"
+            assert service.answer(once.to_message())["code"] == "replayed"
+
+    run(scenario)
+
+
+def test_a_device_that_refuses_or_ignores_is_reported():
+    async def scenario():
+        ears, link = Ears(), MemoryLink(ess_image())
+        driver, reports = battery(ears, link, manual()), Reports(ears)
+        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 3)
+            link.ignore_writes = True
+            service.answer(command().to_message())
+            await ears.until(lambda: reports.told)
+        assert reports.told[0][1:] == ("refused", "the device holds 0")
+
+    run(scenario)
+
+
+def test_a_manual_set_point_is_refreshed_written_on_change_and_ended():
+    class Fast(SystemClock):
+        """A clock of which the test can skip hours."""
+
+        ahead = 0
+
+        def mono_ns(self):
+            return super().mono_ns() + self.ahead
+
+    async def scenario():
+        ears, link, clock = Ears(), MemoryLink(ess_image()), Fast()
+        driver, reports = battery(ears, link, manual(), clock), Reports(ears)
+        service = CommandService([driver], reports, clock, read_only=False)
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 3)
+            service.answer(command().to_message())
+            await ears.until(lambda: reports.told and word(link, ENA) == 1)
+            n = len(link.writes)
+            service.answer(command(command_id="same").to_message())
+            await ears.until(lambda: len(reports.told) == 2)
+            assert len(link.writes) == n, "an identical set-point is not written again"
+            clock.ahead += round(2.1 * S)
+            await ears.until(lambda: len(link.writes) > n)
+            assert [offset for offset, _ in link.writes[n:]].count(fakes.ESS_704 + WSET) == 1, "refreshed at half time"
+            clock.ahead += 3600 * S
+            await ears.until(lambda: word(link, ENA) == 0 and shown(ears, 0.0))
+            await ears.until(lambda: "manual_ended" in names(ears))
+
+    run(scenario)
+
+
+def test_a_manual_set_point_stands_before_the_lease_until_the_point_is_given_back():
+    async def scenario():
+        ears, link = Ears(), MemoryLink(ess_image())
+        driver, reports = battery(ears, link, manual()), Reports(ears)
+        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        ears.samples[WISH] = Sample(-5_000.0, 0, 0, 0)
+        covered = {WISH: SystemClock().mono_ns() + 10**13}
+        ears.covered = dict(covered)
+        async with running(driver):
+            await ears.until(lambda: ears.latest.get(fakes.BACK, (0,))[0] == -5_000.0)
+            service.answer(command().to_message())
+            await ears.until(lambda: reports.told)
+            reads = driver.health.reads
+            await ears.until(lambda: driver.health.reads > reads + 20)
+            assert shown(ears, 70_000.0), "the lease covers it still, but a person has it"
+            ears.covered = {}
+            reads = driver.health.reads
+            await ears.until(lambda: driver.health.reads > reads + 20)
+            assert shown(ears, 70_000.0)
+            ears.covered = dict(covered)
+            await ears.until(lambda: shown(ears, -5_000.0))
+            assert names(ears) == ["manual_ended"]
+
+    run(scenario)
+
+
+def test_a_danger_tag_ends_a_manual_set_point_and_stops_commands():
+    async def scenario():
+        ears, link = Ears(), MemoryLink(ess_image())
+        driver, reports = battery(ears, link, manual()), Reports(ears)
+        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 3)
+            service.answer(command().to_message())
+            await ears.until(lambda: reports.told)
+            ears.covered = {BACK: -1}
+            await ears.until(lambda: word(link, ENA) == 0 and shown(ears, 0.0))
+            answer = service.answer(command(command_id="c2").to_message())
+            assert answer["code"] == "refused_by_owner"
+            assert "danger" in answer["detail"]
+
+    run(scenario)
+
+
+def test_a_lost_connection_gives_up_what_waits_and_takes_the_set_point_up_again():
+    async def scenario():
+        ears, link = Ears(), MemoryLink(ess_image())
+        driver, reports = battery(ears, link, manual()), Reports(ears)
+        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 3)
+            service.answer(command().to_message())
+            await ears.until(lambda: reports.told)
+            link.fail = InvalidReplyError("test")
+            service.answer(command(1.0, "c2").to_message())
+            await ears.until(lambda: len(reports.told) == 2)
+            assert reports.told[1][1] in ("timed_out", "refused")
+            link.image[fakes.ESS_704 + ENA] = 0
+            link.fail = None
+            await ears.until(lambda: word(link, ENA) == 1 and shown(ears, 70_000.0))
+
+    run(scenario)
+
+
+def test_the_switch_is_turned_off_although_the_failsafe_is_refused():
+    class Stubborn(MemoryLink):
+        """Takes no set-point of zero."""
+
+        async def write(self, address, registers):
+            if address - self.base == fakes.ESS_704 + WSET and not any(registers):
+                self.writes.append((address - self.base, tuple(registers)))
+                raise DeviceExceptionError(3)
+            await super().write(address, registers)
+
+    async def scenario():
+        ears, link = Ears(), Stubborn(ess_image())
+        driver = battery(ears, link, manual())
+        ears.samples[WISH] = Sample(9_000.0, 0, 0, 0)
+        ears.covered = {WISH: SystemClock().mono_ns() + 10**13}
+        async with running(driver):
+            await ears.until(lambda: word(link, ENA) == 1)
+            ears.covered = {}
+            await ears.until(lambda: word(link, ENA) == 0)
+            await ears.until(lambda: "setpoint_refused" in names(ears))
+            assert word(link, WSET + 1) == 9_000, "what it holds is off"
+
+    run(scenario)
+
+
+def test_of_one_point_only_the_newest_waits():
+    ears = Ears()
+    driver = battery(ears, MemoryLink(ess_image()), manual())
+    driver.health.state = type(driver.health.state).ONLINE
+    told: list[str] = []
+
+    async def scenario():
+        for number in range(3):
+            driver.command(Order(command(command_id=f"c{number}"), lambda o, d, n=number: told.append(f"{n} {o} {d}")))
+        await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    assert told == [f"{n} refused a newer command has taken its place" for n in (0, 1)]
