@@ -41,7 +41,9 @@ QUEUE_MAX = 50_000
 """Happenings that wait: every alarm of the largest site raised and returned. Beyond it the tags are not looked at until
 there is room, and what is active then is found at the next look."""
 MAINTENANCE_PERIOD_NS = NS_PER_S
-"""How often the maintenance tags of standing alarms are asked for."""
+"""How often the maintenance tags of standing alarms are asked for …"""
+MAINTENANCE_SLICE = 500
+"""… and how many of them in one look: a storm's thousands are asked one slice after the other."""
 BY_DESIGN = Hidden.CONDITION | Hidden.TOPOLOGY | Hidden.MAINTENANCE
 """What hides an alarm without anybody having named it: never one of priority 1."""
 
@@ -131,6 +133,7 @@ class AlarmTable:
         self._re_alarming: set[str] = set()
         self._reconcile = False
         self._maintenance_mono_ns = 0
+        self._to_ask: list[str] = []
         self.sequence = 0
         """Of the last change of any alarm."""
 
@@ -203,23 +206,26 @@ class AlarmTable:
             record = self._records[alarm_id]
             if mono_ns - record.state.changed_mono_ns >= record.facts.re_alarm_ns:
                 self._queue(_Queued(alarm_id, Happening.RE_ALARM, mono_ns, utc_ns, record.state.value))
-        if mono_ns - self._maintenance_mono_ns >= MAINTENANCE_PERIOD_NS:
+        if not self._to_ask and mono_ns - self._maintenance_mono_ns >= MAINTENANCE_PERIOD_NS:
             self._maintenance_mono_ns = mono_ns
-            self._queue_maintenance(mono_ns, utc_ns)
+            self._to_ask = list(self._records)
+        for alarm_id in self._to_ask[-MAINTENANCE_SLICE:]:
+            record = self._records.get(alarm_id)
+            if record is not None:
+                self._queue_difference(record, Hidden.MAINTENANCE, mono_ns, utc_ns)
+        del self._to_ask[-MAINTENANCE_SLICE:]
 
     def _queue_suppressions(self, mono_ns: int, utc_ns: int) -> None:
         """Every standing alarm whose suppression by design is not what it should be."""
         for record in self._records.values():
             self._queue_difference(record, Hidden.CONDITION | Hidden.TOPOLOGY, mono_ns, utc_ns)
 
-    def _queue_maintenance(self, mono_ns: int, utc_ns: int) -> None:
-        for record in self._records.values():
-            self._queue_difference(record, Hidden.MAINTENANCE, mono_ns, utc_ns)
-
     def _queue_difference(self, record: Record, of: Hidden, mono_ns: int, utc_ns: int) -> None:
         standing = record.state.standing
         wanted = self._by_design(record.facts, of) if standing.phase is not Phase.NORMAL else Hidden.NO
         differs = (standing.hidden ^ wanted) & of
+        if not differs:
+            return
         for flag, begins, ends in (
             (Hidden.CONDITION, Happening.SUPPRESS, Happening.UNSUPPRESS),
             (Hidden.TOPOLOGY, Happening.FEED_LOST, Happening.FEED_BACK),
@@ -300,12 +306,15 @@ class AlarmTable:
         if facts.is_event and now.active and not before.active:
             record.returns_mono_ns = queued.mono_ns + self.book.returns_after_ns(facts)
         self._records[facts.alarm_id] = record
-        changes = self._first_out(record, before, queued)
+        displaced = self._first_out(record, queued)
         waited_s = math.nan
         if happening is Happening.ACKNOWLEDGE and before.presented:
             waited_s = max(0, queued.mono_ns - record.state.raised_mono_ns) / NS_PER_S
-        changes.insert(0, self._changed(record, queued, before, reason or (hold.reason if hold else ""), waited_s))
+        changes = [self._changed(record, queued, before, reason or (hold.reason if hold else ""), waited_s)]
         self._file(record)
+        if displaced is not None:
+            displaced.state = replace(displaced.state, first_out=False)
+            changes.append(self._changed(displaced, queued, displaced.state.standing, "", math.nan))
         return changes
 
     def _stepped(self, state: AlarmState, facts: Facts, now: Standing, queued: _Queued) -> AlarmState:
@@ -326,23 +335,20 @@ class AlarmTable:
             return replace(fresh, acknowledged_by=queued.author)
         return fresh
 
-    def _first_out(self, record: Record, before: Standing, queued: _Queued) -> list[Change]:
-        """Mark the first alarm of a group; when an earlier one turns up, the mark moves to it."""
+    def _first_out(self, record: Record, queued: _Queued) -> Record | None:
+        """Mark the first alarm of a group; when an earlier one turns up, the mark moves to it from the one returned."""
         facts, now = record.facts, record.state.standing
         if not now.presented:
             self._firsts.leave(facts.group, facts.alarm_id)
-            return []
+            return None
         if queued.happening is not Happening.RAISE or not facts.group:
             self._firsts.enter(facts.group, facts.alarm_id)
-            return []
+            return None
         is_first, displaced = self._firsts.raised(facts.group, facts.alarm_id, record.state.onset_mono_ns)
         if is_first:
             record.state = replace(record.state, first_out=True)
         other = self._records.get(displaced)
-        if other is None or not other.state.first_out:
-            return []
-        other.state = replace(other.state, first_out=False)
-        return [self._changed(other, queued, other.state.standing, "", math.nan)]
+        return other if other is not None and other.state.first_out else None
 
     def _changed(self, record: Record, queued: _Queued, before: Standing, reason: str, waited_s: float) -> Change:
         self.sequence += 1
