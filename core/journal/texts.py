@@ -133,7 +133,8 @@ def describe(entry: Entry, lang: str) -> str:
         role = f" ({_shown(data['role'])})" if data.get("role") else ""
         words.append(_shown(data[actor]) + role)
     for key, labels in _LABELS.items():
-        if key in data and key not in (subject, actor) and data[key] not in ("", None, []):
+        silent = data.get(key) in ("", None, []) or (key == "n_unsigned" and not data[key])
+        if key in data and key not in (subject, actor) and not silent:
             shown = _reason(data[key], lang) if key == "code" else _shown(data[key])
             words.append(f"{labels[lang == 'en']}: {shown}")
     return " · ".join(words)

@@ -52,6 +52,12 @@ def test_a_command_reads_as_a_sentence_in_both_languages() -> None:
     assert "사유: evening peak" in describe(asked, "ko")
 
 
+def test_no_value_is_left_out_because_it_is_zero_or_false() -> None:
+    assert "read-only: 0" in describe(entry("gate_changed", author="kim", read_only=False), "en")
+    assert "← 0 W" in describe(entry("command_requested", point="a.b.c", value=0.0, unit="W"), "en")
+    assert "readback: 0" in describe(entry("command_confirmed", point="a.b.c", readback=0.0), "en")
+
+
 def test_a_refusal_tells_the_operator_text_of_its_code() -> None:
     refused = entry("command_refused", point="a.b.c", author="kim", code="stale_view", detail="3.0 s")
     assert "what the author saw is too old" in describe(refused, "en")
