@@ -296,7 +296,7 @@ class ServicesTarget(Target):
         self._words = (*(f"${one}" for one in "012nuecstlvp"), *OPS, *self._points[:40], *self._areas, *self._alarm_ids,
                        "jincheon.*", "danger", "maintenance", "open", "kim", "park", "kimkimkim", "W", "", "t1",
                        60.0, 3_600.0, 0.0, 1.0, True, ["tie"], [])  # fmt: skip
-        self._accepted: set[str] = set()
+        self._accepted: dict[str, int] = {}
         self._given: dict[str, Any] = {}
         self.answered = self.changed = self.left = 0
         self.answers: dict[str, int] = {}
@@ -320,7 +320,7 @@ class ServicesTarget(Target):
         self._tags = site.tags
         self._bus = OwnersBus(self.run_dir, "core", self.clock, site.tags.n)
         self._bus.forwarded = []
-        self._sent: set[str] = set()
+        self._sent: dict[str, int] = {}
         self._findings: list[str] = []
         self._stop_read, self._stop_write = os.pipe()
         self.core = Core(PartContext(
@@ -489,9 +489,10 @@ class ServicesTarget(Target):
             now, command = self._bus.forwarded.pop()
             self.left += 1
             tag, value = self._tags.get(command["point"]), command["value"]
-            if command["command_id"] in self._sent:
+            # an id is remembered until its command is worthless; used again after that with new times, it is no replay
+            if now < self._sent.get(command["command_id"], 0):
                 raise Finding(f"command {command['command_id']!r} left twice")
-            self._sent.add(command["command_id"])
+            self._sent[command["command_id"]] = command["expires_mono_ns"]
             if not tag.low <= value <= tag.high:
                 raise Finding(f"{value} left for {tag.name}, which takes {tag.low} … {tag.high}")
             if now >= command["expires_mono_ns"]:
@@ -534,9 +535,9 @@ class ServicesTarget(Target):
             if "remote_key" in message and name != "session":
                 raise Finding(f"{name} did {message!r} for a viewer's key: {answer!r}"[:600])
             if outcome == "accepted" and message.get("op") in ("execute", "write"):
-                if message["command_id"] in self._accepted:
+                if self.clock.mono_ns() < self._accepted.get(message["command_id"], 0):
                     raise Finding(f"command {message['command_id']!r} was accepted twice")
-                self._accepted.add(message["command_id"])
+                self._accepted[message["command_id"]] = message["expires_mono_ns"]
 
     def mutate(self, data: bytes, rng: random.Random) -> bytes:
         if len(data) < 2 or rng.random() < 0.35:

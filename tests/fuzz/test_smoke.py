@@ -67,7 +67,8 @@ def test_a_core_that_obeyed_nobody_or_twice_would_be_noticed():
         for message in ({"op": "write", "session": "forged", "command_id": "1"}, {"op": "write", "command_id": "2"}):
             with pytest.raises(targets.Finding, match="for nobody"):
                 target._check("command", message, [{"outcome": "accepted"}])
-        good = {"op": "write", "session": target._sessions[0], "command_id": "3"}
+        until = target.clock.mono_ns() + 10**9
+        good = {"op": "write", "session": target._sessions[0], "command_id": "3", "expires_mono_ns": until}
         target._check("command", good, [{"outcome": "accepted"}])
         with pytest.raises(targets.Finding, match="twice"):
             target._check("command", good, [{"outcome": "accepted"}])
