@@ -13,8 +13,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
-from gwanje.core.clock import utc_text
 from gwanje.core.journal.chain import ENTRY_BYTES_MAX, Entry, files_of, parse_line
+from gwanje.core.journal.report import date
 from gwanje.core.journal.texts import describe
 
 TAIL_MAX = 100_000
@@ -141,14 +141,7 @@ def line_of(entry: Entry | str, lang: str) -> str:
     """One line for a person: number, time, and what happened."""
     if isinstance(entry, str):
         return f"   ?  {entry}"
-    return f"{entry.seq:>9}  {_date(entry.utc_ns)}  {describe(entry, lang)}"
-
-
-def _date(utc_ns: int) -> str:
-    try:
-        return utc_text(utc_ns)
-    except (ValueError, OverflowError, OSError):
-        return f"{utc_ns} ns"
+    return f"{entry.seq:>9}  {date(entry.utc_ns)}  {describe(entry, lang)}"
 
 
 def table_of(entry: Entry) -> dict[str, Any]:
@@ -183,7 +176,7 @@ def write_csv(entries: Iterable[Entry | str], file: IO[str]) -> tuple[int, int]:
         data = entry.data
         author = next((data[key] for key in ("author", "user", "by", "holder") if data.get(key)), "")
         row = [
-            entry.seq, _date(entry.utc_ns), entry.kind, author, data.get("role", ""), data.get("point", ""),
+            entry.seq, date(entry.utc_ns), entry.kind, author, data.get("role", ""), data.get("point", ""),
             data.get("value", ""), data.get("unit", ""), data.get("reason", ""), describe(entry, "ko"),
             describe(entry, "en"), json.dumps(data, ensure_ascii=False, sort_keys=True), entry.hash,
         ]  # fmt: skip

@@ -14,12 +14,10 @@ import hashlib
 import re
 from binascii import hexlify
 from collections import deque
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
-from gwanje.core.clock import utc_text
 from gwanje.core.journal.chain import (
     ENTRY_BYTES_MAX,
     GENESIS,
@@ -31,13 +29,12 @@ from gwanje.core.journal.chain import (
     head_path,
     parse_line,
     segments_of,
-    signed_bytes,
     unseal,
 )
 from gwanje.core.journal.kinds import EntryKind
+from gwanje.core.journal.report import FAULTS_MAX, Fault, VerifyReport, date
+from gwanje.core.journal.signatures import Signatures
 
-FAULTS_MAX = 100
-"""More faults than this say nothing new."""
 NOTICES_MAX = 100
 """Repairs and restarts told one by one; a journal of years has more, and they are no faults."""
 CHUNK_BYTES = 1 << 20
@@ -51,95 +48,6 @@ _OWN_KIND = b'"kind":"journal_'
 _LOST_KIND = b'"kind":"entries_lost"'
 _FRONT = 88
 """Bytes at the beginning of a line within which its kind begins."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A place where the journal does not hold.
-
-    Attributes:
-        reason: what is wrong.
-        file: name of the file; empty when it is about none.
-        line: from 1; 0 when it is about no line.
-        seq: number that the entry states; 0 when none can be read.
-        utc_ns: time that the entry states; 0 when none can be read.
-        kind: kind that the entry states.
-        after_utc_ns: time of the last entry before it that holds; 0 for none.
-    """
-
-    reason: str
-    file: str = ""
-    line: int = 0
-    seq: int = 0
-    utc_ns: int = 0
-    kind: str = ""
-    after_utc_ns: int = 0
-
-    def text(self) -> str:
-        """One line for a person: where, what, when."""
-        where = f"{self.file} line {self.line}" if self.line else self.file or "journal"
-        what = f" (entry {self.seq} {self.kind}, dated {_date(self.utc_ns)})" if self.seq else ""
-        after = f"; the last entry that holds before it is of {_date(self.after_utc_ns)}" if self.after_utc_ns else ""
-        return f"{where}: {self.reason}{what}{after}"
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What :func:`verify` found.
-
-    Attributes:
-        entries: lines read.
-        last_seq: number of the last entry.
-        last_hash: hash of the last line, hex; empty when there is none.
-        files: names of the files, in the order of the chain.
-        faults: every place where it does not hold, in order; at most :data:`FAULTS_MAX`.
-        notices: what is no fault but should be known, one line each.
-        signatures: checked and right, the head's with them.
-        signed_seq: last entry that a checked signature covers; 0 for none.
-        signed_utc_ns: when that was signed.
-        signature: ``checked``, ``unsigned`` or ``not checked``.
-    """
-
-    entries: int
-    last_seq: int
-    last_hash: str
-    files: tuple[str, ...]
-    faults: tuple[Fault, ...]
-    notices: tuple[str, ...]
-    signatures: int
-    signed_seq: int
-    signed_utc_ns: int
-    signature: str
-
-    @property
-    def ok(self) -> bool:
-        """No fault."""
-        return not self.faults
-
-    def text(self) -> str:
-        """What a person reads: one line per fault, or that all is well; then the notices."""
-        faults = [fault.text() for fault in self.faults]
-        if len(faults) == FAULTS_MAX:
-            faults.append(f"… the check ended after {FAULTS_MAX} faults")
-        summary = f"journal: {self.entries} entries in {len(self.files)} file{'s' if len(self.files) != 1 else ''}, "
-        summary += f"chain {'whole' if self.ok else 'BROKEN'}, end {self.last_seq}:{self.last_hash[:16]}"
-        if self.signature == "checked":
-            summary += f"; {self.signatures} signatures right"
-            if self.signatures:
-                summary += f", the last over entry {self.signed_seq} at {_date(self.signed_utc_ns)}"
-        return "\n".join([*faults, summary, *self.notices])
-
-    def to_table(self) -> dict[str, Any]:
-        """For ``--json``."""
-        return {**asdict(self), "ok": self.ok}
-
-
-def _date(utc_ns: int) -> str:
-    """A stated time as text; a forged one may lie beyond any calendar."""
-    try:
-        return utc_text(utc_ns)
-    except (ValueError, OverflowError, OSError):
-        return f"{utc_ns} ns"
 
 
 def verify(
@@ -156,7 +64,7 @@ def verify(
     Raises:
         OSError: it cannot be read.
     """
-    walk = _Walk(path, keys, partial, expect)
+    walk = _Walk(path, Signatures(keys), partial, expect)
     walk.run()
     return walk.report()
 
@@ -166,7 +74,7 @@ class _Walk:
     """One check under way."""
 
     path: Path
-    keys: PublicKeys | None
+    signatures: Signatures
     partial: bool
     expect: tuple[int, str] | None
     previous: bytes | None = GENESIS
@@ -192,11 +100,6 @@ class _Walk:
     line: int = 0
     continued: bytes = b""
     """Digest of the file set aside that the file now read must continue."""
-    signatures: int = 0
-    signed_seq: int = 0
-    signed_utc_ns: int = 0
-    seen_signature: bool = False
-    keys_used: list[str] = field(default_factory=list)
 
     # ------------------------------------------------------------ files
 
@@ -401,10 +304,12 @@ class _Walk:
     def _own(self, line: bytes) -> None:
         """An entry of the writer about the journal; its chain holds."""
         entry = parse_line(line)
-        at, told = f"entry {entry.seq} of {_date(entry.utc_ns)}", entry.data
+        at, told = f"entry {entry.seq} of {date(entry.utc_ns)}", entry.data
         match entry.kind:
             case EntryKind.JOURNAL_SIGNED:
-                self._check_signed(entry, line)
+                wrong = self.signatures.entry(entry, self.previous.hex() if self.previous else "")
+                if wrong:
+                    self._fault(wrong, line)
             case EntryKind.JOURNAL_OPENED:
                 self._check_opened(entry, line)
             case EntryKind.JOURNAL_SET_ASIDE:
@@ -424,53 +329,17 @@ class _Walk:
                 self._fault(f"entries {told.get('head_seq', 0) + 1} to {before} were added while nothing ran", line)
             case "damaged":
                 self._fault("the head file was damaged at this start", line)
-            case "missing" if self.keys is not None and self.seen_signature:
+            case "missing" if self.signatures.keys is not None and self.signatures.seen:
                 self._fault("the head file was missing at this start", line)
             case "missing":
-                self._notice(f"entry {entry.seq} of {_date(entry.utc_ns)}: the head file was missing at this start")
+                self._notice(f"entry {entry.seq} of {date(entry.utc_ns)}: the head file was missing at this start")
             case _:
                 n_unsigned = told.get("n_unsigned", 0)
                 if n_unsigned:
                     self._notice(
-                        f"entry {entry.seq} of {_date(entry.utc_ns)}: the last {n_unsigned} entries before this start "
+                        f"entry {entry.seq} of {date(entry.utc_ns)}: the last {n_unsigned} entries before this start "
                         "were not signed yet"
                     )
-
-    def _check_signed(self, entry: Entry, line: bytes) -> None:
-        """A signature inside the chain: over the entry before it."""
-        told = entry.data
-        self.seen_signature = True
-        if self.keys is None:
-            return
-        previous = self.previous.hex() if self.previous else ""
-        try:
-            seq, hash_hex, key = int(told["signed_seq"]), str(told["signed_hash"]), str(told["key"])
-            utc_ns, signature = int(told["signed_utc_ns"]), bytes.fromhex(told["signature"])
-        except (KeyError, TypeError, ValueError):
-            self._fault("a signature that cannot be read", line)
-            return
-        if seq != entry.seq - 1 or hash_hex != previous:
-            self._fault("a signature over another chain", line)
-            return
-        wrong = self._wrong(signed_bytes(seq, hash_hex, utc_ns, key, False), key, signature)
-        if wrong:
-            self._fault(wrong, line)
-            return
-        self.signatures, self.signed_seq, self.signed_utc_ns = self.signatures + 1, seq, utc_ns
-
-    def _wrong(self, data: bytes, key: str, signature: bytes) -> str:
-        """What is wrong with a signature; empty for nothing."""
-        assert self.keys is not None, "without keys nothing is checked"
-        verifier = self.keys.public(key)
-        if verifier is None:
-            return f"signed with key {key or 'none'}, which the site never had"
-        if not verifier.verify(data, signature):
-            return f"the signature is not of key {key}: the chain up to here was rewritten"
-        if key in self.keys_used[:-1]:
-            return f"signed with key {key}, which was replaced before"
-        if self.keys_used[-1:] != [key]:
-            self.keys_used.append(key)
-        return ""
 
     # ------------------------------------------------------------ the end
 
@@ -500,7 +369,7 @@ class _Walk:
         if head is None:
             self._check_no_head(name)
             return
-        noted = _date(head.utc_ns)
+        noted = date(head.utc_ns)
         if head.seq > last:
             self._fault_of(name, f"entries {last + 1} to {head.seq} are missing at the end, the last of {noted}")
         elif not self._is(head.seq, head.hash):
@@ -517,34 +386,20 @@ class _Walk:
             )
         elif last > head.seq:
             self._notice(f"the last {last - head.seq} entries are not covered by the head yet")
-        self._check_head_signature(name, head)
+        if wrong := self.signatures.head(head):
+            self._fault_of(name, wrong)
 
     def _check_no_head(self, name: str) -> None:
         """No head, or one that cannot be read."""
         try:
             self._head_bytes()
         except FileNotFoundError:
-            if self.keys is not None or self.seen_signature:
+            if self.signatures.keys is not None or self.signatures.seen:
                 self._fault_of(name, "missing: entries may have been cut off at the end")
             else:
                 self._notice("the head file is missing: entries cut off at the end would not be found")
             return
         self._fault_of(name, "the head is damaged")
-
-    def _check_head_signature(self, name: str, head: Head) -> None:
-        self.seen_signature = self.seen_signature or bool(head.key)
-        if self.keys is None:
-            return
-        if not head.key:
-            self._fault_of(
-                name, "not signed, although the site has keys: replaced, or no core ran since `gwanje keys init`"
-            )
-            return
-        wrong = self._wrong(head.signed_bytes(), head.key, _bytes_of(head.signature.encode()) or b"")
-        if wrong:
-            self._fault_of(name, wrong)
-        else:
-            self.signatures, self.signed_seq, self.signed_utc_ns = self.signatures + 1, head.seq, head.utc_ns
 
     # ------------------------------------------------------------ telling
 
@@ -573,7 +428,8 @@ class _Walk:
     def report(self) -> VerifyReport:
         """What was found."""
         notices = list(self.notices)
-        signature = "checked" if self.keys is not None else "not checked" if self.seen_signature else "unsigned"
+        signed = self.signatures
+        signature = "checked" if signed.keys is not None else "not checked" if signed.seen else "unsigned"
         if signature == "unsigned":
             notices.append("unsigned: no keys; make them with `gwanje keys init`")
         elif signature == "not checked":
@@ -581,7 +437,7 @@ class _Walk:
         last_hash = self.previous.hex() if self.previous and self.entries else ""
         return VerifyReport(
             self.entries, self.expected - 1, last_hash, tuple(self.files), tuple(self.faults), tuple(notices),
-            self.signatures, self.signed_seq, self.signed_utc_ns, signature,
+            signed.right, signed.seq, signed.utc_ns, signature,
         )  # fmt: skip
 
 
