@@ -207,8 +207,8 @@ def _number(tag: Tag, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        words = ", ".join(word for pair in tag.states for word in pair)
-        raise CommandError(f"{text!r} is no number{f' and none of {words}' if words else ''}") from None
+        known = ", ".join(word for pair in tag.states for word in pair)
+        raise CommandError(f"{text!r} is no number{f' and none of {known}' if known else ''}") from None
 
 
 def _execute(chosen: argparse.Namespace) -> int:

@@ -44,8 +44,8 @@ class LeaseCoverage:
 
     def replace(self, until_mono_ns: Mapping[int, int]) -> None:
         """Cover these tags and no others: what a core that starts knows."""
-        for tag_id in np.flatnonzero(self._until):
-            if int(tag_id) not in until_mono_ns:
-                self._until[tag_id] = 0
+        for covered in np.flatnonzero(self._until).tolist():
+            if covered not in until_mono_ns:
+                self._until[covered] = 0
         for tag_id, until in until_mono_ns.items():
             self._until[tag_id] = until

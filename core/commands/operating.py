@@ -300,7 +300,8 @@ class OperatingDesk:
         if pending is None:
             return
         now = self._ground.clock.mono_ns()
-        outcome, notes = _outcome(command_id, answer), ()
+        outcome = _outcome(command_id, answer)
+        notes: tuple[str, ...] = ()
         match outcome:
             case Accepted():
                 changes = self.table.accepted(command_id, now)
@@ -402,12 +403,13 @@ class OperatingDesk:
     def _tell(self, changes: Iterable[Change], readback: float = math.nan) -> None:
         """Every change is an event; what became of a command is also an entry."""
         for change in changes:
-            run, data = change.running, {"point": change.point, "author": change.author, "state": str(change.state)}
+            run = change.running
+            data: dict[str, Any] = {"point": change.point, "author": change.author, "state": str(change.state)}
             if run is not None:
                 seen = run.readback if math.isnan(readback) else readback
                 data |= {"command_id": run.command_id, "value": run.command.value, "code": run.code}
                 if change.state in _ENTRIES:
-                    told = {key: one for key, one in (("code", run.code), ("detail", run.detail)) if one}
+                    told: dict[str, Any] = {key: one for key, one in (("code", run.code), ("detail", run.detail)) if one}
                     if change.state is State.CONFIRMED:
                         told["readback"] = plain(seen)
                     self._ground.desk.note(

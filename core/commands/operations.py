@@ -227,7 +227,7 @@ def _operations(reader: Reader, table: TagTable, driven: Collection[str] | None)
     soft = reader.number("soft_low", -math.inf), reader.number("soft_high", math.inf)
     if not soft[0] < soft[1]:
         reader.problem("soft_low", f"soft_low {soft[0]:g} is not below soft_high {soft[1]:g}")
-    common = {
+    common: dict[str, Any] = {
         "kind": kind,
         "steps": OperationClass(steps) if steps in set(OperationClass) else OperationClass.SELECT,
         "second": Second(second) if second in set(Second) else Second.NONE,
@@ -263,7 +263,7 @@ def _operations(reader: Reader, table: TagTable, driven: Collection[str] | None)
             tolerance=tolerance if has["tolerance"] else readback.deadband,
             view_tolerance=view_tolerance if has["view_tolerance"] else view.deadband,
             takes=_taken(reader, takes, tag, table), **common,
-        ))  # type: ignore[arg-type]  # fmt: skip
+        ))  # fmt: skip
     return operations
 
 

@@ -76,9 +76,11 @@ class CommandChannel:
 
     def __init__(self, channel: SetpointChannel, before: CommandChannel | None = None) -> None:
         self.channel = channel
-        self._value = math.nan if before is None else before._value
-        self._until_mono_ns = 0 if before is None else before._until_mono_ns
-        self._seen_free = False if before is None else before._seen_free
+        self._value: float = math.nan
+        self._until_mono_ns: int = 0
+        self._seen_free: bool = False
+        if before is not None:
+            self._value, self._until_mono_ns, self._seen_free = before._value, before._until_mono_ns, before._seen_free
 
     @property
     def address(self) -> int:

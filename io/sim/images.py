@@ -367,7 +367,7 @@ def _plain_image(
     device: Device, quantities: Mapping[str, Get], controls: Mapping[str, Control], now: Callable[[], int]
 ) -> RegisterImage:
     """Registers as the site's points say: ``scale`` and ``offset`` are the driver's, raw to value."""
-    base = min(one.address for one in (*device.points, *device.commands))
+    base = min([one.address for one in device.points] + [one.address for one in device.commands])
     moving: list[Moving] = []
     writable: list[Writable] = []
     end = base
