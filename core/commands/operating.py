@@ -409,7 +409,8 @@ class OperatingDesk:
                 seen = run.readback if math.isnan(readback) else readback
                 data |= {"command_id": run.command_id, "value": run.command.value, "code": run.code}
                 if change.state in _ENTRIES:
-                    told: dict[str, Any] = {key: one for key, one in (("code", run.code), ("detail", run.detail)) if one}
+                    said = (("code", run.code), ("detail", run.detail))
+                    told: dict[str, Any] = {key: one for key, one in said if one}
                     if change.state is State.CONFIRMED:
                         told["readback"] = plain(seen)
                     self._ground.desk.note(

@@ -386,10 +386,6 @@ class Driver:
 
     # ------------------------------------------------------------ commands
 
-    def takes(self, point: str) -> bool:
-        """Whether the device has this point to command."""
-        return any(one.tag == point for one in self.device.commands)
-
     def command(self, order: Order) -> str:
         """Carry out a command as soon as the link is free; why not, or an empty text.
 
