@@ -327,6 +327,9 @@ def sound_key(row: Row, flood_began_mono_ns: int) -> str:
     priority = row.sums.waiting_priority
     if priority == 4:
         return ""
+    if row.group and priority == 1:  # every urgent alarm sounds, also behind another
+        newest = max(one.state.raised_mono_ns for one in row.alarms if one.waiting)
+        return f"{row.group}@{newest}:1"
     if row.group:
         return f"{row.group}@{flood_began_mono_ns}:{priority}"
     return f"{row.alarms[0].facts.alarm_id}@{row.alarms[0].state.raised_mono_ns}"

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gwanje.core.alarms.flood import FloodMeter
-from gwanje.core.alarms.records import Change, Record
+from gwanje.core.alarms.records import Change, Counts, Record
 from gwanje.core.alarms.states import Happening
-from gwanje.core.alarms.table import Counts
 from gwanje.core.clock import NS_PER_S
 
 BIN_NS = 600 * NS_PER_S

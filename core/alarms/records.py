@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gwanje.core.alarms.definitions import Texts
 from gwanje.core.alarms.states import REST, UNACKNOWLEDGED, Happening, Hidden, Phase, Standing
@@ -197,6 +197,27 @@ class StoredAlarm:
     service_until_mono_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many alarms stand, for the key indicators.
+
+    Attributes:
+        active: presented and raised, acknowledged or not.
+        unacknowledged: presented and waiting for somebody, raised or returned.
+        by_priority: (4,) presented, of priority 1…4.
+        shelved: by people, whether they are active or not.
+        suppressed: by design, and active or latched.
+        out_of_service: by people or maintenance tags.
+    """
+
+    active: int
+    unacknowledged: int
+    by_priority: tuple[int, int, int, int]
+    shelved: int = 0
+    suppressed: int = 0
+    out_of_service: int = 0
+
+
 NO_HOLD = Hold("", "", 0, 0)
 
 
@@ -210,6 +231,32 @@ def stored(record: Record) -> StoredAlarm:
         state.changed_utc_ns, state.changed_mono_ns, state.acknowledged_by, int(state.first_out), state.sequence,
         state.detail, shelf.author, shelf.reason, shelf.until_utc_ns, shelf.until_mono_ns,
         service.author, service.reason, service.until_utc_ns, service.until_mono_ns,
+    )  # fmt: skip
+
+
+def with_hold(state: AlarmState, happening: Happening, hold: Hold | None) -> AlarmState:
+    """The state with the shelf or service that a person decided, and without the one that has ended."""
+    if happening in (Happening.SHELVE, Happening.SHELVE_ONCE):
+        state = replace(state, shelf=hold)
+    if happening is Happening.TAKE_OUT:
+        state = replace(state, service=hold)
+    if not state.standing.hidden & Hidden.SHELVED and state.shelf is not None:
+        state = replace(state, shelf=None)
+    if not state.standing.hidden & Hidden.OUT_OF_SERVICE and state.service is not None:
+        state = replace(state, service=None)
+    return state
+
+
+def restored(one: StoredAlarm) -> AlarmState:
+    """The state that was kept."""
+    shelf = Hold(one.shelf_author, one.shelf_reason, one.shelf_until_utc_ns, one.shelf_until_mono_ns)
+    service = Hold(one.service_author, one.service_reason, one.service_until_utc_ns, one.service_until_mono_ns)
+    hidden = Hidden(one.hidden)
+    return AlarmState(
+        Standing(Phase(one.phase), hidden), one.value, one.raised_utc_ns, one.raised_mono_ns, one.onset_utc_ns,
+        one.onset_mono_ns, one.changed_utc_ns, one.changed_mono_ns, one.acknowledged_by, bool(one.first_out),
+        one.sequence, one.detail, shelf if hidden & Hidden.SHELVED else None,
+        service if hidden & Hidden.OUT_OF_SERVICE else None,
     )  # fmt: skip
 
 

@@ -10,10 +10,10 @@ from typing import Any, Protocol
 from gwanje.core.alarms.flood import FloodMeter, Presentation, present
 from gwanje.core.alarms.kpis import Kpis, stale
 from gwanje.core.alarms.operations import Authority, Operations
-from gwanje.core.alarms.records import Change, StoredAlarm
+from gwanje.core.alarms.records import Change, Counts, StoredAlarm
 from gwanje.core.alarms.states import Happening
 from gwanje.core.alarms.store import AlarmStore, AlarmStoreError, rebased
-from gwanje.core.alarms.table import AlarmTable, Counts
+from gwanje.core.alarms.table import AlarmTable
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.messages import AlarmChange, Event

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -25,7 +25,19 @@ from gwanje.core.alarms.definitions import AlarmDefinition, EventAlarmDefinition
 from gwanje.core.alarms.engine import Engine
 from gwanje.core.alarms.facts import FactBook
 from gwanje.core.alarms.first_out import FirstOuts
-from gwanje.core.alarms.records import AlarmState, Change, Facts, Hold, Record, StoredAlarm, message, stored
+from gwanje.core.alarms.records import (
+    AlarmState,
+    Change,
+    Counts,
+    Facts,
+    Hold,
+    Record,
+    StoredAlarm,
+    message,
+    restored,
+    stored,
+    with_hold,
+)
 from gwanje.core.alarms.states import ACTIVE, Happening, Hidden, Phase, Standing, after
 from gwanje.core.alarms.suppression import Suppression
 from gwanje.core.alarms.topology import Places, Topology
@@ -66,27 +78,6 @@ class _Queued(NamedTuple):
     onset_mono_ns: int = 0
     detail: str = ""
     author: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many alarms stand, for the key indicators.
-
-    Attributes:
-        active: presented and raised, acknowledged or not.
-        unacknowledged: presented and waiting for somebody, raised or returned.
-        by_priority: (4,) presented, of priority 1…4.
-        shelved: by people, whether they are active or not.
-        suppressed: by design, and active or latched.
-        out_of_service: by people or maintenance tags.
-    """
-
-    active: int
-    unacknowledged: int
-    by_priority: tuple[int, int, int, int]
-    shelved: int = 0
-    suppressed: int = 0
-    out_of_service: int = 0
 
 
 class AlarmTable:
@@ -210,9 +201,9 @@ class AlarmTable:
             self._maintenance_mono_ns = mono_ns
             self._to_ask = list(self._records)
         for alarm_id in self._to_ask[-MAINTENANCE_SLICE:]:
-            record = self._records.get(alarm_id)
-            if record is not None:
-                self._queue_difference(record, Hidden.MAINTENANCE, mono_ns, utc_ns)
+            asked = self._records.get(alarm_id)
+            if asked is not None:
+                self._queue_difference(asked, Hidden.MAINTENANCE, mono_ns, utc_ns)
         del self._to_ask[-MAINTENANCE_SLICE:]
 
     def _queue_suppressions(self, mono_ns: int, utc_ns: int) -> None:
@@ -302,7 +293,7 @@ class AlarmTable:
         if now.phase is Phase.NORMAL:
             now = Standing(now.phase, now.hidden & ~BY_DESIGN)  # nothing is left to be suppressed
         state = self._stepped(record.state, facts, now, queued)
-        record.state = _with_hold(state, happening, hold)
+        record.state = with_hold(state, happening, hold)
         if facts.is_event and now.active and not before.active:
             record.returns_mono_ns = queued.mono_ns + self.book.returns_after_ns(facts)
         self._records[facts.alarm_id] = record
@@ -443,7 +434,7 @@ class AlarmTable:
             if facts is None:
                 unknown.append(one)
                 continue
-            record = Record(facts, _restored(one))
+            record = Record(facts, restored(one))
             record.settle()
             self._records[facts.alarm_id] = record
             if facts.is_event:
@@ -457,29 +448,3 @@ class AlarmTable:
             self.sequence = max(self.sequence, one.sequence)
         self._reconcile = True
         return unknown
-
-
-def _with_hold(state: AlarmState, happening: Happening, hold: Hold | None) -> AlarmState:
-    """The state with the shelf or service that a person decided, and without the one that has ended."""
-    if happening in (Happening.SHELVE, Happening.SHELVE_ONCE):
-        state = replace(state, shelf=hold)
-    if happening is Happening.TAKE_OUT:
-        state = replace(state, service=hold)
-    if not state.standing.hidden & Hidden.SHELVED and state.shelf is not None:
-        state = replace(state, shelf=None)
-    if not state.standing.hidden & Hidden.OUT_OF_SERVICE and state.service is not None:
-        state = replace(state, service=None)
-    return state
-
-
-def _restored(one: StoredAlarm) -> AlarmState:
-    shelf = Hold(one.shelf_author, one.shelf_reason, one.shelf_until_utc_ns, one.shelf_until_mono_ns)
-    service = Hold(one.service_author, one.service_reason, one.service_until_utc_ns, one.service_until_mono_ns)
-    hidden = Hidden(one.hidden)
-    return AlarmState(
-        Standing(Phase(one.phase), hidden), one.value, one.raised_utc_ns, one.raised_mono_ns, one.onset_utc_ns,
-        one.onset_mono_ns, one.changed_utc_ns, one.changed_mono_ns, one.acknowledged_by, bool(one.first_out),
-        one.sequence, one.detail, shelf if hidden & Hidden.SHELVED else None,
-        service if hidden & Hidden.OUT_OF_SERVICE else None,
-    )  # fmt: skip
-

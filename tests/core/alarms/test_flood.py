@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from gwanje.core.alarms.flood import FLOOD_ENDS, FLOOD_FROM, OTHERS, ROWS_MAX, FloodMeter, present, sound_key
 from gwanje.core.alarms.kpis import BIN_IDS_MAX, CHATTER_SHOWN_NS, WATCHED_MAX, Kpis, stale
-from gwanje.core.alarms.records import AlarmState, Change, Facts, Record, message
+from gwanje.core.alarms.records import AlarmState, Change, Counts, Facts, Record, message
 from gwanje.core.alarms.states import Happening, Hidden, Phase, Standing
-from gwanje.core.alarms.table import Counts
 
 NODES = ("ess1", "pv1", "lamp1", "ess2", "cb", "kepco", "centre", "")
 
@@ -152,6 +151,14 @@ def test_a_row_sounds_once_for_what_waits_and_not_for_diagnostics() -> None:
     assert [sound_key(row, 5) for row in quiet] == ["", ""]
     group = rows_of([record("a", 2), record("b", 3)])["f1"]
     assert sound_key(group, 5) == "f1@5:2"
+
+
+def test_every_urgent_alarm_sounds_also_where_they_are_gathered() -> None:
+    def keys(n: int) -> set[str]:
+        made = [record(f"u{index}", 1, onset_s=index) for index in range(n)]
+        return {sound_key(row, 5) for row in present(made, TOPOLOGY, True).rows}
+
+    assert len({frozenset(keys(n)) for n in range(11, 15)}) == 4
 
 
 # ---------------------------------------------------------------- key figures
