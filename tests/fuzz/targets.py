@@ -532,7 +532,7 @@ class ServicesTarget(Target):
             self.changed += 1
             if message.get("session") not in self._sessions:
                 raise Finding(f"{name} did {message!r} for nobody: {answer!r}"[:600])
-            if "remote_key" in message and name != "session":
+            if message.get("remote_key") and name != "session":
                 raise Finding(f"{name} did {message!r} for a viewer's key: {answer!r}"[:600])
             if outcome == "accepted" and message.get("op") in ("execute", "write"):
                 if self.clock.mono_ns() < self._accepted.get(message["command_id"], 0):
