@@ -29,6 +29,7 @@ _EVERY_NS = {
     ("session", "sessions"): 5 * NS_PER_S,
     ("command", "operations"): NS_PER_S,
     ("command", "safety_tags"): 2 * NS_PER_S,
+    ("command", "leases"): 2 * NS_PER_S,
     ("overrides", "overrides"): 2 * NS_PER_S,
     ("alarms", "presented"): NS_PER_S,
     ("alarms", "shelved"): 2 * NS_PER_S,
@@ -98,6 +99,7 @@ class Desk:
     operations: tuple[picture.Operation, ...] = ()
     safety_tags: tuple[picture.SafetyTag, ...] = ()
     overrides: tuple[picture.Override, ...] = ()
+    manual: tuple[picture.Hold, ...] = ()
     shelved: tuple[picture.Shelf, ...] = ()
     presented: Mapping[str, Any] | None = None
     procedure: Procedure = field(default_factory=Procedure)
@@ -166,6 +168,8 @@ class Desk:
                 self._set_procedure(self.procedure.follow(self.operations))
             case "safety_tags":
                 self._change("safety_tags", picture.read_safety_tags(content))
+            case "leases":
+                self._change("manual", picture.read_holds(content))
             case "overrides":
                 self._change("overrides", picture.read_overrides(content, now))
             case "shelved":
@@ -395,6 +399,7 @@ class Desk:
             if self.procedure.command_id == command_id:
                 self._set_procedure(self.procedure.executed(answer))
             self.ask_soon("operations")
+            self.ask_soon("leases")
             self._after(answer)
 
         more: dict[str, Any] = {"retyped": retyped.strip()} if selection.retype else {}

@@ -99,6 +99,15 @@ class Override:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """A point that a person has taken out of automatic control."""
+
+    point: str
+    author: str
+    until_mono_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Shelf:
     """An alarm that a person has put aside for a while, or out of service."""
 
@@ -180,6 +189,11 @@ def read_overrides(content: Mapping[str, Any], now_mono_ns: int) -> tuple[Overri
         str(one.get("author") or ""), str(one.get("reason") or ""), int(one.get("until_utc_ns") or 0),
         _until(one, "left_s", now_mono_ns),
     ))  # fmt: skip
+
+
+def read_holds(content: Mapping[str, Any]) -> tuple[Hold, ...]:
+    """Of ``command`` / ``leases``."""
+    return _each(content, "holds", lambda one: Hold(str(one["point"]), str(one["author"]), int(one["until_mono_ns"])))
 
 
 def read_shelved(content: Mapping[str, Any], now_mono_ns: int) -> tuple[Shelf, ...]:

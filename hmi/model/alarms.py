@@ -45,6 +45,7 @@ class AlarmModel:
     def __init__(self) -> None:
         self._standing: dict[str, AlarmChange] = {}
         self._hidden: dict[str, AlarmChange] = {}
+        self._out: frozenset[str] | None = None
         self._ordered: list[AlarmChange] | None = []
         self._raised_utc_ns: deque[int] = deque(maxlen=MAX_STANDING)
         self.dropped = 0
@@ -84,7 +85,7 @@ class AlarmModel:
         self._touch()
 
     def _touch(self) -> None:
-        self._ordered = None
+        self._ordered, self._out = None, None
         self.generation += 1
 
     def ordered(self) -> list[AlarmChange]:
@@ -105,8 +106,10 @@ class AlarmModel:
 
     def out_of_service(self, prefix: str) -> bool:
         """Whether an alarm of a device is out of service."""
-        return any(one.state == "out_of_service" and (one.source == prefix or one.source.startswith(prefix + "."))
-                   for one in self._hidden.values())  # fmt: skip
+        if self._out is None:
+            sources = {one.source for one in self._hidden.values() if one.state == "out_of_service"}
+            self._out = frozenset(sources | {".".join(one.split(".")[:2]) for one in sources})
+        return prefix in self._out
 
     def counts(self) -> dict[int, PriorityCount]:
         """Per priority 1…4."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gwanje.core.authority.areas import Area, AreaMap
+from gwanje.core.commands.operations import Operations
 from gwanje.core.tags import TagTable
 from gwanje.hmi.display.model import Display, Label, Quantity
 
@@ -21,6 +22,7 @@ class PlantObject:
         point: tag that is commanded; empty where nothing is.
         area: of authority over the point; empty where it has none.
         measured_area: of authority over the value.
+        taken: points of programs that leave automatic control when a person operates this one.
     """
 
     key: str
@@ -29,6 +31,7 @@ class PlantObject:
     point: str
     area: str = ""
     measured_area: str = ""
+    taken: tuple[str, ...] = ()
 
     @property
     def measured(self) -> str:
@@ -54,14 +57,18 @@ def _label(quantity: Quantity, tags: TagTable) -> Label:
 BREAKER, TIE = "breaker", "tie"
 
 
-def objects_of(display: Display, tags: TagTable, areas: Sequence[Area]) -> dict[str, PlantObject]:
+def objects_of(
+    display: Display, tags: TagTable, areas: Sequence[Area], operations: Operations
+) -> dict[str, PlantObject]:
     """Objects of a single-line diagram: ``breaker``, ``tie``, and each element by the prefix of its value's tag."""
     grid, area_map = display.grid, AreaMap(areas)
 
     def made(label: Label, value: Quantity, point: str) -> PlantObject:
         measured = value.expression.tags[0]
         area = area_map.of(point) if point else ""
-        return PlantObject(_prefix(value), label, value, point, area, area_map.of(measured))
+        operation = operations.get(point)
+        taken = (point, *(operation.takes if operation is not None else ())) if point else ()
+        return PlantObject(_prefix(value), label, value, point, area, area_map.of(measured), taken)
 
     found = {
         BREAKER: made(_label(grid.breaker, tags), grid.breaker, grid.breaker_point),

@@ -30,7 +30,7 @@ class Console:
 
     def __init__(self, ui: Ui, live: Live, desk: Desk, window: QWidget) -> None:
         self._ui, self._desk, self._window = ui, desk, window
-        self.objects = objects_of(live.display, live.site.tags, live.site.areas)
+        self.objects = objects_of(live.display, live.site.tags, live.site.areas, live.site.operations)
         self.sign_in = SignInSheet(ui, desk, window)
         self.areas = AreaSheet(ui, desk, window, self.open_sign_in)
         self.faceplate = Faceplate(ui, live, desk, window)

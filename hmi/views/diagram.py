@@ -82,7 +82,7 @@ class Diagram(Panel):
         self._numbers: list[Part] = []
         self._arrows: list[Part] = []
         self._alarm_generation = -1
-        self.objects = objects_of(live.display, live.site.tags, live.site.areas)
+        self.objects = objects_of(live.display, live.site.tags, live.site.areas, live.site.operations)
         self.on_object: Callable[[str], None] = lambda _key: None
         self.focus = ""
         self._marks = {key: Marks() for key in self.objects}

@@ -111,7 +111,7 @@ class Faceplate(Sheet):
         if one.point:
             point = tags.get(one.point)
             quantities.append(_of_tag(point))
-            self.operate.show_point(point, one.area, one.names)
+            self.operate.show_point(point, one.area, one.names, one.taken)
         self.override.show_point(tags.get(one.measured), one.measured_area)
         self.tagging.show_object(one.key, one.names)
         self._bindings = Bindings(quantities, tags)

@@ -50,10 +50,13 @@ class OperateForm(QWidget):
         self.tag: Tag | None = None
         self.area = ""
         self.names: tuple[str, ...] = ()
+        self.taken: tuple[str, ...] = ()
         self.seen = Seen(float("nan"), 0, False)
         self._trouble = ""
         self.select = sheet.button("operate.select", self._select, tone="strong")
         self.why = sheet.label(font="small", tone="secondary", wrap=True)
+        self.held = sheet.label(font="small", wrap=True)
+        self.give_back = sheet.button("operate.give_back", self._give_back)
         self.left = sheet.label(font="small", tone="secondary")
         self.value = ValueField(sheet, self)
         self.value_name = sheet.label("operate.value")
@@ -86,7 +89,7 @@ class OperateForm(QWidget):
     def _lay_out(self) -> None:
         whole, grid, buttons, choices = QVBoxLayout(self), QGridLayout(), QHBoxLayout(), QHBoxLayout()
         whole.setContentsMargins(0, 0, 0, 0)
-        for first in (self.why, self.select, self.left):
+        for first in (self.why, self.select, self.held, self.give_back, self.left):
             whole.addWidget(first)
         row = QHBoxLayout()
         row.addWidget(self.value, 1)
@@ -113,9 +116,9 @@ class OperateForm(QWidget):
 
     # ------------------------------------------------------------------------------------------------- what is shown
 
-    def show_point(self, tag: Tag, area: str, names: tuple[str, ...]) -> None:
-        """Begin with a point of an object that safety tags reach by some names."""
-        self.tag, self.area, self.names = tag, area, names
+    def show_point(self, tag: Tag, area: str, names: tuple[str, ...], taken: tuple[str, ...]) -> None:
+        """Begin with a point of an object that safety tags reach by some names; ``taken`` leave automatic control."""
+        self.tag, self.area, self.names, self.taken = tag, area, names, taken
         self.clear()
 
     def clear(self) -> None:
@@ -160,8 +163,10 @@ class OperateForm(QWidget):
         self.select.setToolTip(blocked)
         show_text(self.why, blocked if not open_ and stage not in UNDER_WAY else "")
         states = self.tag.states[:STATES_MAX] if self.tag.states else ()
-        for always in (self.reason, self.reason_name, self.value_name):
-            always.setVisible(open_)
+        held = self._show_held(idle or stage in (Stage.DONE, Stage.FAILED), why)
+        for typed in (self.reason, self.reason_name):
+            typed.setVisible(open_ or held)
+        self.value_name.setVisible(open_)
         for widget in (self.value, self.unit, self.check):
             widget.setVisible(open_ and not states)
         for at, choice in enumerate(self.choices):
@@ -175,6 +180,28 @@ class OperateForm(QWidget):
         self._show_checked(procedure)
         self._show_end(procedure)
         self._show_buttons(procedure)
+
+    def _show_held(self, quiet: bool, why: str) -> bool:
+        """Whether a person keeps something of this object from automatic control, and the way back."""
+        texts = self._sheet.ui.texts
+        holds = [one for one in self._desk.manual if one.point in self.taken] if quiet else []
+        show_text(self.held, texts("operate.held", user=holds[0].author) if holds else "")
+        self.give_back.setVisible(bool(holds))
+        self.give_back.setEnabled(not why)
+        self.give_back.setToolTip(texts(why) if why else "")
+        return bool(holds)
+
+    def _give_back(self) -> None:
+        points = [one.point for one in self._desk.manual if one.point in self.taken]
+        if not self.reason.text().strip():
+            self._trouble = "missing.reason"
+            self.reason.setFocus()
+            self.refresh()
+        elif points:
+            self._trouble = ""
+            self._desk.request("command", "give_back", "operate.given_back", points=points,
+                               reason=self.reason.text().strip())  # fmt: skip
+            self.clear()
 
     def _other(self) -> str:
         """Somebody else's operation at this point."""

@@ -8,6 +8,7 @@ from typing import Any
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from gwanje.hmi.desk.desk import Desk
+from gwanje.hmi.desk.picture import Area
 from gwanje.hmi.desk.worker import Answer
 from gwanje.hmi.views.forms import Sheet, clock_left, show_text
 from gwanje.hmi.views.panel import Ui
@@ -142,6 +143,8 @@ class AreaSheet(Sheet):
         self._title = self.label("areas.title", font="title")
         self._why = self.label(wrap=True, tone="secondary", font="small")
         self._grid = QGridLayout()
+        self._reason_name, self._reason = self.label("areas.why"), self.field("areas.why")
+        self._trouble = self.label(font="label", tone="bad", wrap=True)
         self._close = self.button("common.close", self.leave)
         self._close_row = QHBoxLayout()
         self._close_row.addStretch(1)
@@ -149,13 +152,18 @@ class AreaSheet(Sheet):
         self._whole.addWidget(self._title)
         self._whole.addWidget(self._why)
         self._whole.addLayout(self._grid)
+        reasons = QHBoxLayout()
+        reasons.addWidget(self._reason_name)
+        reasons.addWidget(self._reason, 1)
+        self._whole.addLayout(reasons)
+        self._whole.addWidget(self._trouble)
         self._whole.addLayout(self._close_row)
         self._rows: list[_AreaRow] = []
-        self._offering = ""
 
     def open(self) -> None:
         """Show it."""
-        self._offering = ""
+        self._reason.clear()
+        show_text(self._trouble, "")
         self.dress()
         self.show()
         self.raise_()
@@ -174,6 +182,11 @@ class AreaSheet(Sheet):
             return  # dress() comes back here
         why = self._desk.why_not()
         show_text(self._why, self.ui.texts(why) if why else self.ui.texts("areas.help"))
+        others = any(one.holder and not self._desk.holds(one) for one in areas)
+        forcible = others and not self._desk.why_not("supervisor")
+        self._reason.setVisible(forcible)
+        self._reason_name.setVisible(forcible)
+        show_text(self._trouble, self._trouble.text())
         for number, row in enumerate(self._rows):
             row.show_area(number if number < len(areas) else None)
 
@@ -197,9 +210,18 @@ class AreaSheet(Sheet):
         elif desk.session is not None and area.offered_to in (desk.session.user, desk.session.session_id):
             desk.request("session", "accept_area", "areas.taken", area=area.area_id)
         else:
-            force: dict[str, Any] = {"force": True} if area.holder else {}
-            reason = self.ui.texts("areas.reason_force" if area.holder else "areas.reason")
-            desk.request("session", "take_area", "areas.taken", area=area.area_id, reason=reason, **force)
+            self._take(area)
+
+    def _take(self, area: Area) -> None:
+        """Take a free area, or, with a reason, one that somebody else holds."""
+        reason = self._reason.text().strip()
+        if area.holder and not reason:
+            show_text(self._trouble, self.ui.texts("missing.reason"))
+            self._reason.setFocus()
+            return
+        show_text(self._trouble, "")
+        force: dict[str, Any] = {"force": True} if area.holder else {}
+        self._desk.request("session", "take_area", "areas.taken", area=area.area_id, reason=reason, **force)
 
     def second(self, number: int) -> None:
         """Hand an area over to the next of those who are signed in elsewhere."""

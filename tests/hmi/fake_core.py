@@ -127,6 +127,7 @@ class FakeCore:
     running: dict[str, dict[str, Any]] = field(default_factory=dict)
     recent: list[dict[str, Any]] = field(default_factory=list)
     safety: list[dict[str, Any]] = field(default_factory=list)
+    holds: list[dict[str, Any]] = field(default_factory=list)
     overridden: list[dict[str, Any]] = field(default_factory=list)
     shelf: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] | None = None
@@ -364,6 +365,14 @@ class FakeCore:
                  for one in self.selected.values()]  # fmt: skip
         return {"selected": shown, "running": [dict(one) for one in self.running.values()],
                 "recent": [dict(one) for one in self.recent]}  # fmt: skip
+
+    def command_leases(self, _message: dict[str, Any]) -> dict[str, Any]:
+        return {"boot": "b", "leases": [], "holds": [dict(one) for one in self.holds]}
+
+    def command_give_back(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._who(message)
+        self.holds = [one for one in self.holds if one["point"] not in message["points"]]
+        return {"outcome": "released", "name": ", ".join(message["points"])}
 
     def command_place_tag(self, message: dict[str, Any]) -> dict[str, Any]:
         who = self._who(message)

@@ -370,6 +370,40 @@ def test_leaving_the_faceplate_gives_the_selection_back(ready):
     assert ready.core.selected == {}
 
 
+def test_what_a_person_took_is_given_back_to_automatic_control(ready):
+    held = "control.ess1.discharge_setpoint_w"
+    ready.core.holds = [{"point": held, "author": "박산", "until_mono_ns": 2**60}]
+    ready.turn(25)
+    plate = faceplate(ready)
+    assert "박산" in plate.operate.held.text()
+    plate.operate.give_back.click()
+    assert "사유" in words(plate)
+    assert ready.core.holds
+    plate.operate.reason.setText("시험 끝")
+    plate.operate.give_back.click()
+    ready.turn(25)
+    assert ready.core.holds == []
+    assert not plate.operate.give_back.isVisible()
+
+
+def test_an_area_is_taken_by_force_only_with_a_reason(ready):
+    ready.sign_in("박산")
+    other = next(iter(ready.core.sessions.values()))
+    ready.core._give(ready.core.areas["jincheon"], type(other)("김하늘", "operator", "77", "console-2"))
+    ready.turn(12)
+    ready.view.console.open_areas()
+    sheet = ready.view.console.areas
+    row = sheet._rows[[one.area_id for one in ready.desk.areas].index("jincheon")]
+    assert row.first.text() == "강제 인수"
+    row.first.click()
+    ready.turn(12)
+    assert ready.core.areas["jincheon"]["holder"] == "김하늘"
+    sheet._reason.setText("응답 없음")
+    row.first.click()
+    ready.turn(12)
+    assert ready.core.areas["jincheon"]["holder"] == "박산"
+
+
 # --------------------------------------------------------------------------------------------------------------- marks
 
 

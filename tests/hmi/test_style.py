@@ -17,7 +17,8 @@ TEXT_ON_GROUND = [
     ("text", "row_p1"), ("text", "row_p2"), ("live", "panel"), ("live", "selected"), ("live", "row_p1"),
     ("live", "row_p2"), ("secondary", "panel"), ("secondary", "plot"), ("secondary", "row_p1"),
     ("secondary", "row_p2"), ("secondary", "spectrum_low"), ("badge_text", "badge"), ("lost_text", "lost"),
-    ("p1_digit", "p1"), ("p2_digit", "p2"), ("p3_digit", "p3"), ("p4_digit", "p4"),
+    ("p1", "panel"), ("secondary", "selected"), ("badge_text", "live"), ("text", "tag"), ("text", "tag_caution"),
+    ("tag_danger", "tag"), ("p1_digit", "p1"), ("p2_digit", "p2"), ("p3_digit", "p3"), ("p4_digit", "p4"),
 ]  # fmt: skip
 
 
