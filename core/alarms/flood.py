@@ -10,6 +10,7 @@ than rows, they are gathered in rows of their own in which every one is counted 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -29,7 +30,7 @@ WINDOW_NS = 600 * NS_PER_S
 BIN_NS = 10 * NS_PER_S
 BINS = WINDOW_NS // BIN_NS
 COMMON_SHARE = 0.6
-"""When this share of what a node feeds has alarms, the node itself is the candidate."""
+"""When this share of what a node feeds has alarms, and this share of the alarms hangs on it, it is the candidate."""
 COMMON_FROM = 3
 IDS_MAX = 500
 """Alarm ids of one group row; the rest is counted. Those of priority 1 are all there."""
@@ -303,12 +304,29 @@ def _candidate(cluster: _Cluster, first_out: Record, topology: Topology) -> str:
     """Node that may be the root cause: the faulted one, what most of its loads have in common, or the first-out's."""
     if cluster.faulted:
         return cluster.key
-    if cluster.key in topology and topology.node(cluster.key).kind in GROUP_KINDS:
-        fed = topology.fed_by(cluster.key)
-        troubled = {one.facts.node for one in cluster.alarms} & fed
-        if len(troubled) >= COMMON_FROM and len(troubled) >= COMMON_SHARE * len(fed):
-            return cluster.key
-    return first_out.facts.node
+    return _common(Counter(one.facts.node for one in cluster.alarms), topology) or first_out.facts.node
+
+
+def _common(alarms: Mapping[str, int], topology: Topology) -> str:
+    """The lowest node that most of these alarms hang on and most of whose loads are in trouble; empty for none.
+
+    Args:
+        alarms: node → how many of them.
+        topology: of the site.
+    """
+    below: Counter[str] = Counter()
+    for node, n in alarms.items():
+        for above in topology.path(node):
+            below[above] += n
+    total = sum(alarms.values())
+    found = [""]
+    for node, n in below.items():
+        fed = topology.fed_by(node)
+        troubled = len(fed & alarms.keys())
+        grouping = topology.node(node).kind in GROUP_KINDS
+        if grouping and n >= COMMON_SHARE * total and troubled >= max(COMMON_FROM, COMMON_SHARE * len(fed)):
+            found.append(node)
+    return max(found, key=lambda node: len(topology.path(node)))
 
 
 def _banner(rows: Sequence[Row], count: int) -> tuple[str, str]:

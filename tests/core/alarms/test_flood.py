@@ -139,6 +139,17 @@ def test_when_most_of_a_feeder_is_in_trouble_the_feeder_is_the_candidate() -> No
     assert present(few, TOPOLOGY, True).banner_ko == "홍수 3건 · 원인 후보 진천 ESS"
 
 
+def test_when_all_feeders_are_in_trouble_what_feeds_them_is_the_candidate() -> None:
+    urgent = [record(f"u{index}", 1, "centre", onset_s=9.0) for index in range(9)]
+    troubled = [record(f"x{node}", node=node, onset_s=index) for index, node in enumerate(("pv1", "ess1", "ess2"))]
+    troubled += [record("y", 3, "lamp1"), record("z", 3, "mic03")]
+    assert rows_of(urgent + troubled)[OTHERS].candidate == "f1", "four of five hang on one feeder"
+    troubled += [record(f"e{index}", node="ess2") for index in range(3)]
+    row = rows_of(urgent + troubled)[OTHERS]
+    assert (row.candidate, row.cause_ko) == ("cb", "연계 차단기"), "the lowest node that all of them hang on"
+    assert rows_of(urgent + troubled[1:3] + [record("n", node="")])[OTHERS].candidate == "ess1"
+
+
 def test_in_a_flood_lone_alarms_of_low_priority_are_folded() -> None:
     made = [record("a", 3, "ess1"), record("b", 3, "ess2"), record("c", 2, "centre")]
     assert set(rows_of(made)) == {OTHERS, "c"}
