@@ -95,7 +95,7 @@ def test_a_lease_that_is_not_renewed_ends_everywhere_in_bounded_time(tmp_path: P
 def test_coverage_in_shared_memory_outlives_a_killed_core_no_longer_than_its_time(tmp_path: Path) -> None:
     """3: drivers compare with the monotonic clock alone; a new boot begins with nothing covered."""
     clock = VirtualClock(mono_ns=5_000 * S)
-    LeaseCoverage(tmp_path, TAGS.n).put([3], clock.mono_ns() + 5 * S)
+    LeaseCoverage(tmp_path, TAGS.n).replace({3: clock.mono_ns() + 5 * S})
     seen = LeaseCoverage(tmp_path, TAGS.n)
     clock.step_utc_ns(-YEAR_NS)
     assert seen.until_mono_ns(3) > clock.mono_ns()
