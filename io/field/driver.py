@@ -23,11 +23,12 @@ from gwanje.core.config import Device
 from gwanje.core.quality import Quality
 from gwanje.core.store import Sample
 from gwanje.core.tags import TagTable
+from gwanje.io.field.device_commands import Coverage, DeviceCommands
 from gwanje.io.field.discovery import Discovery, discover
 from gwanje.io.field.modbus import ConnectError, DeviceExceptionError, LinkError, NoAnswerError, WriteForbiddenError
 from gwanje.io.field.modbus_frames import ILLEGAL_ADDRESS, ILLEGAL_VALUE
 from gwanje.io.field.notices import Notices
-from gwanje.io.field.orders import CommandChannel, CommandExpiredError, ExpiringPort, Order
+from gwanje.io.field.orders import Order
 from gwanje.io.field.outlet import Outlet
 from gwanje.io.field.registers import (
     DevicePlan,
@@ -83,13 +84,6 @@ class TagReader(Protocol):
         """One tag's sample, staleness applied."""
 
 
-class Coverage(Protocol):
-    """Which set-points leases cover; see ``core.commands.coverage.LeaseCoverage``."""
-
-    def until_mono_ns(self, tag_id: int) -> int:
-        """Until when a lease covers this very tag; 0 when none does, negative when nobody may write it."""
-
-
 @dataclass(slots=True)
 class Health:
     """How a device does.
@@ -120,7 +114,6 @@ class _Session:
 
     plan: DevicePlan
     channels: list[SetpointChannel]
-    commands: dict[str, CommandChannel]
     schedule: Schedule
     unanswered: int = 0
     failed: set[int] = field(default_factory=set)
@@ -163,14 +156,13 @@ class Driver:
         self._outlet = outlet
         self._reader = reader
         self._coverage = coverage
-        self._orders: dict[str, Order] = {}
-        self._commands: dict[str, CommandChannel] = {}
         self._rest: asyncio.Future[None] | None = None
         self._clock = clock
         self._phase_ns = phase_ns
         self._base = base_quality(device)
         self._backoff = Backoff(device.scan, chance)
         self._notices = Notices(device, outlet, clock)
+        self._commands = DeviceCommands(tags, coverage, clock, self._notices, self._put_back, self._count_error)
         self._ids = np.array(point_ids(device, tags), np.int32)
         self._last: dict[int, tuple[list[int], npt.NDArray[np.float64]]] = {}
         self._announced: bool | None = None
@@ -219,13 +211,9 @@ class Driver:
         if not plan.groups:
             raise LinkError("the device has none of the configured points")
         channels = [SetpointChannel(one, self._base) for one in plan.setpoints]
-        commands = {
-            one.tag.name: CommandChannel(SetpointChannel(one, self._base), self._commands.get(one.tag.name))
-            for one in plan.commands
-        }
-        self._commands = commands
+        self._commands.connected(plan.commands, channels, self._base)
         schedule = Schedule([group.period_ns for group in plan.groups], self._start_ns(plan))
-        return _Session(plan, channels, commands, schedule)
+        return _Session(plan, channels, schedule)
 
     async def _discover(self) -> Discovery:
         walk = discover()
@@ -274,16 +262,15 @@ class Driver:
         while True:
             index, due_ns = schedule.next()
             wait_ns = due_ns - self._clock.mono_ns()
-            if wait_ns > 0 and not self._orders:
+            if wait_ns > 0 and not self._commands.waiting:
                 await self._pause(wait_ns / NS_PER_S)
-            if self._orders:
-                await self._obey(session)
+            if self._commands.waiting:
+                await self._commands.obey(self._link)
                 continue
             if index == 0:
-                for command in session.commands.values():
-                    await self._hold(session, command)
+                await self._commands.hold(self._act)
                 for channel in session.channels:
-                    if not self._commanded(session, channel):
+                    if not self._commands.stands_in(channel):
                         await self._follow(channel)
             for block in tuple(groups[index].blocks):
                 await self._scan(session, groups[index], block)
@@ -384,24 +371,12 @@ class Driver:
         self._outlet.put_one(tag_id, back.value, back.quality, self._clock.utc_ns(), self._clock.mono_ns())
         self._last[-tag_id] = [tag_id], np.array([back.value])
 
-    # ------------------------------------------------------------ commands
-
     def command(self, order: Order) -> str:
-        """Carry out a command as soon as the link is free; why not, or an empty text.
-
-        Of one point only the newest counts: one that has not been written yet is given up.
-        """
-        if self._barred(order.command.point):
-            return "a danger tag is on it"
-        if not self.health.online:
-            return "the device does not answer"
-        older = self._orders.pop(order.command.point, None)
-        self._orders[order.command.point] = order
-        if older is not None:
-            older.report("refused", "a newer command has taken its place")
+        """Carry out a command as soon as the link is free; why not, or an empty text."""
+        why_not = self._commands.take(order, self.health.online)
         if self._rest is not None and not self._rest.done():
             self._rest.set_result(None)
-        return ""
+        return why_not
 
     async def _pause(self, wait_s: float) -> None:
         """Wait; a command ends it early. No dearer than a sleep: it happens before every scan."""
@@ -414,98 +389,8 @@ class Driver:
             timer.cancel()
             self._rest = None
 
-    async def _obey(self, session: _Session) -> None:
-        """Carry out what waits.
-
-        Raises:
-            LinkError: the connection is of no more use.
-        """
-        while self._orders:
-            point = next(iter(self._orders))
-            order = self._orders.pop(point)
-            command = session.commands.get(point)
-            if command is None:
-                order.report("refused", "the device has no such point")
-                continue
-            await self._carry_out(session, command, order)
-
-    async def _carry_out(self, session: _Session, command: CommandChannel, order: Order) -> None:
-        channel, value, now_ns = command.channel, order.command.value, self._clock.mono_ns()
-        before = channel.state
-        port = ExpiringPort(self._link, self._clock, order.command.expires_mono_ns, command.address)
-        try:
-            action, wish = command.obey(value, now_ns)
-            if self._barred(order.command.point):
-                order.report("refused", "a danger tag is on it")
-                return
-            if action is Action.NOTHING and now_ns >= order.command.expires_mono_ns:
-                raise CommandExpiredError
-            back = await channel.carry_out(action, wish, port, now_ns)
-        except CommandExpiredError:
-            if not port.touched:
-                channel.state = before  # nothing was begun, nothing is to be ended
-            order.report("expired", "")
-            return
-        except (EncodeError, DeviceExceptionError, WriteForbiddenError) as error:
-            self.health.errors += isinstance(error, DeviceExceptionError)
-            order.report("refused", str(error))
-            return
-        except LinkError as error:
-            order.report("timed_out", str(error))
-            raise
-        command.keep(value, self._clock.mono_ns())
-        for other in session.channels:
-            if other.plan.place.address == command.address:
-                other.forget()  # what stands in the register now is the person's
-        if back is not None:
-            self._put_back(channel, back)
-            if not back.agrees:
-                order.report("refused", f"the device holds {back.value:g}")
-                return
-        order.report("accepted", "")
-
-    async def _hold(self, session: _Session, command: CommandChannel) -> None:
-        """Refresh a manual set-point, end it, or leave the register to a program.
-
-        Raises:
-            LinkError: the connection is of no more use.
-        """
-        now_ns = self._clock.mono_ns()
-        if not command.standing(now_ns) or now_ns < command.channel.retry_mono_ns:
-            return
-        name = command.channel.plan.tag.name
-        if self._barred(name):
-            command.stop()
-        if command.yields_to(self._covered(session, command, now_ns)):
-            command.release()
-            self._notices.manual_ended(name, given_back=True)
-            return
-        action, wish = command.next(now_ns)
-        if action is not Action.NOTHING:
-            await self._act(command.channel, action, wish)
-        if action is Action.END and not command.standing(now_ns):
-            self._notices.manual_ended(name, given_back=False)
-
-    def _barred(self, point: str) -> bool:
-        return self._coverage.until_mono_ns(self._tags.index(point)) < 0
-
-    def _covered(self, session: _Session, command: CommandChannel, now_ns: int) -> bool:
-        """Whether a lease covers a set-point of the command's register."""
-        return any(
-            self._coverage.until_mono_ns(one.plan.tag_id) > now_ns
-            for one in session.channels
-            if one.plan.place.address == command.address
-        )
-
-    def _commanded(self, session: _Session, channel: SetpointChannel) -> bool:
-        """Whether a manual set-point stands in the channel's register."""
-        address, now_ns = channel.plan.place.address, self._clock.mono_ns()
-        return any(one.standing(now_ns) and one.address == address for one in session.commands.values())
-
-    def _give_up_orders(self, reason: str) -> None:
-        orders, self._orders = list(self._orders.values()), {}
-        for order in orders:
-            order.report("refused", reason)
+    def _count_error(self) -> None:
+        self.health.errors += 1
 
     def _put_bad(self, tag_ids: Sequence[int], quality: Quality) -> None:
         """Mark tags; the last value stays visible, its quality tells that it is only the last."""
@@ -518,7 +403,7 @@ class Driver:
     def _went_offline(self, error: LinkError, started_ns: int) -> None:
         self.health.errors += 1
         self.health.state = State.DISCONNECTED
-        self._give_up_orders("the device went offline")
+        self._commands.give_up("the device went offline")
         self._put_bad(self._ids.tolist(), Quality.BAD | Quality.COMM)
         waited = self._clock.mono_ns() - started_ns > FIRST_CONTACT_S * NS_PER_S
         if self._announced or (self._announced is None and waited):
