@@ -22,7 +22,8 @@ _MESSAGE = Limits(MAX_FRAME_BYTES, containers=8, depth=3)
 """An event is a map with one map in it, and about 1 kB; 64 kB leave room for long texts."""
 _BLOB = Limits(MAX_FRAME_BYTES, containers=3 + 2 * MAX_ARRAYS, depth=4)
 WHOLE_MAX = 2**63
-"""Whole numbers are below it and times not below 0: they fit into the signed columns of everything behind the bus."""
+"""Whole numbers lie within ± this: they fit into the signed columns of everything behind the bus. UTC is not below 0;
+monotonic times may be: what was heard just before the machine started is no mistake."""
 
 Scalar = float | int | str | bool
 
@@ -41,8 +42,8 @@ def _check_types(message: Any) -> None:
             raise ValueError(f"{name} is not text")
         if kind == "int" and (not isinstance(value, int) or isinstance(value, bool)):
             raise ValueError(f"{name} is not a whole number")
-        if kind == "int" and not 0 <= value < WHOLE_MAX:
-            raise ValueError(f"{name} {value} is negative or too large")
+        if kind == "int" and not (0 if name.endswith("utc_ns") else -WHOLE_MAX) <= value < WHOLE_MAX:
+            raise ValueError(f"{name} {value} is out of range")
         if kind == "bool" and not isinstance(value, bool):
             raise ValueError(f"{name} is not true or false")
         if kind == "float" and (not isinstance(value, (int, float)) or isinstance(value, bool)):

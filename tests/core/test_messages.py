@@ -216,7 +216,8 @@ def test_event_round_trip_and_limits():
 @pytest.mark.parametrize(
     "change",
     [
-        {"utc_ns": -1}, {"utc_ns": 2**63}, {"mono_ns": math.nan}, {"mono_ns": True}, {"confidence": math.nan},
+        {"utc_ns": -1}, {"utc_ns": 2**63}, {"mono_ns": 2**63}, {"mono_ns": math.nan},
+        {"mono_ns": True}, {"confidence": math.nan},
         {"latency_s": math.inf}, {"latency_s": None}, {"kind": 5}, {"more": 1}, {"data": {1: 2}},
     ],
 )  # fmt: skip
@@ -224,6 +225,11 @@ def test_events_that_lie_are_refused(change):
     content = msgpack.unpackb(Event("device", "ess1", "device_offline", 1, 2, "끊김", "offline").encode())
     with pytest.raises(FrameError):
         Event.decode(msgpack.packb(content | change))
+
+
+def test_an_event_may_have_begun_before_the_machine_did():
+    event = Event("acoustic", "mic03", "glass_break", 1, -3_000_000_000, "", "")
+    assert Event.decode(event.encode()) == event
 
 
 @pytest.mark.parametrize("missing", ["kind", "event_id", "data", "confidence"])

@@ -82,7 +82,7 @@ def check_scan(scan: Scan, n_tags: int) -> None:
 
 def check_event(event: Event) -> None:
     """What holds of every event that was decoded."""
-    if not 0 <= event.confidence <= 1 or not 0 <= event.utc_ns < 2**63 or not 0 <= event.mono_ns < 2**63:
+    if not 0 <= event.confidence <= 1 or not 0 <= event.utc_ns < 2**63 or not -(2**63) <= event.mono_ns < 2**63:
         raise Finding("an event out of range")
     if Event.decode(event.encode()).encode() != event.encode():
         raise Finding("an event that is another after a round trip")
