@@ -14,13 +14,12 @@ from typing import Any
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.hmi.desk import picture
 from gwanje.hmi.desk.procedure import ENDED, UNDER_WAY, Procedure, Seen, Stage
+from gwanje.hmi.desk.session import Notice, Session
 from gwanje.hmi.desk.worker import NO_ANSWER, Answer, Then, Worker
 from gwanje.hmi.display.model import Label
 
 EXPIRES_S = 5
 """A command that has not arrived within this is not wanted any more."""
-ROLES = ("viewer", "operator", "supervisor", "engineer", "admin")
-"""From little to much."""
 NOTICE_NS = 12 * NS_PER_S
 """How long the answer to a request stands in the header."""
 
@@ -42,32 +41,6 @@ _TOUCH_NS = 20 * NS_PER_S
 """How often the core hears that somebody types; a desk locks after many minutes."""
 _SILENT_NS = 5 * NS_PER_S
 """How often a service is asked that did not answer the last time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """Who is signed in at this desk."""
-
-    user: str
-    role: str
-    session_id: str
-    locked: bool = False
-    areas: tuple[str, ...] = ()
-    locks_mono_ns: int = picture.NEVER
-
-    def may(self, role: str) -> bool:
-        """Whether this role or a higher one."""
-        return self.role in ROLES and ROLES.index(self.role) >= ROLES.index(role)
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """The outcome of a request, for the person who made it."""
-
-    key: str
-    text: Label
-    bad: bool
-    mono_ns: int
 
 
 @dataclass(slots=True)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QPoint, QRect, QRectF, Qt
-from PySide6.QtGui import QMouseEvent
+from PySide6.QtCore import QPoint, QRect, QRectF
 
 from gwanje.core.messages import AlarmChange
 from gwanje.hmi.binding import Bindings, Shown
@@ -16,9 +14,10 @@ from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.value import draw_value, marks_width, number_text, value_text
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.alarms import needs_acknowledgement
-from gwanje.hmi.model.objects import BREAKER, TIE, objects_of
-from gwanje.hmi.views.objectmarks import Marks, draw_marks, hint, marks_of, operation_text
-from gwanje.hmi.views.panel import Panel, Part, Ui
+from gwanje.hmi.model.objects import BREAKER, TIE
+from gwanje.hmi.views.objectmarks import Marks, draw_marks, marks_of, operation_text
+from gwanje.hmi.views.objectpanel import ObjectPanel
+from gwanje.hmi.views.panel import Part, Ui
 
 BUS_A_AT = 0.315
 """Share of the body above the first bus bar."""
@@ -49,17 +48,11 @@ class _ElementView:
         return None if at is None else bindings.shown[at]
 
 
-class Diagram(Panel):
-    """Static conductors, live symbols.
-
-    Attributes:
-        on_object: called with the key of the object that was clicked, see :func:`objects_of`.
-        focus: key of the object that the keyboard is on; empty for none.
-    """
+class Diagram(ObjectPanel):
+    """Static conductors, live symbols."""
 
     def __init__(self, ui: Ui, live: Live) -> None:
-        super().__init__(ui, "diagram.title")
-        self._live = live
+        super().__init__(ui, "diagram.title", live)
         grid = live.display.grid
         quantities: list[Quantity] = [grid.tie, grid.breaker, *grid.values]
         self._setpoint_at = len(quantities) if grid.setpoint else None
@@ -82,11 +75,7 @@ class Diagram(Panel):
         self._numbers: list[Part] = []
         self._arrows: list[Part] = []
         self._alarm_generation = -1
-        self.objects = objects_of(live.display, live.site.tags, live.site.areas, live.site.operations)
-        self.on_object: Callable[[str], None] = lambda _key: None
-        self.focus = ""
         self._marks = {key: Marks() for key in self.objects}
-        self.setMouseTracking(True)
 
     def _end_of(self, index: int, n: int) -> int:
         return self._elements[index + 1].first if index + 1 < len(self._elements) else n
@@ -201,10 +190,11 @@ class Diagram(Panel):
             if marks == self._marks[key]:
                 continue
             self._marks[key] = marks
-            dirty += self._parts_of(key)
+            dirty += self.parts_of(key)
         return {id(part): part for part in dirty}
 
-    def _parts_of(self, key: str) -> list[Part]:
+    def parts_of(self, key: str) -> list[Part]:
+        """See :class:`ObjectPanel`."""
         assert self._grid is not None
         if key in (BREAKER, TIE):
             return [self._grid]
@@ -214,7 +204,7 @@ class Diagram(Panel):
     # ------------------------------------------------------------------------------------------------- choosing
 
     def object_at(self, at: QPoint) -> str:
-        """Key of the object under a point; empty for none."""
+        """See :class:`ObjectPanel`."""
         for view, rect in zip(self._elements, self._columns, strict=True):
             if rect.contains(at):
                 return view.prefix
@@ -225,35 +215,6 @@ class Diagram(Panel):
             top = self._grid.rect.top() + self.ui.style.px(2) + line * 2.2
             return BREAKER if top <= at.y() <= top + line * 1.4 else ""
         return ""
-
-    def mousePressEvent(self, event: QMouseEvent) -> None:
-        """Qt: open the faceplate of the object."""
-        key = self.object_at(event.position().toPoint())
-        if key and event.button() == Qt.MouseButton.LeftButton:
-            self._set_focus(key)
-            self.on_object(key)
-
-    def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        """Qt: show what can be clicked."""
-        over = self.object_at(event.position().toPoint())
-        self.setCursor(Qt.CursorShape.PointingHandCursor if over else Qt.CursorShape.ArrowCursor)
-
-    def hint_at(self, at: QPoint) -> str:
-        """See :class:`Panel`."""
-        key = self.object_at(at)
-        return hint(self.ui.texts, self._live.desk, self.objects[key]) if key else ""
-
-    def move_focus(self, step: int) -> None:
-        """The keyboard goes on to the next object."""
-        keys = list(self.objects)
-        at = keys.index(self.focus) + step if self.focus else 0
-        self._set_focus(keys[at % len(keys)])
-
-    def _set_focus(self, key: str) -> None:
-        before, self.focus = self.focus, key
-        for one in (before, key):
-            for part in self._parts_of(one) if one else ():
-                self.repaint_part(part)
 
     def _draw_grid(self, ink: Ink) -> None:
         assert self._grid is not None

@@ -9,7 +9,7 @@ from PySide6.QtCore import QPoint, QRect, QRectF, Qt
 from PySide6.QtGui import QMouseEvent
 
 from gwanje.hmi.binding import Bindings
-from gwanje.hmi.desk.desk import Notice
+from gwanje.hmi.desk.session import Notice
 from gwanje.hmi.i18n import Texts
 from gwanje.hmi.items.chart import clock_text
 from gwanje.hmi.items.ink import Ink
