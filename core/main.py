@@ -189,8 +189,9 @@ class Core:
         )  # fmt: skip
         self._authority = self._people.authority
         self._commands = CommandPath(
-            ctx, self._desk, self._publisher, self._authority, self._status.lease, self._status.lease_names
-        )
+            ctx, self._desk, self._publisher, self._authority, self._status.lease, self._status.lease_names,
+            lambda session_id: self._authority.sessions.by_id(session_id) is not None,
+        )  # fmt: skip
         self._desk.note_all([(EntryKind.PART_STARTED, {"part": OWNER})])
         self._commands.take_up(self._recent())
         table = AlarmTable(

@@ -306,6 +306,12 @@ class OperationsTable:
         del self._selections[select_id]
         return [Change(State.CANCELLED, one.operation.point, one.principal.name, selection=one)]
 
+    def reserving(self) -> set[str]:
+        """Sessions that have something selected, or wait for a second person."""
+        selected = {one.principal.session_id for one in self._selections.values()}
+        waiting = {one.principal.session_id for one in self._running.values() if one.state is State.AWAITING_SECOND}
+        return selected | waiting
+
     def drop_session(self, session_id: str) -> list[Change]:
         """A session is over: its reservations and what waits for a second person end."""
         changes = []

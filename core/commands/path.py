@@ -86,13 +86,15 @@ class CommandPath:
         authority: knows who asks and what is theirs.
         lease_changed: shows a lease's tag.
         lease_names: leases that have a tag.
+        session_lives: whether a session of that id has not ended.
     """
 
     def __init__(
         self, ctx: PartContext, desk: JournalDesk, publisher: Publisher, authority: Authority,
-        lease_changed: Callable[[str, int], None], lease_names: Iterable[str],
+        lease_changed: Callable[[str, int], None], lease_names: Iterable[str], session_lives: Callable[[str], bool],
     ) -> None:  # fmt: skip
         self._ctx = ctx
+        self._session_lives = session_lives
         self._forwarder = Forwarder(ctx.bus.request, ctx.clock)
         operations = ctx.site.operations
         self.safety = SafetyTags(acts_on(operations.by_point.values(), fed_by(ctx.site)))
@@ -146,7 +148,10 @@ class CommandPath:
         self.server.look()
 
     def step(self) -> None:
-        """What time alone does; call it a few times a second."""
+        """What time alone does, and what ended sessions leave; call it a few times a second."""
+        for session_id in self.server.reserving():
+            if not self._session_lives(session_id):
+                self.server.session_over(session_id)
         self.server.step()
 
     def status(self) -> Mapping[str, float]:

@@ -227,6 +227,10 @@ class CommandServer:
         """The owner answered a forwarded command; ``None`` when it did not in time."""
         self._operating.finished(command_id, answer)
 
+    def reserving(self) -> set[str]:
+        """Sessions that have something selected, or wait for a second person."""
+        return self._operating.table.reserving()
+
     def session_over(self, session_id: str) -> None:
         """Somebody has signed out, or their session ended: what they had selected is free."""
         self._operating.drop_session(session_id)

@@ -149,7 +149,9 @@ def test_a_reservation_ends_by_itself_by_cancelling_and_with_the_session(world: 
     assert world.request("cancel", "kim/operator", select_id=mine["select_id"])["code"] == Code.NOT_SELECTED
     assert world.request("cancel", "lee/operator", select_id=mine["select_id"])["outcome"] == "cancelled"
     world.request("select", point=BREAKER)
+    assert world.server.reserving() == {"s-kim"}
     world.server.session_over("s-kim")
+    assert world.server.reserving() == set()
     assert world.request("select", "lee/operator", point=BREAKER)["outcome"] == "selected"
 
 
