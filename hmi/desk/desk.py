@@ -60,6 +60,7 @@ class Desk:
         session: who is signed in; None for nobody.
         procedure: the operation under way at this desk.
         presented: the last answer of ``alarms`` / ``presented``; None before one came.
+        lost: the core is silent: what is shown is old, and nothing can be operated.
         generation: raised with every change of what is shown.
     """
 
@@ -77,6 +78,7 @@ class Desk:
     presented: Mapping[str, Any] | None = None
     procedure: Procedure = field(default_factory=Procedure)
     notice: Notice | None = None
+    lost: bool = False
     generation: int = 0
     _touched_mono_ns: int = -_TOUCH_NS
     _token: str = field(default="", repr=False)
@@ -91,6 +93,7 @@ class Desk:
             now_mono_ns: monotonic time of the frame.
             lost: the core is silent; then only one question is tried now and then.
         """
+        self._change("lost", lost)
         self.worker.deliver()
         self._set_procedure(self.procedure.tick(now_mono_ns))
         if self.notice is not None and now_mono_ns - self.notice.mono_ns > NOTICE_NS:
@@ -269,6 +272,8 @@ class Desk:
             role: the least role that may.
             area: that must be held, where it is known.
         """
+        if self.lost:
+            return "why.lost"
         if self.session is None:
             return "why.signed_out"
         if self.session.locked:

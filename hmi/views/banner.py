@@ -104,7 +104,8 @@ class Banner(Panel):
         if row >= len(standing):
             if row == 0:
                 pad = self.ui.style.size("padding")
-                ink.text(rect.adjusted(pad, 0, 0, 0), self.ui.texts("banner.none"), "body", "secondary")
+                key = "banner.unknown" if self._live.desk.lost else "banner.none"
+                ink.text(rect.adjusted(pad, 0, 0, 0), self.ui.texts(key), "body", "secondary")
             return
         one = standing[row]
         if one.priority <= 2 and one.unacknowledged:

@@ -363,6 +363,18 @@ def test_the_second_person_confirms_at_the_other_console(ready, fake, site):
     there.view.close()
 
 
+def test_nothing_is_operated_while_the_core_is_silent(ready):
+    plate = checked(ready)
+    assert plate.operate.execute.isEnabled()
+    ready.silent(60)
+    assert not plate.operate.execute.isEnabled()
+    plate.operate._cancel()
+    ready.silent(3)
+    assert not plate.operate.select.isEnabled()
+    assert "연결이 끊겨" in plate.operate.select.toolTip()
+    assert any("경보를 알 수 없음" in one for one in painted(ready, ready.view.banner))
+
+
 def test_leaving_the_faceplate_gives_the_selection_back(ready):
     plate = checked(ready)
     press(plate, Qt.Key.Key_Escape)
