@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gwanje.core.authority.principal import Principal, Principals
-from gwanje.core.clock import Clock
+from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.operations import Operations
 from gwanje.core.commands.operations_table import Seen
@@ -25,6 +25,10 @@ REMEMBERED_MAX = 8_192
 REFUSAL_BURST = 50
 """Refusals journalled one by one; a storm beyond it is counted and told in one entry."""
 REFUSALS_PER_S = 2.0
+AGAIN_S = 60.0
+"""A program that asks the same again and again gets one entry a minute: it must not crowd out what people are told."""
+AGAIN_MAX = 256
+"""Different refusals of programs that are remembered for it."""
 
 _TOLD_KEYS = ("op", "point", "select_id", "name", "scope", "value")
 """Members of a refused request that the journal keeps; who asked is added when the core knows it."""
@@ -96,6 +100,7 @@ class Ground:
     refused: int = 0
     muted: int = 0
     _refusals: Bucket | None = None
+    _told_again: OrderedDict[tuple[str, ...], int] = field(default_factory=OrderedDict)
 
     def tell_some(self) -> bool:
         """Whether one more refusal or expiry is journalled by itself; in a storm it is counted only."""
@@ -110,6 +115,9 @@ class Ground:
     def refuse(self, refused: Refused, message: Mapping[str, Any], who: Principal | None) -> Refused:
         """Count, journal and return a refusal."""
         self.refused += 1
+        if who is not None and who.is_program and self._again(refused, message, who):
+            self.muted += 1
+            return refused
         if not self.tell_some():
             return refused
         op = message.get("op")
@@ -119,6 +127,19 @@ class Ground:
             told |= {"author": who.name, "role": str(who.role), "session_id": who.session_id}
         self.desk.note(kind, code=str(refused.code), detail=refused.detail, command_id=refused.command_id, **told)
         return refused
+
+    def _again(self, refused: Refused, message: Mapping[str, Any], who: Principal) -> bool:
+        """Whether a program was refused the same for the same reason within the last minute."""
+        what = (message.get("op"), message.get("name"), message.get("point"))
+        key = (who.name, str(refused.code), refused.detail, *(str(plain(one)) for one in what))
+        now = self.clock.mono_ns()
+        if now - self._told_again.get(key, now - round(AGAIN_S * NS_PER_S)) < AGAIN_S * NS_PER_S:
+            return True
+        self._told_again[key] = now
+        self._told_again.move_to_end(key)
+        if len(self._told_again) > AGAIN_MAX:
+            self._told_again.popitem(last=False)
+        return False
 
     def remember(self, command_id: str, expires_mono_ns: int) -> None:
         """This id is used."""

@@ -242,6 +242,16 @@ def test_a_storm_of_refusals_is_counted_not_lost(world: World) -> None:
     assert (last.kind, last.data["refused"]) == ("commands_muted", 200)
 
 
+def test_a_program_that_asks_the_same_again_and_again_gets_one_entry_a_minute(world: World) -> None:
+    world.ask({"op": "gate", "read_only": True, "session": "park/supervisor", "reason": "crew on site"})
+    for _ in range(480):
+        assert world.lease().code is Code.READ_ONLY
+        world.clock.advance_ns(S // 4)
+    assert world.kinds().count("lease_refused") == 2
+    world.write(session="kim/operator")
+    assert world.kinds()[-1] == "command_refused", "what people are told is not crowded out"
+
+
 def test_the_sites_read_only_gate(tmp_path: Path) -> None:
     world = World(tmp_path, read_only=True)
     assert world.write().code is Code.READ_ONLY
