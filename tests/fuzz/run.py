@@ -7,6 +7,7 @@ crashes and wrong GOODs; ends with code 1 when there was a finding. Inputs that 
 import argparse
 import json
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -28,18 +29,21 @@ def fuzz(name: str, runs: int, seed: int, folder: Path) -> dict[str, object]:
     options = [f"-runs={runs}", f"-seed={seed}", "-max_len=8192", "-timeout=20", "-rss_limit_mb=3000",
                f"-artifact_prefix={place}/", "-print_final_stats=1", "-len_control=0"]  # fmt: skip
     began = time.monotonic()
-    done = subprocess.run(
+    child = subprocess.Popen(
         [sys.executable, "-m", "tests.fuzz.one", name, str(stats), str(corpus), *options],
-        cwd=ROOT, capture_output=True, text=True, errors="replace",
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
     )  # fmt: skip
+    log = child.communicate()[0]
     seconds = time.monotonic() - began
-    (place / "log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    edges = [int(one) for one in re.findall(r"cov: (\d+)", done.stderr)]
-    executed = re.findall(r"stat::number_of_executed_units:\s*(\d+)", done.stderr)
+    for left in Path("/dev/shm").glob(f"gw-fuzz-{child.pid}-*"):  # libFuzzer ends without a chance to clean up
+        shutil.rmtree(left, ignore_errors=True)
+    (place / "log").write_text(log, encoding="utf-8")
+    edges = [int(one) for one in re.findall(r"cov: (\d+)", log)]
+    executed = re.findall(r"stat::number_of_executed_units:\s*(\d+)", log)
     frames, findings, wrong, deep, changed, left = (
         STATS.unpack(stats.read_bytes()) if stats.exists() and stats.stat().st_size else (0, 0, 0, 0, 0, 0)
     )
-    crashed = done.returncode != 0
+    crashed = child.returncode != 0
     result: dict[str, object] = {
         "target": name, "runs": int(executed[-1]) if executed else frames, "frames": frames, "seed": seed,
         "seconds": round(seconds, 1), "edges": max(edges, default=0), "corpus": len(list(corpus.iterdir())),
@@ -47,8 +51,7 @@ def fuzz(name: str, runs: int, seed: int, folder: Path) -> dict[str, object]:
         "findings": max(findings, int(crashed)), "wrong_goods": wrong,
     }  # fmt: skip
     if crashed:
-        told = done.stdout + done.stderr
-        found = re.findall(r"^\s*(?:\w+\.)*(?:\w+Error|Finding|WrongGood|\w+Exception)\b.*$", told, re.M)
+        found = re.findall(r"^\s*(?:\w+\.)*(?:\w+Error|Finding|WrongGood|\w+Exception)\b.*$", log, re.M)
         result["error"] = (found or [f"see {place / 'log'}"])[0].strip()[:500]
         return result
     lines = subprocess.run([sys.executable, "-m", "tests.fuzz.lines", name, str(corpus)], cwd=ROOT,

@@ -289,7 +289,7 @@ class ServicesTarget(Target):
 
     def __init__(self) -> None:
         logging.getLogger("core").setLevel(logging.CRITICAL)
-        self.folder = Path(tempfile.mkdtemp(prefix="gw-fuzz-", dir="/dev/shm"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"gw-fuzz-{os.getpid()}-", dir="/dev/shm"))
         self.clock = VirtualClock(mono_ns=10**12)
         self._build()
         self._sessions = [self._sign_in("kim", 0), self._sign_in("park", 1), credentials.read(self.run_dir, "control")]
@@ -641,7 +641,7 @@ class SiteTarget(Target):
     FILES = ("site.toml", "areas.toml", "operations.toml", "alarms.toml", "tags/system.toml")
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="gw-fuzz-", dir="/dev/shm"))
+        self._folder = Path(tempfile.mkdtemp(prefix=f"gw-fuzz-{os.getpid()}-", dir="/dev/shm"))
         (self._folder / "tags").mkdir()
         self._texts = {
             name: (CHUNGBUK / name).read_bytes() if (CHUNGBUK / name).exists() else b"" for name in self.FILES
