@@ -87,6 +87,8 @@ def holds(definition: AlarmDefinition, watch: Watch, reading: Reading, mono_ns: 
         case Condition.DISCREPANCY:
             if is_bad(reading.other_quality) or math.isnan(reading.other):
                 return None
+            if (reading.quality | reading.other_quality) & Quality.BLOCKED:
+                return None  # a set-point that nobody may send, or a frozen value: there is nothing to follow
             return abs(value - reading.other) > definition.limit - band
         case _:  # pragma: no cover - the two quality conditions returned above
             raise AssertionError(definition.condition)

@@ -169,6 +169,7 @@ class Engine:
             case Condition.DISCREPANCY:
                 held = np.abs(seen - value[self._other]) > family.limit - band
                 known = known & believed[self._other]
+                known &= ((quality[tag] | quality[self._other]) & Quality.BLOCKED) == 0
             case _:  # pragma: no cover - the two quality conditions returned above
                 raise AssertionError(condition)
         self._held[where] = held

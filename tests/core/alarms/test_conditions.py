@@ -86,6 +86,13 @@ def test_a_discrepancy_is_two_tags_that_differ_for_a_time() -> None:
     assert not one.look(100.0, other=139.0, after_s=1.0)
 
 
+def test_a_setpoint_that_nobody_may_send_is_not_followed() -> None:
+    one = Watched(quick(condition=Condition.DISCREPANCY, other="x", limit=50.0))
+    assert not one.look(100.0, quality=BLOCKED, other=400.0)
+    assert one.look(100.0, other=400.0)
+    assert one.look(100.0, quality=BLOCKED, other=100.0), "nor does it tell that all is well again"
+
+
 def test_a_rate_is_the_change_over_its_window() -> None:
     one = Watched(quick(condition=Condition.RATE, limit=1.0, window_s=2.0))
     value = 0.0
@@ -166,7 +173,10 @@ def test_a_counter_that_rises() -> None:
 # ---------------------------------------------------------------- the engine against its twin
 
 VALUES = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.5, 10.0, -10.0, 95.0, 100.0, 105.0, math.nan, math.inf, 1e300, -1e300])
-QUALITIES = st.sampled_from([GOOD, GOOD, GOOD, int(Quality.UNCERTAIN), BAD, STALE, int(Quality.BAD | Quality.NEVER)])
+BLOCKED = int(Quality.UNCERTAIN | Quality.BLOCKED)
+QUALITIES = st.sampled_from(
+    [GOOD, GOOD, GOOD, int(Quality.UNCERTAIN), BLOCKED, BAD, STALE, int(Quality.BAD | Quality.NEVER)]
+)
 DELAYS = st.sampled_from([0.0, 0.2, 0.5, 1.0])
 
 
