@@ -36,7 +36,7 @@ def _members(cls: type[Any]) -> tuple[tuple[str, str], ...]:
 
 def _check_types(message: Any) -> None:
     """Raise ValueError when a text, whole number or real number field holds something else."""
-    for name, kind in _members(type(message)):
+    for name, kind in _members(type(message)):  # type: ignore[arg-type]  # a class can be hashed
         value = getattr(message, name)
         if kind == "str" and not isinstance(value, str):
             raise ValueError(f"{name} is not text")
