@@ -94,6 +94,7 @@ class Supervisor:
         self.site, self.options, self.run, self.clock, self.log = site, options, run, clock, log
         self._publisher = bus.publisher()
         self.store = TagStore.create(run.path / "tags", site.tags)
+        bus.pass_scans_through(self.store.outgoing)
         self._writer = self.store.writer("supervisor")
         self.started_mono_ns = clock.mono_ns()
         RunInfo(
