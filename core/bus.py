@@ -31,7 +31,7 @@ from gwanje.core.clock import Clock
 from gwanje.core.messages import AlarmChange, Blob, Event, Scalar
 from gwanje.core.msgpack_map import FrameError, Limits, unpack_map
 from gwanje.core.rate import RateLimit
-from gwanje.core.scan import MAX_FRAME_BYTES, MAX_TABLE, MAX_TAGS_PER_FRAME, Columns, Scan, without_false_good
+from gwanje.core.scan import MAX_FRAME_BYTES, MAX_TABLE, MAX_TAGS_PER_FRAME, Columns, encoded
 from gwanje.core.snapshot_service import SERVICE as SNAPSHOT
 from gwanje.core.snapshot_service import TagPicture
 from gwanje.core.streams import Counters, Cut, Streams
@@ -380,14 +380,21 @@ class Publisher:
         quality: npt.NDArray[np.uint16],
         source_utc_ns: npt.NDArray[np.int64],
     ) -> None:
-        """Publish k samples, also of overridden tags: for the core, which knows what lies over them."""
-        for first in range(0, max(len(ids), 1), MAX_TAGS_PER_FRAME):
+        """Publish k samples, also of overridden tags: for the core, which knows what lies over them.
+
+        Raises:
+            FrameError: columns that nobody would take.
+        """
+        if len(ids) <= MAX_TAGS_PER_FRAME:
+            self._send_scan(encoded(ids, values, quality, source_utc_ns))
+            return
+        for first in range(0, len(ids), MAX_TAGS_PER_FRAME):
             some = slice(first, first + MAX_TAGS_PER_FRAME)
-            value = np.ascontiguousarray(values[some], np.float64)
-            believed = without_false_good(value, np.asarray(quality[some], np.uint16)) if len(value) else quality
-            frame = Scan(ids[some].astype(np.uint32), value, believed, source_utc_ns[some], 0, self.part, 0).encode()
-            self._mark.write(self.incarnation, self._sequence.get("scan", 0) + 1)
-            self._send("scan", frame)
+            self._send_scan(encoded(ids[some], values[some], quality[some], source_utc_ns[some]))
+
+    def _send_scan(self, frame: bytes) -> None:
+        self._mark.write(self.incarnation, self._sequence.get("scan", 0) + 1)
+        self._send("scan", frame)
 
     def event(self, event: Event) -> None:
         """Publish an event."""

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from gwanje.core.messages import AlarmChange, Blob, Event
 from gwanje.core.msgpack_map import FrameError, Limits, unpack_map
 from gwanje.core.quality import Quality
-from gwanje.core.scan import MAX_FRAME_BYTES, MAX_TAGS_PER_FRAME, NO_VALUE, NOT_FINITE, Scan, without_false_good
+from gwanje.core.scan import KNOWN_BITS, MAX_FRAME_BYTES, MAX_TAGS_PER_FRAME, NO_VALUE, NOT_FINITE, Scan
+from gwanje.ext import columns
+from gwanje.ext.reference.columns import RUNS, pack
 
 SICK = int(Quality.BAD | Quality.COMM)
 
@@ -22,7 +24,12 @@ def scan(k: int = 5) -> Scan:
 
 
 def changed(**change) -> bytes:
-    return msgpack.packb(msgpack.unpackb(scan().encode()) | change)
+    """A scan with other columns: numbers and bytes as they are, lists of what one tag has each as runs of one."""
+    runs = {
+        key: np.array([(first, 1) for first in one], RUNS[key]).tobytes() if isinstance(one, list) else one
+        for key, one in change.items()
+    }
+    return pack(msgpack.unpackb(scan().encode()) | runs)
 
 
 def test_scan_round_trip():
@@ -34,31 +41,47 @@ def test_scan_round_trip():
 
 def test_the_largest_scan_fits_into_a_frame():
     k = MAX_TAGS_PER_FRAME
-    full = Scan(np.arange(k, dtype=np.uint32), np.ones(k), np.zeros(k, np.uint16), np.ones(k, np.int64), 0, "", 0)
-    assert len(full.encode()) < MAX_FRAME_BYTES
-    assert len(Scan.decode(full.encode()).ids) == k
+    usual = Scan(np.arange(k, dtype=np.uint32), np.ones(k), np.zeros(k, np.uint16), np.ones(k, np.int64), 0, "", 0)
+    ids, quality = np.arange(0, 2 * k, 2, dtype=np.uint32), np.where(np.arange(k) % 2, 0, SICK).astype(np.uint16)
+    for full in (usual, Scan(ids, np.ones(k), quality, np.arange(k), 0, "", 0)):
+        assert len(full.encode()) < MAX_FRAME_BYTES
+        assert len(Scan.decode(full.encode()).ids) == k
+    one = np.ones(k + 1, np.uint16)
+    longer = Scan(np.arange(k + 1), one, one, one, 0, "", 0)
+    with pytest.raises(FrameError, match="2049 tags in one frame"):
+        longer.encode()
+
+
+def test_the_kernel_knows_the_qualities_there_are():
+    assert (columns.KNOWN_BITS, columns.NO_VALUE, columns.NOT_FINITE) == (KNOWN_BITS, NO_VALUE, NOT_FINITE)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"n": 6}, "column 'i'"),
-        ({"n": -1}, "lacks"),
-        ({"n": True}, "lacks"),
-        ({"n": 5.0}, "lacks"),
-        ({"n": 10**9}, "tags in one frame"),
-        ({"v": b"123"}, "column 'v'"),
-        ({"q": None}, "column 'q'"),
-        ({"t": "text"}, "column 't'"),
-        ({"x": 5}, "has more"),
-        ({"i": [1, 2]}, "too many maps"),
-        ({"i": np.array([3, 4, 5, 6, 100], "<u4").tobytes()}, "ascending"),
-        ({"i": np.array([3, 4, 4, 6, 7], "<u4").tobytes()}, "ascending"),
-        ({"i": np.array([7, 6, 5, 4, 3], "<u4").tobytes()}, "ascending"),
-        ({"t": np.array([1, 2, -3, 4, 5], "<i8").tobytes()}, "before 1970"),
-        ({"q": np.array([0, 0, 0x2000, 0, 0], "<u2").tobytes()}, "unknown bits"),
-        ({"q": np.array([0, 0, 0xC000, 0, 0], "<u2").tobytes()}, "uncertain and bad"),
-        ({"q": np.array([0, 0xFFFF, 0, 0, 0], "<u2").tobytes()}, "unknown bits"),
+        ({"n": 6}, "whole runs of 6"),
+        ({"n": 4}, "whole runs of 4"),
+        ({"n": b""}, "no number"),
+        ({"n": 2_049}, "tags in one frame"),
+        ({"v": b"123"}, "whole runs"),
+        ({"q": b"12345"}, "whole runs"),
+        ({"t": b""}, "add up"),
+        ({"q": 5}, "cut off"),
+        ({"x": 5}, "not a map of five"),
+        ({"i": [3, 4, 5, 6, 100]}, "ascending"),
+        ({"i": [3, 4, 4, 6, 7]}, "ascending"),
+        ({"i": [7, 6, 5, 4, 3]}, "ascending"),
+        ({"i": [3, 4, 5, 6]}, "add up"),
+        ({"i": [3, 4, 5, 6, 7, 8]}, "add up"),
+        ({"i": np.array([(3, 5), (9, 0)], RUNS["i"]).tobytes()}, "add up"),
+        ({"i": np.array([(96, 5)], RUNS["i"]).tobytes()}, "ascending"),
+        ({"i": np.array([(2**32 - 2, 5)], RUNS["i"]).tobytes()}, "ascending"),
+        ({"i": np.array([(3, 2), (4, 3)], RUNS["i"]).tobytes()}, "ascending"),
+        ({"q": np.array([(0, 65_535)], RUNS["q"]).tobytes()}, "add up"),
+        ({"t": [1, 2, -3, 4, 5]}, "before 1970"),
+        ({"q": [0, 0, 0x2000, 0, 0]}, "unknown bits"),
+        ({"q": [0, 0, 0xC000, 0, 0]}, "uncertain and bad"),
+        ({"q": [0, 0xFFFF, 0, 0, 0]}, "unknown bits"),
     ],
 )
 def test_scans_that_lie_are_refused(change, reason):
@@ -66,17 +89,45 @@ def test_scans_that_lie_are_refused(change, reason):
         Scan.decode(changed(**change), n_tags=100)
 
 
+@pytest.mark.parametrize("frame", [scan().encode(), changed(q=[0, 1, 2, 3, 4])])
+def test_other_forms_of_the_same_map_and_what_stands_behind_it_are_refused(frame):
+    content = msgpack.unpackb(frame)
+    turned = {key: content[key] for key in reversed(content)}
+    for other in (msgpack.packb(content), pack(turned), frame + b"\x00", frame + frame, b"\x85" + frame):
+        with pytest.raises(FrameError):
+            Scan.decode(other, n_tags=100)
+
+
+@pytest.mark.parametrize(
+    ("columns_of", "reason"),
+    [
+        (lambda ids, values, quality, times: (ids[::-1], values, quality, times), "ascending"),
+        (lambda ids, values, quality, times: (ids.astype(np.int64) - 9, values, quality, times), "ascending"),
+        (lambda ids, values, quality, times: (ids.astype(np.int64) + 2**32, values, quality, times), "ascending"),
+        (lambda ids, values, quality, times: (ids, values, quality | 0x2000, times), "unknown bits"),
+        (lambda ids, values, quality, times: (ids, values, quality.astype(int) + 2**16, times), "unknown bits"),
+        (lambda ids, values, quality, times: (ids, values, quality | 0xC000, times), "uncertain and bad"),
+        (lambda ids, values, quality, times: (ids, values, quality, -times), "before 1970"),
+        (lambda ids, values, quality, times: (ids, values[1:], quality, times), "different length"),
+    ],
+)
+def test_what_would_be_refused_is_not_written(columns_of, reason):
+    one = scan()
+    with pytest.raises(FrameError, match=reason):
+        Scan(*columns_of(one.ids, one.values, one.quality, one.source_utc_ns), 0, "", 0).encode()
+
+
 def test_uncertain_and_bad_in_one_scan_are_no_lie():
-    quality = np.array([0x4000, 0x8000, 0, 0x4200, 0x8001], "<u2")
-    got = Scan.decode(changed(q=quality.tobytes()), n_tags=100)
+    quality = [0x4000, 0x8000, 0, 0x4200, 0x8001]
+    got = Scan.decode(changed(q=quality), n_tags=100)
     np.testing.assert_array_equal(got.quality, quality)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("quality", [0, 0x4000, 0x4010, 0x0800])
 def test_what_is_not_finite_is_bad_and_its_neighbours_stay(value, quality):
-    values, qualities = np.array([1.0, value, -1e308, 1e308, 0.0]), np.array([0, quality, 0, 0x4200, 0x8001], "<u2")
-    got = Scan.decode(changed(v=values.tobytes(), q=qualities.tobytes()), n_tags=100)
+    values, qualities = np.array([1.0, value, -1e308, 1e308, 0.0]), [0, quality, 0, 0x4200, 0x8001]
+    got = Scan.decode(changed(v=values.tobytes(), q=qualities), n_tags=100)
     assert got.quality[1] == NOT_FINITE | (quality & 0x0FFF)
     np.testing.assert_array_equal(np.delete(got.quality, 1), np.delete(qualities, 1))
     np.testing.assert_array_equal(got.values, values)
@@ -84,33 +135,8 @@ def test_what_is_not_finite_is_bad_and_its_neighbours_stay(value, quality):
 
 @pytest.mark.parametrize("reason", [one for one in Quality if one & NO_VALUE])
 def test_good_with_a_reason_that_says_there_is_no_value_is_bad(reason):
-    got = Scan.decode(changed(q=np.array([reason, 0, 0x800, 0x4000 | reason, 0], "<u2").tobytes()), n_tags=100)
+    got = Scan.decode(changed(q=[reason, 0, 0x800, 0x4000 | reason, 0]), n_tags=100)
     assert list(got.quality) == [0x8000 | reason, 0, 0x800, 0x4000 | reason, 0]
-
-
-@given(
-    st.lists(
-        st.tuples(st.floats(width=64), st.sampled_from([int(one) for one in Quality]), st.integers(0, 2**16 - 1)),
-        min_size=1,
-        max_size=40,
-    )
-)
-def test_no_column_ever_holds_a_wrong_good(rows):
-    values = np.array([row[0] for row in rows])
-    known = np.array([row[1] for row in rows], np.uint16)
-    for quality in (known, np.array([row[2] for row in rows], np.uint16)):
-        before = quality.copy()
-        try:
-            believed = without_false_good(values, quality)
-        except FrameError:
-            assert np.any(quality & 0x2000) or np.any(quality >= 0xC000)
-            continue
-        np.testing.assert_array_equal(quality, before)
-        good = believed & 0xC000 == 0
-        assert np.all(np.isfinite(values[good]))
-        assert not np.any(believed[good] & NO_VALUE)
-        assert np.all((believed >= 0x8000) | (quality < 0x8000))
-        assert np.all(np.isfinite(values) | (believed & 0x8000 != 0))
 
 
 def test_deep_nesting_is_refused():

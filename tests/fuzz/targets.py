@@ -2,6 +2,7 @@
 
 - ``bus``: what a subscriber does with frames. Frames under a right sum are refused with FrameError or give a message
   that is sound, and a scan without a wrong GOOD. Frames that were changed on the way give nothing at all.
+- ``columns``: the kernel of column frames and its twin in numpy refuse the same frames and read the others alike.
 - ``services``: what the core does with requests: the real core of the default site, in memory, on a clock of its own.
   Every request has one answer at most; nothing is changed for anybody without a session; no command goes twice.
 - ``answers``: what a client does with answers.
@@ -44,6 +45,8 @@ from gwanje.core.store import TagStore
 from gwanje.core.tags import Tag, TagTable
 from gwanje.core.toml_reader import ConfigErrors
 from gwanje.core.wire import seal
+from gwanje.ext import columns
+from gwanje.ext.reference import columns as reference
 
 try:
     from tests.fuzz.mutation import as_map, changed_bytes, mutated_map, packed
@@ -203,33 +206,82 @@ class BusTarget(Target):
         if len(data) < 2 or rng.random() < 0.3:
             data = rng.choice(self.seeds_once())
         if data[0] == 0 and rng.random() < 0.5 and (scan := as_map(data[1:])) is not None:
-            return data[:1] + packed(changed_columns(scan, rng))
+            return data[:1] + changed_columns(scan, rng)
         if data[0] < RAW and rng.random() < 0.6 and (content := as_map(data[1:])) is not None:
             mutated_map(content, rng, self._words, self._keys)
             return data[:1] + packed(content)
         return data[:1] + changed_bytes(data[1:], rng)
 
 
-COLUMNS = {
-    "i": ("<u4", (0, 1, N_TAGS - 1, N_TAGS, 2**31, 2**32 - 1)),
-    "v": ("<f8", (0.0, -0.0, np.nan, np.inf, -np.inf, 1e308, 5e-324, 1.5)),
-    "q": ("<u2", (0, 1, 0x4000, 0x8000, 0xC000, 0x2000, 0x1000, 0x0800, 0x0400, 0xFFFF, 0x8004)),
-    "t": ("<i8", (0, -1, 10**18, 2**63 - 1, -(2**63))),
+NASTY = {
+    "i": (0, 1, N_TAGS - 1, N_TAGS, 2**31, 2**32 - 1),
+    "v": (0.0, -0.0, np.nan, np.inf, -np.inf, 1e308, 5e-324, 1.5),
+    "q": (0, 1, 0x4000, 0x8000, 0xC000, 0x2000, 0x1000, 0x0800, 0x0400, 0xFFFF, 0x8004),
+    "t": (0, -1, 10**18, 2**63 - 1, -(2**63)),
 }
+LENGTHS = (0, 1, 2, 3, 40, 299, 2_048, 65_535)
 
 
-def changed_columns(scan: dict[str, Any], rng: random.Random) -> dict[str, Any]:
-    """A scan with a few elements of its columns changed and all lengths right."""
+def changed_columns(scan: dict[str, Any], rng: random.Random) -> bytes:
+    """A scan with a few runs or values changed, moved, cut or doubled, in the one form that is read."""
     for _ in range(rng.randint(1, 3)):
         key = rng.choice("ivqt")
-        kind, nasty = COLUMNS[key]
+        kind = reference.RUNS.get(key, np.dtype("<f8"))
         body = scan.get(key)
-        if not isinstance(body, bytes) or len(body) % np.dtype(kind).itemsize or not body:
+        if not isinstance(body, bytes) or len(body) % kind.itemsize or not body:
             continue
         column = np.frombuffer(body, kind).copy()
-        column[rng.randrange(len(column))] = rng.choice(nasty)
-        scan[key] = column.tobytes()
-    return scan
+        at = rng.randrange(len(column))
+        if key == "v":
+            column[at] = rng.choice(NASTY[key])
+        else:
+            column[at][rng.choice(("first", "n"))] = rng.choice(LENGTHS)
+            if rng.random() < 0.5:
+                column[at]["first"] = rng.choice(NASTY[key])
+            if rng.random() < 0.3:
+                column[at]["n"] -= min(1, int(column[at]["n"]))
+                column = np.insert(column, at, column[at])
+                column[at]["n"] = 1
+        scan[key] = column.tobytes()[:65_528]
+    if rng.random() < 0.1:
+        scan["n"] = rng.choice(LENGTHS)
+    kept = {key: scan[key] for key in "niqtv" if isinstance(scan.get(key), (bytes, int))}
+    return reference.pack({key: one if isinstance(one, bytes) else one % 2**16 for key, one in kept.items()})
+
+
+class ColumnsTarget(Target):
+    """Column frames at the kernel and at its twin."""
+
+    name = "columns"
+
+    def seeds(self) -> list[bytes]:
+        return [body for topic, body in example_messages() if topic == "scan"]
+
+    def run(self, data: bytes) -> None:
+        self.frames += 1
+        ours, theirs = (_refused_or_read(one.decode, data) for one in (columns, reference))
+        if (ours is None) != (theirs is None):
+            raise Finding("one refuses what the other reads")
+        for one, other in zip(ours or (), theirs or (), strict=True):
+            if one.dtype != other.dtype or one.tobytes() != other.tobytes():
+                raise Finding(f"read as {one!r} and {other!r}"[:300])
+        if ours is not None:
+            check_scan(Scan(*ours, 0, "", 0), N_TAGS)
+            if _refused_or_read(columns.decode, columns.encode(*ours)) is None:
+                raise Finding("what was read cannot be written and read again")
+
+    def mutate(self, data: bytes, rng: random.Random) -> bytes:
+        content = as_map(data) if rng.random() < 0.8 else None
+        if content is not None and content.keys() == {"n", "i", "q", "t", "v"} and type(content["n"]) is int:
+            return changed_columns(content, rng)
+        return changed_bytes(data or self.seeds_once()[0], rng)
+
+
+def _refused_or_read(decode: Callable[[bytes, int], Any], data: bytes) -> Any:
+    try:
+        return decode(data, N_TAGS)
+    except ValueError:
+        return None
 
 
 def framed(frames: list[bytes]) -> bytes:
@@ -621,8 +673,7 @@ class AnswersTarget(Target):
         if isinstance(frames, list) and frames and isinstance(frames[0], bytes) and rng.random() < 0.3:
             inner = as_map(frames[0])
             if inner:
-                mutated_map(inner, rng, tuple(inner.values()), ("n", "i", "v", "q", "t"))
-                content["frames"] = [packed(inner), *frames[1:]]
+                content["frames"] = [changed_columns(inner, rng), *frames[1:]]
                 return packed(content)
         mutated_map(content, rng, self._words, tuple(self._good))
         return packed(content)
@@ -686,4 +737,4 @@ class SiteTarget(Target):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-TARGETS = {one.name: one for one in (BusTarget, ServicesTarget, AnswersTarget, SiteTarget)}
+TARGETS = {one.name: one for one in (BusTarget, ColumnsTarget, ServicesTarget, AnswersTarget, SiteTarget)}

@@ -25,7 +25,10 @@ mutation = _load("mutation")
 targets = _load("targets")
 
 
-@pytest.mark.parametrize(("name", "n"), [("bus", 15_000), ("services", 4_000), ("answers", 3_000), ("site", 150)])
+RUNS = {"bus": 15_000, "columns": 10_000, "services": 4_000, "answers": 3_000, "site": 150}
+
+
+@pytest.mark.parametrize(("name", "n"), RUNS.items())
 def test_mutated_input_finds_nothing(name, n):
     target = targets.TARGETS[name]()
     rng = random.Random(7)

@@ -155,7 +155,8 @@ def test_a_good_key_hears_and_asks(city):
     bus = city.come(city.bundle())
     subscriber = bus.subscriber(["scan", "event"])
     scan = city.heard(subscriber)
-    assert isinstance(scan, Scan)
+    while not isinstance(scan, Scan):  # that it was let in may be the first thing it hears
+        scan = city.heard(subscriber)
     assert (scan.part, list(scan.values)) == ("field", [1.0, 1.0, 1.0])
     event = Event("device", "ess1", "device_offline", 1, 2, "끊김", "offline")
     city.publisher.event(event)
