@@ -11,12 +11,13 @@ may enter, those reach beyond the machine with CURVE.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import secrets
+import select
 import struct
 import threading
-import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,6 +232,15 @@ class Bus:
         """
         return self._doors.request(name, [], message, timeout_ms)
 
+    def asker(self, name: str, waiting: select.poll) -> Asker:
+        """A connection to a service for a loop that does not wait for answers.
+
+        Args:
+            name: of the service.
+            waiting: what the loop waits with; the connection is registered there.
+        """
+        return Asker(lambda: self.door(name), waiting)
+
     def snapshot(self, table: TagTable, timeout_ms: int = 2_000) -> TagPicture:
         """A picture of all tags, for who joins late; subscribe first, and then :meth:`Subscriber.cut`.
 
@@ -265,6 +275,7 @@ class Doors:
     def __init__(self, make: Callable[[str], zmq.Socket[bytes]], clock: Clock) -> None:
         self._make, self._clock = make, clock
         self._lock = threading.Lock()
+        self._numbers = itertools.count(secrets.randbits(62))
         self._idle: dict[str, list[zmq.Socket[bytes]]] = {}
 
     def request(
@@ -298,16 +309,10 @@ class Doors:
                 socket.close(0)
         if answer is None:
             raise RequestTimeoutError(f"service {name!r} did not answer within {timeout_ms} ms")
-        try:
-            content = unpack_map(answer, ANSWER_LIMITS)
-        except FrameError as error:
-            raise RequestRefusedError(f"the answer cannot be read: {error}") from None
-        if "error" in content:
-            raise RequestRefusedError(str(content["error"]))
-        return content
+        return _content_of(answer)
 
     def _ask(self, socket: zmq.Socket[bytes], frames: list[bytes], timeout_ms: int) -> bytes | None:
-        request_id = uuid.uuid4().bytes
+        request_id = next(self._numbers).to_bytes(16, "little")  # only this connection's own answers come back on it
         deadline = self._clock.mono_ns() + timeout_ms * 1_000_000
         try:
             socket.send_multipart([request_id, *frames], zmq.DONTWAIT)
@@ -323,6 +328,80 @@ class Doors:
         """Open connections to a service that nobody uses now."""
         with self._lock:
             return len(self._idle.get(name, ()))
+
+
+class Asker:
+    """Asks one service one thing at a time and does not wait for the answer. Use it from one thread.
+
+    Args:
+        make: opens a connection.
+        waiting: the connection's descriptor is registered there; it is edge-triggered: after anything was done,
+            look for the answer once before waiting.
+    """
+
+    def __init__(self, make: Callable[[], zmq.Socket[bytes]], waiting: select.poll) -> None:
+        self._make, self._waiting = make, waiting
+        self._number = secrets.randbits(62)
+        self._open()
+
+    def _open(self) -> None:
+        self._socket = self._make()
+        self._descriptor = int(self._socket.getsockopt(zmq.FD))
+        self._waiting.register(self._descriptor, select.POLLIN)
+
+    def ask(self, message: Mapping[str, Any]) -> None:
+        """Send a request; an answer to an earlier one is not taken any more.
+
+        Raises:
+            RequestRefusedError: it is too long, or too much waits for the service.
+        """
+        body = msgpack.packb(message)
+        if len(body) > MAX_REQUEST_BYTES:
+            raise RequestRefusedError(f"request of {len(body)} bytes, at most {MAX_REQUEST_BYTES} are taken")
+        self._number += 1
+        try:
+            self._socket.send_multipart([self._number.to_bytes(16, "little"), body], zmq.DONTWAIT)
+        except zmq.Again:
+            raise RequestRefusedError("too much waits for the service") from None
+
+    def answer(self) -> dict[str, Any] | None:
+        """The answer to what was asked last, when it is there.
+
+        Raises:
+            RequestRefusedError: the service answered with an error, or with what is no answer.
+        """
+        while True:
+            try:
+                parts = self._socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return None
+            if len(parts) == 2 and parts[0] == self._number.to_bytes(16, "little"):
+                return _content_of(parts[1])
+
+    def give_up(self) -> None:
+        """Forget what was asked; where it has not left it is taken back."""
+        self.close()
+        self._open()
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._waiting.unregister(self._descriptor)
+        self._socket.close(0)
+
+
+def _content_of(answer: bytes) -> dict[str, Any]:
+    """What a service answered.
+
+    Raises:
+        RequestRefusedError: an error, or what is no answer.
+    """
+    try:
+        content = unpack_map(answer, ANSWER_LIMITS)
+    except FrameError as error:
+        raise RequestRefusedError(f"the answer cannot be read: {error}") from None
+    if "error" in content:
+        raise RequestRefusedError(str(content["error"]))
+    return content
 
 
 class Publisher:
@@ -545,8 +624,13 @@ class Server:
 
     def receive(self, timeout_ms: int = 0) -> Request | None:
         """The next request, or None when none comes within ``timeout_ms``."""
-        while self._socket.poll(timeout_ms):
-            frames = self._socket.recv_multipart()
+        while True:
+            try:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                if timeout_ms and self._socket.poll(timeout_ms):
+                    continue
+                return None
             if len(frames) != 3:
                 self.refused += 1
                 continue
@@ -564,7 +648,6 @@ class Server:
             except FrameError as error:
                 self.refused += 1
                 reply({"error": str(error)})
-        return None
 
     def _answer(self, identity: bytes, request_id: bytes, answer: dict[str, Any]) -> None:
         body = msgpack.packb(answer)

@@ -191,7 +191,7 @@ class Site:
     documents: dict[str, Document] = field(repr=False)
     areas: tuple[Area, ...] = ()
     authority: AuthoritySettings = field(default_factory=AuthoritySettings)
-    time: TimeRules = TimeRules()
+    time: TimeRules = field(default_factory=TimeRules)
     operations: Operations = field(default_factory=Operations)
     remote: RemoteSettings | None = None
 

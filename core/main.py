@@ -232,8 +232,9 @@ class Core:
     def run(self) -> None:
         """Turn until asked to stop."""
         waiting = select.poll()
-        for descriptor in (self._ctx.stop_fd, self._heard.fileno(), self._commands.fileno(), self._people.fileno()):
+        for descriptor in (self._ctx.stop_fd, self._heard.fileno(), self._people.fileno()):
             waiting.register(descriptor, select.POLLIN)
+        self._commands.watch(waiting)
         for server, _ in self._servers:
             waiting.register(server.fileno(), select.POLLIN)
         next_alarm = next_slow = self._clock.mono_ns()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, Self
 
@@ -63,7 +63,7 @@ def _check_scalars(name: str, content: Any) -> None:
 
 def _decoded(cls: type[Any], frame: bytes) -> Any:
     content = unpack_map(frame, _MESSAGE)
-    if content.keys() != {one.name for one in fields(cls)}:
+    if content.keys() != {name for name, _ in _members(cls)}:
         raise FrameError(f"not a {cls.__name__}: members are missing or unknown")
     try:
         return cls(**content)
@@ -111,7 +111,7 @@ class Event:
 
     def encode(self) -> bytes:
         """The message's bytes."""
-        return bytes(msgpack.packb(asdict(self)))
+        return bytes(msgpack.packb({name: getattr(self, name) for name, _ in _members(type(self))}))
 
     @classmethod
     def decode(cls, frame: bytes) -> Self:

@@ -26,7 +26,9 @@ from gwanje.core.run_dir import RunDir, default_data_base, default_run_dir, new_
 from gwanje.core.store import TagStore
 from gwanje.core.supervisor import Supervisor, prepare_processes
 
-FIRST_PARTS = ("sim", "core", "field", "control", "historian", "simsound", "media", "acoustic", "query", "remote", "hmi")
+FIRST_PARTS = (
+    "sim", "core", "field", "control", "historian", "simsound", "media", "acoustic", "query", "remote", "hmi",
+)  # fmt: skip
 """Starting order: what the first live value needs comes first, the heavy imports last."""
 MAX_EVENTS_KEPT = 1_000
 """Of the final line; a run with more says how many there were."""

@@ -140,14 +140,15 @@ class Command:
 
     def to_message(self) -> dict[str, Any]:
         """As the core forwards it to the owner of the point."""
-        return {"op": "write", **asdict(self), "role": str(self.role)}
+        return {"op": "write", **{name: getattr(self, name) for name in _NAMES}, "role": str(self.role)}
 
     def to_request(self) -> dict[str, Any]:
         """As it is asked of the core, which fills in who asks; the session is the client's to add."""
         return {key: value for key, value in self.to_message().items() if key not in _FILLED_BY_CORE}
 
 
-_COMMAND_KEYS = {"op", *(one.name for one in fields(Command))}
+_NAMES = tuple(one.name for one in fields(Command))
+_COMMAND_KEYS = {"op", *_NAMES}
 _FILLED_BY_CORE = {"author", "role"}
 _WHO_ASKS = {"session", "remote_key", "remote_role"}
 """What the authority looks at, and nobody after it."""

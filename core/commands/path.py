@@ -1,7 +1,8 @@
-"""The command path in the running core: the server with its hands — files, shared memory, threads, events."""
+"""The command path in the running core: the server with its hands — files, shared memory, connections, events."""
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ class Outside:
         self._forwarder = forwarder
         self._publisher = publisher
         self._coverage = LeaseCoverage(ctx.run_dir, ctx.tags.n)
+        self._news: list[Event] = []
         self.lease_changed = lease_changed
 
     def forward(self, owner: str, command: Command) -> None:
@@ -69,11 +71,15 @@ class Outside:
     def announce(
         self, kind: str, class_name: str, source: str, text_ko: str, text_en: str, data: Mapping[str, Any] | None = None
     ) -> None:
-        """Publish an event."""
+        """Have an event published by :meth:`tell`: who asked is answered first, and the owner is asked before that."""
         utc_ns, mono_ns = self._ctx.clock.utc_ns(), self._ctx.clock.mono_ns()
-        self._publisher.event(
-            Event(kind, source, class_name, utc_ns, mono_ns, text_ko, text_en, data=dict(data or {}))
-        )
+        self._news.append(Event(kind, source, class_name, utc_ns, mono_ns, text_ko, text_en, data=dict(data or {})))
+
+    def tell(self) -> None:
+        """Publish what was announced since the last call; after each request, answer and step."""
+        news, self._news = self._news, []
+        for event in news:
+            self._publisher.event(event)
 
 
 class CommandPath:
@@ -95,18 +101,19 @@ class CommandPath:
     ) -> None:  # fmt: skip
         self._ctx = ctx
         self._session_lives = session_lives
-        self._forwarder = Forwarder(ctx.bus.request, ctx.clock)
+        self._waiting = select.poll()
+        self._forwarder = Forwarder(lambda service: ctx.bus.asker(service, self._waiting), ctx.clock)
         operations = ctx.site.operations
         self.safety = SafetyTags(acts_on(operations.by_point.values(), fed_by(ctx.site)))
+        self._outside = Outside(ctx, self._forwarder, publisher, lease_changed)
         ground = Ground(
-            ctx.tags, operations, self.safety, desk, ctx.clock,
-            Outside(ctx, self._forwarder, publisher, lease_changed), authority, boot_id(),
+            ctx.tags, operations, self.safety, desk, ctx.clock, self._outside, authority, boot_id(),
         )  # fmt: skip
         self.server = CommandServer(ground, LeaseTable(lease_names), read_only=ctx.site.read_only)
 
-    def fileno(self) -> int:
-        """Readable when an owner has answered."""
-        return self._forwarder.fileno()
+    def watch(self, waiting: select.poll) -> None:
+        """Have the owners' connections watched by the loop that calls :meth:`serve`; before the first request."""
+        self._waiting = waiting
 
     @property
     def look_ns(self) -> int:
@@ -135,17 +142,20 @@ class CommandPath:
     def handle(self, message: Mapping[str, Any], reply: Reply) -> None:
         """Take a request of the service ``command``."""
         self.server.handle(message, reply)
+        self._outside.tell()
 
     def serve(self) -> bool:
         """Take the owners' answers; whether there were any."""
         answers = self._forwarder.answers()
         for command_id, answer in answers:
             self.server.finished(command_id, answer)
+        self._outside.tell()
         return bool(answers)
 
     def look(self) -> None:
         """Look at readbacks."""
         self.server.look()
+        self._outside.tell()
 
     def step(self) -> None:
         """What time alone does, and what ended sessions leave; call it a few times a second."""
@@ -153,13 +163,14 @@ class CommandPath:
             if not self._session_lives(session_id):
                 self.server.session_over(session_id)
         self.server.step()
+        self._outside.tell()
 
     def status(self) -> Mapping[str, float]:
         """Values of the status tags that tell of commands."""
         return self.server.status()
 
     def close(self) -> None:
-        """Let go of the threads."""
+        """Let go of the connections to the owners."""
         self._forwarder.close()
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -23,17 +22,13 @@ from gwanje.core.authority.passwords import hash_password
 from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import User, UsersFile
 from gwanje.core.bus import Bus, RequestTimeoutError
-from gwanje.core.clock import SystemClock, VirtualClock
+from gwanje.core.clock import SystemClock
 from gwanje.core.commands.client import CommandClient
-from gwanje.core.commands.forwarder import Forwarder
 from gwanje.core.commands.messages import (
-    Accepted,
     Command,
     Confirmed,
-    Expired,
     Granted,
     TimedOut,
-    from_message,
     owner_service,
     to_message,
 )
@@ -552,52 +547,6 @@ def test_starts_and_stops_of_parts_are_journalled_as_the_supervisor_tells_them()
     assert told(1, 1) == []
     assert told(2, 1) == [("part_started", {"part": "field", "restarts": 1})]
     assert told(2, 2) == [("part_started", {"part": "field", "restarts": 2})], "it died and came back between two looks"
-
-
-def command(clock: VirtualClock) -> Command:
-    now = clock.mono_ns()
-    return Command.from_message(
-        {"op": "write", "command_id": "c", "point": IMPORT, "value": 1.0, "author": "kim", "role": "operator",
-         "reason": "r", "issued_mono_ns": now, "issued_utc_ns": 1, "expires_mono_ns": now + S}
-    )  # fmt: skip
-
-
-def answer_of(forwarder: Forwarder) -> Any:
-    assert select.select([forwarder.fileno()], [], [], WAIT_S)[0]
-    answers = forwarder.answers()
-    forwarder.close()
-    return answers[0]
-
-
-def test_a_command_that_expired_in_the_queue_is_not_sent() -> None:
-    clock = VirtualClock()
-    one = command(clock)
-    clock.advance_ns(S)
-    sent: list[str] = []
-
-    def request(name: str, message: dict[str, Any], timeout_ms: int) -> dict[str, Any]:
-        sent.append(name)
-        return to_message(Accepted("c"))
-
-    forwarder = Forwarder(request, clock)
-    forwarder.submit("control", one)
-    command_id, answer = answer_of(forwarder)
-    assert (command_id, from_message(answer)) == ("c", Expired("c"))
-    assert sent == []
-
-
-def test_an_owner_that_answers_with_an_error_has_refused() -> None:
-    clock = VirtualClock()
-
-    def request(name: str, message: dict[str, Any], timeout_ms: int) -> dict[str, Any]:
-        raise ValueError("not a map")
-
-    forwarder = Forwarder(request, clock)
-    forwarder.submit("control", command(clock))
-    _, answer = answer_of(forwarder)
-    refused = from_message(answer)
-    assert isinstance(refused, Refused)
-    assert (refused.code, refused.detail) == (Code.OWNER, "not a map")
 
 
 # ---------------------------------------------------------------- people
