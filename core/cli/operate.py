@@ -64,6 +64,8 @@ def add(commands: Commands) -> None:
     execute.add_argument("--seen-value", type=float, metavar="V", help="act on having seen this value")
     execute.add_argument("--no-wait", action="store_true", help="do not wait for the end")
     second.add_argument("command_id", metavar="COMMAND_ID")
+    second.add_argument("point", metavar="POINT", help="that you agree to operate")
+    second.add_argument("value", metavar="VALUE", help="that you agree to")
     listed.add_argument("--json", action="store_true")
     for one in (select, execute, cancel, second, listed):
         one.add_argument("--lang", choices=("ko", "en"), default="ko")
@@ -254,7 +256,7 @@ def _sent(chosen: argparse.Namespace, desk: Desk, selected: Answer, checked: Ans
     for note in answer.get("notes", ()):
         print(f"  {note}")
     if outcome == "awaiting_second":
-        print(f"{desk.word('second')}: gwanje operate second {command_id}")
+        print(f"{desk.word('second')}: gwanje operate second {command_id} {chosen.point} {value:g}")
     if chosen.no_wait:
         follower.close()
         return 1 if outcome != "confirmed" else 0
@@ -336,8 +338,9 @@ def _cancel(chosen: argparse.Namespace) -> int:
 
 def _second(chosen: argparse.Namespace) -> int:
     with _desk(chosen) as desk:
+        value = _number(desk.tag(chosen.point), chosen.value)
         follower = Follower(desk, chosen.command_id)
-        answer = desk.client.second(chosen.command_id)
+        answer = desk.client.second(chosen.command_id, chosen.point, value)
         if answer.get("outcome") not in ("accepted", "confirmed"):
             follower.close()
             return desk.refused(answer)

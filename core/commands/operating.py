@@ -179,7 +179,7 @@ class OperatingDesk:
     ) -> Answer | dict[str, Any] | None:
         """Replay, expiry, the one check, rates; then journal and forward."""
         ground, now = self._ground, self._ground.clock.mono_ns()
-        if command.command_id in ground.seen:
+        if self._used(command.command_id):
             return self._refuse(Code.REPLAYED, "", message, who, command.command_id)
         situation = self._situation(command.point, who, now)
         against = next(checks.refusals(command, who, situation, steps), None)
@@ -210,16 +210,24 @@ class OperatingDesk:
             "outcome": "awaiting_second", "command_id": command.command_id, "until_mono_ns": run.deadline_mono_ns,
         }  # fmt: skip
 
+    def _used(self, command_id: str) -> bool:
+        """Whether an id is no fresh one: also a command that lives longer than its expiry keeps its own."""
+        return command_id in self._ground.seen or command_id in self._pending or self.table.get(command_id) is not None
+
     def second(self, message: Mapping[str, Any], who: Principal, reply: Reply) -> Answer | None:
         """Be the second person of a critical operation: another user, with a session of their own and the same rights.
 
-        Everything is checked again; only the first person's view may be old by now, as long as its value still stands.
+        They name the point and the value that they agree to: an id alone says nothing to a person. Everything is checked again; only the first person's view may be old by now, as long as its value still stands.
         """
         command_id = take_text(message, "command_id")
+        point, value = take_text(message, "point"), take_number(message, "value")
         run = self.table.get(command_id)
         now = self._ground.clock.mono_ns()
         if run is None or run.state is not State.AWAITING_SECOND or run.deadline_mono_ns <= now:
             return self._refuse(Code.UNKNOWN_COMMAND, command_id, message, who)
+        if (point, value) != (run.command.point, run.command.value):
+            asked = f"{point} {value:g}, {run.command.point} {run.command.value:g}"
+            return self._refuse(Code.ECHO, asked, message, who, command_id)
         first = run.principal
         if who.name == first.name or who.session_id == first.session_id:
             return self._refuse(Code.SECOND, "the same person", message, who, command_id)

@@ -73,9 +73,9 @@ class OperatorClient:
             expires_mono_ns=now + round(expires_s * NS_PER_S), accept_warnings=accept_warnings, **more,
         )  # fmt: skip
 
-    def second(self, command_id: str) -> Answer:
-        """Agree to somebody else's critical operation."""
-        return self.ask("second", command_id=command_id)
+    def second(self, command_id: str, point: str, value: float) -> Answer:
+        """Agree to somebody else's critical operation: to this value at this point."""
+        return self.ask("second", command_id=command_id, point=point, value=value)
 
     def cancel(self, select_id: str) -> Answer:
         """Give a selection up."""

@@ -388,9 +388,12 @@ class Desk:
             accept_warnings=accepted, **more,
         )  # fmt: skip
 
-    def second(self, command_id: str) -> None:
-        """Be the second person of somebody else's command."""
-        self.request("command", "second", "operate.seconded", command_id=command_id)
+    def second(self, operation: picture.Operation) -> None:
+        """Be the second person of somebody else's command, as it stands on the screen."""
+        self.request(
+            "command", "second", "operate.seconded",
+            command_id=operation.command_id, point=operation.point, value=operation.value,
+        )  # fmt: skip
 
     def cancel(self) -> None:
         """Give the selection up, or put an ended operation away."""

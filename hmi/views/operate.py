@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
 from gwanje.core.tags import Tag
 from gwanje.hmi.desk.desk import Desk
+from gwanje.hmi.desk.picture import Operation
 from gwanje.hmi.desk.procedure import BEFORE_EXECUTE, ENDED, UNDER_WAY, Procedure, Seen, Stage
 from gwanje.hmi.desk.units import Scale, TypedError
 from gwanje.hmi.views.forms import Field, Sheet, show_text
@@ -53,6 +54,7 @@ class OperateForm(QWidget):
         self.taken: tuple[str, ...] = ()
         self.seen = Seen(float("nan"), 0, False)
         self._trouble = ""
+        self._asked: Operation | None = None
         self.select = sheet.button("operate.select", self._select, tone="strong")
         self.why = sheet.label(font="small", tone="secondary", wrap=True)
         self.held = sheet.label(font="small", wrap=True)
@@ -287,8 +289,8 @@ class OperateForm(QWidget):
         self.cancel.setVisible(stage is not Stage.IDLE)
         self.cancel.setEnabled(stage not in UNDER_WAY)
         self.cancel.setText(texts("common.cancel" if stage in BEFORE_EXECUTE else "common.clear"))
-        waiting = self._waiting_for_second()
-        self.second.setVisible(bool(waiting))
+        self._asked = self._waiting_for_second()
+        self.second.setVisible(self._asked is not None)
         why = self._desk.why_not()
         self.second.setEnabled(not why)
         self.second.setToolTip(texts(why) if why else "")
@@ -311,14 +313,14 @@ class OperateForm(QWidget):
         self.execute.setEnabled(not key)
         self.execute.setToolTip(texts(key) if key else "")
 
-    def _waiting_for_second(self) -> str:
-        """Command at this point that waits for another person than the one who sits here."""
+    def _waiting_for_second(self) -> Operation | None:
+        """What waits at this point for another person than the one who sits here."""
         if self.tag is None:
-            return ""
+            return None
         for one in self._desk.operations:
             if one.point == self.tag.name and one.state == "awaiting_second" and not self._desk.is_own(one):
-                return one.command_id
-        return ""
+                return one
+        return None
 
     # ------------------------------------------------------------------------------------------------- what is done
 
@@ -375,9 +377,8 @@ class OperateForm(QWidget):
             self._desk.execute(self.seen, self.reason.text(), self.accept.isChecked(), self.retype.text())
 
     def _second(self) -> None:
-        command_id = self._waiting_for_second()
-        if command_id:
-            self._desk.second(command_id)
+        if self._asked is not None:  # what the screen showed, not what may have come since
+            self._desk.second(self._asked)
 
     def _cancel(self) -> None:
         self.clear()

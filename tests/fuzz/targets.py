@@ -143,7 +143,7 @@ def example_messages() -> list[tuple[str, bytes]]:
 
 TOPICS = ("scan", "event", "alarm", "spectrum.mic03", "spectrum.x", "")
 RAW = 128
-"""First byte of an input whose frames come as they are; below it the topic's number, and the body is sealed here."""
+"""First byte of an input that comes as it is; below it the topic's number, and the body is sealed here."""
 
 
 class BusTarget(Target):
@@ -168,7 +168,7 @@ class BusTarget(Target):
         found = []
         for index, (topic, body) in enumerate(self._messages):
             found.append(bytes([TOPICS.index(topic)]) + body)
-            raw = framed(seal(topic, "field", 5, index, 7, body))
+            raw = seal(topic, "field", 5, index, 7, body)
             self._originals.add(raw)
             found.append(bytes([RAW]) + raw)
         return found
@@ -178,12 +178,11 @@ class BusTarget(Target):
         if not data:
             return
         if data[0] >= RAW:
-            frames = unframed(data[1:])
             try:
-                message = self._subscriber()._decode(frames)
+                message = self._subscriber()._decode(data[1:])
             except FrameError:
                 return
-            if framed(frames) not in self._originals:
+            if data[1:] not in self._originals:
                 raise WrongGood(f"a message that was changed on the way is taken: {message!r}"[:300])
             return
         topic = TOPICS[data[0] % len(TOPICS)]
@@ -282,21 +281,6 @@ def _refused_or_read(decode: Callable[[bytes, int], Any], data: bytes) -> Any:
         return decode(data, N_TAGS)
     except ValueError:
         return None
-
-
-def framed(frames: list[bytes]) -> bytes:
-    """Frames in one piece of bytes."""
-    return b"".join(struct.pack("<H", min(len(one), 65_535)) + one[:65_535] for one in frames)
-
-
-def unframed(data: bytes) -> list[bytes]:
-    """Back from :func:`framed`; what is cut off is taken as far as it goes."""
-    frames, at = [], 0
-    while at + 2 <= len(data) and len(frames) < 8:
-        (length,) = struct.unpack_from("<H", data, at)
-        frames.append(data[at + 2 : at + 2 + length])
-        at += 2 + length
-    return frames
 
 
 CHANGING = {
@@ -439,7 +423,7 @@ class ServicesTarget(Target):
                 ("command", {"op": "check", "session": "$0", "select_id": "$s", "value": value}),
                 ("command", {"op": "execute", **sent, "select_id": "$s", "accept_warnings": True}),
                 ("command", {"op": "cancel", "session": "$0", "select_id": "$s"}),
-                ("command", {"op": "second", "session": "$1", "command_id": "$c"}),
+                ("command", {"op": "second", "session": "$1", "command_id": "$c", "point": point, "value": value}),
                 ("command", {"op": "write", **sent}), ("command", {"op": "write", **sent, "session": "$2"}),
                 ("command", {"op": "give_back", "session": "$0", "points": [point], "reason": "r"}),
                 ("command", {"op": "place_tag", "session": "$1", "scope": point, "kind": "caution", "reason": "r",
@@ -481,7 +465,8 @@ class ServicesTarget(Target):
             steps = [
                 {"op": "select", "session": "$0", "point": point},
                 {"op": "check", "session": "$0", "select_id": "$s", "value": value}, {"op": "execute", **sent},
-                {"op": "second", "session": "$1", "command_id": "$p"}, {"op": "execute", **sent, "command_id": "$p"},
+                {"op": "second", "session": "$1", "command_id": "$p", "point": point, "value": value},
+                {"op": "execute", **sent, "command_id": "$p"},
                 {"op": "cancel", "session": "$0", "select_id": "$s"},
             ]  # fmt: skip
             found.append([bytes([command]) + packed(one) for one in steps])

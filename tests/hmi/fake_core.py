@@ -345,6 +345,8 @@ class FakeCore:
         who, one = self._who(message), self.running.get(message["command_id"])
         if one is None or one["author"] == who.user:
             raise Refuse("second_not_allowed")
+        if (message["point"], message["value"]) != (one["point"], one["value"]):
+            raise Refuse("echo_mismatch")
         one["state"] = "accepted"
         return {"outcome": "accepted", "command_id": one["command_id"]}
 

@@ -301,11 +301,11 @@ def test_a_critical_operation_waits_for_another_person(core):
     here.settle(1)
     assert here.desk.procedure.stage is Stage.SECOND
     waiting = next(one for one in here.desk.operations if one.state == "awaiting_second")
-    here.desk.second(waiting.command_id)
+    here.desk.second(waiting)
     here.settle()
     assert here.desk.notice.bad, "nobody is two persons"
     there.settle(1)
-    there.desk.second(waiting.command_id)
+    there.desk.second(waiting)
     there.settle(1)
     here.settle(1)
     assert here.desk.procedure.stage is Stage.RUNNING

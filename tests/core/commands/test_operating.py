@@ -368,6 +368,17 @@ def test_an_expired_or_repeated_command_does_nothing(world: World) -> None:
     assert len(world.forwarded) == 1
 
 
+def test_an_id_stays_used_while_its_operation_runs(world: World) -> None:
+    """A set-point ramps for 50 s, its command expires after 5: a second command of the same id is still a replay."""
+    world.operate(IMPORT, 5e5, command_id="same")
+    accept(world)
+    world.after(40)
+    assert refused(world.operate(LIMIT, 0.5, command_id="same")) == Code.REPLAYED
+    assert world.write(point=LIMIT, unit="", value=0.5, session="planner/program", command_id="same").code == "replayed"
+    assert len(world.forwarded) == 1
+    assert world.kinds().count("command_requested") == 1
+
+
 def test_a_full_disk_refuses_with_the_reason(world: World) -> None:
     world.disk_full = True
     answer = world.operate(BREAKER, 0.0)
@@ -414,7 +425,7 @@ def test_a_second_person_agrees(two: World) -> None:
     assert two.forwarded == []
     assert two.kinds() == ["command_awaits_second"]
     two.after(SECOND_S - 1)
-    assert two.request("second", "lee/operator", command_id="c1") == {}
+    assert agree(two, "lee/operator", "c1") == {}
     assert len(two.forwarded) == 1
     command = two.forwarded[0][1]
     assert (command.author, command.expires_mono_ns) == ("kim", two.clock.mono_ns() + 5 * S)
@@ -422,6 +433,11 @@ def test_a_second_person_agrees(two: World) -> None:
     assert (told["author"], told["second"]) == ("kim", "lee"), "both are journalled"
     assert accept(two)["outcome"] == "accepted"
     assert two.states(BREAKER) == ["selected", "awaiting_second", "sent", "accepted"]
+
+
+def agree(world: World, session: str, command_id: str, value: float = 0.0) -> dict[str, Any]:
+    """Somebody is the second person."""
+    return world.request("second", session, command_id=command_id, point=BREAKER, value=value)
 
 
 @pytest.mark.parametrize(
@@ -433,7 +449,7 @@ def test_a_second_person_agrees(two: World) -> None:
 )  # fmt: skip
 def test_the_second_is_another_person_with_the_same_right(two: World, session: str, code: Code) -> None:
     two.operate(BREAKER, 0.0, command_id="c1")
-    assert refused(two.request("second", session, command_id="c1")) == code
+    assert refused(agree(two, session, "c1")) == code
     assert two.forwarded == []
 
 
@@ -441,27 +457,36 @@ def test_a_second_that_comes_late_or_twice_or_after_a_change(two: World) -> None
     two.operate(BREAKER, 0.0, command_id="c1")
     two.after(SECOND_S)
     assert two.states(BREAKER)[-1] == "expired"
-    assert refused(two.request("second", "lee/operator", command_id="c1")) == Code.UNKNOWN_COMMAND
+    assert refused(agree(two, "lee/operator", "c1")) == Code.UNKNOWN_COMMAND
     two.operate(BREAKER, 0.0, command_id="c2")
     two.show(CLOSED, 0.0)
-    assert refused(two.request("second", "lee/operator", command_id="c2")) == Code.VALUE_CHANGED
+    assert refused(agree(two, "lee/operator", "c2")) == Code.VALUE_CHANGED
     two.show(CLOSED, 1.0)
-    assert two.request("second", "lee/operator", command_id="c2") == {}
-    assert refused(two.request("second", "park/operator", command_id="c2")) == Code.UNKNOWN_COMMAND
+    assert agree(two, "lee/operator", "c2") == {}
+    assert refused(agree(two, "park/operator", "c2")) == Code.UNKNOWN_COMMAND
     assert len(two.forwarded) == 1
 
 
 def test_what_waits_for_a_second_person_can_be_taken_back(two: World) -> None:
     two.operate(BREAKER, 0.0, command_id="c1")
     assert two.request("cancel", "kim/operator", command_id="c1")["outcome"] == "cancelled"
-    assert refused(two.request("second", "lee/operator", command_id="c1")) == Code.UNKNOWN_COMMAND
+    assert refused(agree(two, "lee/operator", "c1")) == Code.UNKNOWN_COMMAND
 
 
 def test_only_the_newest_of_a_point_waits_for_its_second(two: World) -> None:
     two.operate(BREAKER, 0.0, command_id="c1")
     two.operate(BREAKER, 1.0, command_id="c2")
-    assert refused(two.request("second", "lee/operator", command_id="c1")) == Code.UNKNOWN_COMMAND
-    assert two.request("second", "lee/operator", command_id="c2") == {}
+    assert refused(agree(two, "lee/operator", "c1")) == Code.UNKNOWN_COMMAND
+    assert agree(two, "lee/operator", "c2", 1.0) == {}
+
+
+def test_the_second_person_names_what_they_agree_to(two: World) -> None:
+    two.operate(BREAKER, 0.0, command_id="c1")
+    assert refused(agree(two, "lee/operator", "c1", 1.0)) == Code.ECHO
+    assert refused(two.request("second", "lee/operator", command_id="c1", point=LIMIT, value=0.0)) == Code.ECHO
+    assert refused(two.request("second", "lee/operator", command_id="c1")) == Code.MALFORMED
+    assert two.forwarded == []
+    assert agree(two, "lee/operator", "c1") == {}
 
 
 # ---------------------------------------------------------------- leases

@@ -178,7 +178,12 @@ class Consoles(RuleBasedStateMachine):
         if not known:
             return
         self.asking = ("second", session, 0.0)
-        self.core.request("second", session, command_id=data.draw(st.sampled_from(known)))
+        before = set(self.left_ids)
+        value = data.draw(st.sampled_from(VALUES[BREAKER]))
+        command_id = data.draw(st.sampled_from(known))
+        self.core.request("second", session, command_id=command_id, point=BREAKER, value=value)
+        if command_id in self.left_ids and command_id not in before:
+            assert self.core.forwarded[-1][1].value == value, "exactly what the second person agreed to"
 
     @rule(data=st.data(), session=st.sampled_from(SESSIONS))
     def cancel(self, data: st.DataObject, session: str) -> None:
