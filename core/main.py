@@ -37,6 +37,7 @@ from gwanje.core.journal.service import JournalService
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.quality import Quality
+from gwanje.core.serving import Door, Handler, Mishaps, Serving
 from gwanje.core.snapshot_service import SERVICE as SNAPSHOT_SERVICE
 from gwanje.core.snapshot_service import SnapshotService
 from gwanje.core.store import Snapshot, TagWriter
@@ -54,6 +55,8 @@ ALARM_PERIOD_NS = NS_PER_S // 5
 SLOW_PERIOD_NS = NS_PER_S
 STARTUP_GRACE_NS = 5 * NS_PER_S
 """The other parts need this long to write their first values; until then nothing can be said about their absence."""
+EVENTS_PER_BIT = 10
+"""Events heard before the services are looked at again."""
 RUNNING = 2
 """Value of a part's state tag when it runs."""
 
@@ -69,6 +72,7 @@ STATUS_TAGS = (
     "system.alarms.shelved", "system.alarms.suppressed", "system.alarms.out_of_service", "system.alarms.rate",
     "system.alarms.flood", "system.alarms.flood_pct", "system.alarms.stale", "system.alarms.chattering",
     "system.alarms.ack_mean_s", "system.alarms.ack_p95_s",
+    "system.core.failed_requests",
     "system.journal.entries", "system.journal.used_bytes", "system.journal.signed", "system.journal.ok",
     *TAG_STATUS,
 )  # fmt: skip
@@ -215,6 +219,11 @@ class Core:
             (ctx.bus.server(name), name) for name in (SERVICE, SESSION_SERVICE, *self._keepers)
         )
         self._heard = ctx.bus.subscriber(["event"])
+        self._mishaps = Mishaps(self._desk, ctx.clock, ctx.log)
+        self._serving = Serving(
+            [Door(name, server, self._handler(name)) for server, name in self._servers],
+            (self._commands.serve, self._people.finished, self._hear), self._mishaps, ctx.clock,
+        )  # fmt: skip
         self._parts = PartWatch(ctx.tags)
         self._stale = stale.StaleState.empty(ctx.tags.n)
         self._exists = np.array([tag is not None for tag in ctx.tags.tags], dtype=np.bool_)
@@ -254,7 +263,7 @@ class Core:
             if now >= next_slow:
                 next_slow = max(next_slow + SLOW_PERIOD_NS, now)
                 self._step_slow(now)
-            self._serve()
+            more = self._serving.turn()
             self._alarms.work()
             if self._desk.due(self._clock.mono_ns()):
                 self._desk.step()
@@ -262,7 +271,8 @@ class Core:
             if self._commands.look_ns:
                 self._commands.look()
                 left_ns = min(left_ns, self._commands.look_ns)
-            if left_ns > 0 and not self._alarms.pending:  # a storm is worked off between requests
+            busy = more or self._alarms.pending  # a flood and a storm are worked off in turns
+            if left_ns > 0 and not busy:
                 waiting.poll(left_ns / 1e6)
 
     def _watch_from(self) -> int:
@@ -275,30 +285,27 @@ class Core:
         city_starts = not len(written) or now - int(written.min()) < STARTUP_GRACE_NS
         return now + STARTUP_GRACE_NS if city_starts else now
 
-    def _serve(self) -> None:
-        """Everything that has arrived, until there is nothing: the descriptors only fire on change."""
-        while True:
-            worked = False
-            worked |= self._commands.serve() | self._people.finished()
-            for server, name in self._servers:
-                while (request := server.receive(0)) is not None:
-                    worked = True
-                    if name == SERVICE:
-                        self._commands.handle(request.message, request.reply)
-                    elif name == SESSION_SERVICE:
-                        self._people.handle(request.message, request.reply)
-                    else:
-                        request.reply(self._keepers[name].handle(request.message))
-            while (message := self._heard.receive()) is not None:
-                worked = True
-                if isinstance(message, Event):
-                    self._events.take(message)
-                    self._alarms.event(message)
-                    if (kind := REMOTE_ENTRIES.get(message.class_name)) is not None:
-                        self._desk.note(kind, key=message.source, text=message.text_en, n=message.data.get("count", 1))
-            if not worked:
-                return
-            self._ctx.heartbeat()
+    def _handler(self, name: str) -> Handler:
+        """Who answers a service."""
+        if name == SERVICE:
+            return self._commands.handle
+        if name == SESSION_SERVICE:
+            return self._people.handle
+        keeper = self._keepers[name]
+        return lambda message, reply: reply(keeper.handle(message))
+
+    def _hear(self) -> int:
+        """Some of the events that have arrived; how many."""
+        for taken in range(EVENTS_PER_BIT):
+            message = self._heard.receive()
+            if message is None:
+                return taken
+            if isinstance(message, Event):
+                self._events.take(message)
+                self._alarms.event(message)
+                if (kind := REMOTE_ENTRIES.get(message.class_name)) is not None:
+                    self._desk.note(kind, key=message.source, text=message.text_en, n=message.data.get("count", 1))
+        return EVENTS_PER_BIT
 
     def _step_alarms(self, now: int) -> None:
         self._ctx.store.read_many(self._alarms.tag_ids, now, self._samples)
@@ -314,6 +321,7 @@ class Core:
         self._status.write(
             {
                 **self._commands.status(),
+                "system.core.failed_requests": self._mishaps.n,
                 "system.tags.stale": look.n_stale,
                 "system.tags.never": look.n_never,
                 **self._alarms.status(),

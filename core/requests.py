@@ -39,6 +39,7 @@ class Code(StrEnum):
     AREA_NOT_OFFERED = "area_not_offered"
     NO_AREA = "point_of_no_area"
     NO_AUTHOR = "no_author"
+    NOT_FROM_CORE = "not_from_core"
     ROLE = "role_not_allowed"
     REPLAYED = "replayed"
     UNKNOWN_POINT = "unknown_point"
@@ -82,6 +83,7 @@ class Code(StrEnum):
     ALARM_STATE = "alarm_state"
     NOT_OVERRIDABLE = "not_overridable"
     NOT_OVERRIDDEN = "not_overridden"
+    INTERNAL = "internal"
 
 
 REASONS: Mapping[Code, tuple[str, str]] = {
@@ -100,6 +102,7 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.AREA_NOT_OFFERED: ("인계받을 수 있는 관할 구역이 아닙니다", "the area is not offered"),
     Code.NO_AREA: ("관할 구역이 없는 점은 감독자부터 조작합니다", "a point of no area needs a supervisor"),
     Code.NO_AUTHOR: ("명령한 사람이 적혀 있지 않습니다", "the command names no author"),
+    Code.NOT_FROM_CORE: ("코어가 보낸 명령이 아닙니다", "the core did not send this command"),
     Code.ROLE: ("이 역할은 명령할 수 없습니다", "this role may not command"),
     Code.REPLAYED: ("이미 받은 명령입니다", "this command was received before"),
     Code.UNKNOWN_POINT: ("그런 점이 없습니다", "there is no such point"),
@@ -142,6 +145,7 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.ALARM_STATE: ("이 경보의 현재 상태에서는 할 수 없습니다", "not possible in the alarm's present state"),
     Code.TOO_MANY: ("한도를 넘었습니다", "the limit of their number is reached"),
     Code.NOT_OVERRIDABLE: ("대체하거나 고정할 수 없는 값입니다", "this value cannot be substituted or blocked"),
+    Code.INTERNAL: ("프로그램 오류로 처리하지 못했습니다", "it failed by an error of the program"),
     Code.NOT_OVERRIDDEN: ("대체되거나 고정된 값이 아닙니다", "the value is neither substituted nor blocked"),
 }
 """Operator texts of each code, Korean and English."""
@@ -182,6 +186,12 @@ def refusal(code: Code, detail: str = "") -> dict[str, Any]:
         "outcome": "refused", "code": str(code), "detail": detail,
         "text_ko": refused.text_ko, "text_en": refused.text_en,
     }  # fmt: skip
+
+
+def plain_op(message: Mapping[str, Any]) -> str:
+    """What a request asks for, as a log or an entry can hold it whatever it says."""
+    op = message.get("op")
+    return "".join(sign if sign.isprintable() else "·" for sign in op[:NAME_MAX]) if isinstance(op, str) else ""
 
 
 def take_text(message: Mapping[str, Any], key: str, longest: int = NAME_MAX, empty: bool = False) -> str:

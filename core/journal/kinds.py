@@ -75,3 +75,4 @@ class EntryKind(StrEnum):
     CLOCK_TRUSTED = "clock_trusted"
     REMOTE_ADMITTED = "remote_admitted"
     REMOTE_REFUSED = "remote_refused"
+    REQUEST_FAILED = "request_failed"
