@@ -405,12 +405,23 @@ def _content_of(answer: bytes) -> dict[str, Any]:
 
 
 class Publisher:
-    """Publishes; never waits. Use it from one thread."""
+    """Publishes; never waits. Use it from one thread.
 
-    def __init__(self, socket: zmq.Socket[bytes], part: str, clock: Clock, mark: Mark) -> None:
+    Args:
+        socket: bound.
+        part: name under which it publishes.
+        clock: stamps what is published.
+        mark: of the part.
+        with_sum: false where every message is authenticated anyway.
+    """
+
+    def __init__(
+        self, socket: zmq.Socket[bytes], part: str, clock: Clock, mark: Mark, with_sum: bool = True
+    ) -> None:
         self._socket = socket
         self._clock = clock
         self._mark = mark
+        self._with_sum = with_sum
         self.part = part
         self.outgoing: Outgoing | None = None
         self.incarnation = secrets.randbits(62) + 1
@@ -420,18 +431,14 @@ class Publisher:
         mark.write(self.incarnation, 0)
 
     def _send(self, topic: str, body: bytes) -> None:
-        sequence = self._next(topic)
+        sequence = self._sequence.get(topic, 0)
+        self._sequence[topic] = sequence + 1
         try:
-            frames = seal(topic, self.part, self.incarnation, sequence, self._clock.mono_ns(), body)
+            frame = seal(topic, self.part, self.incarnation, sequence, self._clock.mono_ns(), body, self._with_sum)
         except FrameError:
             self.refused += 1
             return
-        self._socket.send_multipart(frames, zmq.DONTWAIT)  # a PUB socket never waits and never says Again
-
-    def _next(self, topic: str) -> int:
-        sequence = self._sequence.get(topic, 0)
-        self._sequence[topic] = sequence + 1
-        return sequence
+        self._socket.send(frame, zmq.DONTWAIT)  # a PUB socket never waits and never says Again
 
     def scan(
         self,
@@ -515,6 +522,7 @@ class Subscriber:
         self._parts = frozenset(parts)
         self._ahead_ns = ahead_ns
         self._check_sum = check_sum
+        self._waiting = [(socket, zmq.POLLIN)]
         self.streams = Streams()
 
     @property
@@ -538,13 +546,13 @@ class Subscriber:
 
     def poll(self, timeout_ms: int) -> bool:
         """Whether something arrives within ``timeout_ms``."""
-        return bool(self._socket.poll(timeout_ms))
+        return bool(zmq.zmq_poll(self._waiting, timeout_ms))  # a socket's own poll() makes a poller each time
 
     def receive(self) -> Message | None:
         """The next message, or None when nothing is there. Frames that lie are counted and passed over."""
-        while (frames := self._frames()) is not None:
+        while (frame := self._frame()) is not None:
             try:
-                message = self._decode(frames)
+                message = self._decode(frame)
             except FrameError:
                 self.counters.refused += 1
                 continue
@@ -552,29 +560,30 @@ class Subscriber:
                 return message
         return None
 
-    def receive_sealed(self) -> list[bytes] | None:
-        """The frames of the next message that :meth:`receive` would have given, to hand on as they are."""
-        while (frames := self._frames()) is not None:
+    def receive_sealed(self) -> bytes | None:
+        """The next message that :meth:`receive` would have given, sealed as it came, to hand on."""
+        while (frame := self._frame()) is not None:
             try:
-                if self._decode(frames) is not None:
-                    return frames
+                if self._decode(frame) is not None:
+                    return frame
             except FrameError:
                 self.counters.refused += 1
         return None
 
-    def _frames(self) -> list[bytes] | None:
+    def _frame(self) -> bytes | None:
+        """The next frame; several that somebody tied together are looked at one by one, as the rest is."""
         try:
-            return self._socket.recv_multipart(zmq.DONTWAIT)
+            return self._socket.recv(zmq.DONTWAIT)
         except zmq.Again:
             return None
 
-    def _decode(self, frames: Sequence[bytes]) -> Message | None:
-        """The message in frames; None for one that a snapshot holds already.
+    def _decode(self, frame: bytes) -> Message | None:
+        """The message in a frame; None for one that a snapshot holds already.
 
         Raises:
             FrameError: it is not what it says, or goes backwards.
         """
-        envelope = unseal(frames, self._parts, self._check_sum)
+        envelope = unseal(frame, self._parts, self._check_sum)
         if not self.streams.take(envelope, self._clock.mono_ns() + self._ahead_ns()):
             return None
         return decode(envelope, self._n_tags)

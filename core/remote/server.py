@@ -118,10 +118,10 @@ class RemoteServer:
                 if told["event"] & FAILED:
                     self.refusals.note("handshake", "")
         for _ in range(BATCH):
-            frames = self._heard.receive_sealed()
-            if frames is None:
+            frame = self._heard.receive_sealed()
+            if frame is None:
                 break
-            doors.streams.send_multipart(frames, zmq.DONTWAIT)
+            doors.streams.send(frame, zmq.DONTWAIT)
             self.republished += 1
         for _ in range(BATCH):
             if not self._relay.take():

@@ -44,7 +44,7 @@ class StraightPublisher:
         socket.setsockopt(zmq.CURVE_SECRETKEY, ring.keys.server_secret)
         socket.setsockopt(zmq.ZAP_DOMAIN, b"*")
         self.port = socket.bind_to_random_port("tcp://127.0.0.1")
-        self.publisher = Publisher(socket, part, clock, Mark(run_dir, part))
+        self.publisher = Publisher(socket, part, clock, Mark(run_dir, part), with_sum=False)
 
     def _refused(self, class_name: str, source: str, text_ko: str, text_en: str, count: int) -> None:
         """Nobody listens to events of a measurement; who is refused hears nothing, and the measurement fails."""

@@ -217,8 +217,8 @@ def test_a_message_again_or_out_of_order_is_refused_and_counted(buses):
     field, historian = buses
     publisher, subscriber = field.publisher(), historian.subscriber(["scan"])
     sent = []
-    whole = publisher._socket.send_multipart
-    publisher._socket = type("Tap", (), {"send_multipart": lambda _s, frames, flags=0: sent.append(frames)})()
+    whole = publisher._socket.send
+    publisher._socket = type("Tap", (), {"send": lambda _s, frame, flags=0: sent.append(frame)})()
     for _ in range(4):
         publisher.scan(*columns())
     while not subscriber.poll(20):
@@ -240,18 +240,43 @@ def test_bytes_changed_on_the_way_are_refused(buses):
     field, historian = buses
     publisher, subscriber = field.publisher(), historian.subscriber(["scan"])
     heard(subscriber, lambda: publisher.scan(*columns()))
-    whole = publisher._socket.send_multipart
+    whole = publisher._socket.send
 
-    def flipped(frames, flags=0):
-        body = bytearray(frames[3])
-        body[-12] ^= 1  # in a value or a time: nothing but the sum can see it
-        whole([*frames[:3], bytes(body)], flags)
+    def flipped(frame, flags=0):
+        changed = bytearray(frame)
+        changed[-12] ^= 1  # in a value: nothing but the sum can see it
+        whole(bytes(changed), flags)
 
-    publisher._socket = type("Bad", (), {"send_multipart": lambda _s, frames, flags=0: flipped(frames, flags)})()
+    publisher._socket = type("Bad", (), {"send": lambda _s, frame, flags=0: flipped(frame, flags)})()
     publisher.scan(*columns())
     while subscriber.counters.refused == 0 and subscriber.poll(2_000):
         subscriber.receive()
     assert subscriber.counters.refused == 1
+
+
+def test_a_message_without_a_sum_is_taken_by_nobody_on_the_machine(buses):
+    field, historian = buses
+    publisher, subscriber = field.publisher(), historian.subscriber(["scan"])
+    heard(subscriber, lambda: publisher.scan(*columns()))
+    while subscriber.poll(100):
+        subscriber.receive()
+    publisher._with_sum = False
+    publisher.scan(*columns())
+    while subscriber.counters.refused == 0 and subscriber.poll(2_000):
+        assert subscriber.receive() is None
+    assert subscriber.counters.refused == 1
+
+
+def test_frames_that_are_tied_together_are_looked_at_one_by_one(buses):
+    field, historian = buses
+    publisher, subscriber = field.publisher(), historian.subscriber(["scan"])
+    heard(subscriber, lambda: publisher.scan(*columns()))
+    while subscriber.poll(100):
+        subscriber.receive()
+    publisher._socket.send_multipart([b"scan", b"field", b"no header", b""])
+    publisher.scan(*columns(2))
+    assert [len(one.ids) for one in taken(subscriber, bool)] == [2]
+    assert subscriber.counters.refused == 4
 
 
 def test_a_slow_subscriber_loses_and_knows_how_much_and_the_publisher_goes_on(tmp_path):

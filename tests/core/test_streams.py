@@ -28,29 +28,51 @@ def test_headers_round_trip(topic, incarnation, sequence, published, body):
 
 
 @given(st.data())
-def test_any_changed_bit_of_any_frame_is_refused(data):
-    frames = seal("event", "field", 5, 6, 7, b"some body")
-    which = data.draw(st.integers(0, 3))
-    changed = bytearray(frames[which])
+def test_any_changed_bit_is_refused(data):
+    changed = bytearray(seal("event", "field", 5, 6, 7, b"some body"))
     changed[data.draw(st.integers(0, len(changed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    frames[which] = bytes(changed)
     with pytest.raises(FrameError):
-        unseal(frames, PARTS)
+        unseal(bytes(changed), PARTS)
+
+
+def test_every_cut_is_refused_with_a_sum_and_without():
+    for with_sum in (True, False):
+        good = seal("event", "field", 5, 6, 7, b"", with_sum)
+        for end in range(len(good)):
+            with pytest.raises(FrameError):
+                unseal(good[:end], PARTS, check_sum=with_sum)
 
 
 def test_frames_that_are_no_message_are_refused():
     good = seal("event", "field", 5, 6, 7, b"some body")
-    for frames in (
-        [], good[:3], [*good, b""], [b"", *good[1:]], [b"x" * 65, *good[1:]], [*good[:2], good[2][:-1], good[3]],
-        [*good[:3], b"x" * 70_000], [b"even", b"tfield", *good[2:]], [*good[:2], b"\x02" + good[2][1:], good[3]],
-        seal("event", "stranger", 5, 6, 7, b""), seal("ev\nent", "field", 5, 6, 7, b""),
+    at = good.index(b"\0", 6) + 1
+    for frame in (
+        b"", b"\0", b"\0\0", b"event", b"event\0field", b"event\0field\0", b"x" * 200, good + b"x", b"x" + good,
+        seal("", "field", 5, 6, 7, b""), seal("x" * 65, "field", 5, 6, 7, b""), seal("x" * 64, "y" * 65, 5, 6, 7, b""),
+        seal("event", "", 5, 6, 7, b""), seal("\0event", "field", 5, 6, 7, b""), seal("event", "fi\0eld", 5, 6, 7, b""),
+        good + b"x" * 70_000, b"even\0tfield" + good[11:], good[:at] + b"\x01" + good[at + 1 :],
+        good[:at] + b"\x03" + good[at + 1 :], seal("event", "stranger", 5, 6, 7, b""),
+        seal("ev\nent", "field", 5, 6, 7, b""), seal("관제", "field", 5, 6, 7, b""),
         seal("event", "field", 2**63, 6, 7, b""), seal("event", "field", 5, 2**64 - 1, 7, b""),
         seal("event", "field", 5, 6, 2**63, b""),
     ):  # fmt: skip
         with pytest.raises(FrameError):
-            unseal(frames, PARTS)
+            unseal(frame, PARTS)
     with pytest.raises(FrameError, match="can be published"):
         seal("event", "field", 5, 6, 7, b"x" * 70_000)
+
+
+def test_what_has_no_sum_is_taken_only_where_everything_is_authenticated():
+    bare = seal("event", "field", 5, 6, 7, b"some body", with_sum=False)
+    assert unseal(bare, PARTS, check_sum=False) == Envelope("event", "field", 5, 6, 7, b"some body")
+    assert unseal(seal("event", "field", 5, 6, 7, b"some body"), PARTS, check_sum=False).body == b"some body"
+    at = bare.index(b"\0", 6) + 2
+    for summed in (0, 1, 2, 255):
+        with pytest.raises(FrameError):
+            unseal(bare[: at - 1] + bytes([2, summed]) + bare[at + 1 :], PARTS)
+    for summed in (2, 255):
+        with pytest.raises(FrameError):
+            unseal(bare[: at - 1] + bytes([2, summed]) + bare[at + 1 :], PARTS, check_sum=False)
 
 
 def test_gaps_are_counted_and_what_goes_backwards_is_refused():

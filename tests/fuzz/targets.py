@@ -283,6 +283,21 @@ def _refused_or_read(decode: Callable[[bytes, int], Any], data: bytes) -> Any:
         return None
 
 
+def framed(frames: list[bytes]) -> bytes:
+    """Frames in one piece of bytes."""
+    return b"".join(struct.pack("<H", min(len(one), 65_535)) + one[:65_535] for one in frames)
+
+
+def unframed(data: bytes) -> list[bytes]:
+    """Back from :func:`framed`; what is cut off is taken as far as it goes."""
+    frames, at = [], 0
+    while at + 2 <= len(data) and len(frames) < 8:
+        (length,) = struct.unpack_from("<H", data, at)
+        frames.append(data[at + 2 : at + 2 + length])
+        at += 2 + length
+    return frames
+
+
 CHANGING = {
     "accepted", "awaiting_second", "selected", "checked", "granted", "released", "done", "area", "signed_out", "locked",
     "unlocked", "placed", "removed", "cancelled", "gate",
