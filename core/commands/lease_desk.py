@@ -8,7 +8,7 @@ from typing import Any
 from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.commands.coverage import BARRED
 from gwanje.core.commands.ground import Ground
-from gwanje.core.commands.leases import POINTS_MAX, Fault, Lease, LeaseFault, LeaseTable, Narrowed
+from gwanje.core.commands.leases import POINTS_MAX, Fault, Hold, Lease, LeaseFault, LeaseTable, Narrowed
 from gwanje.core.commands.messages import Answer, Granted, Released, new_id
 from gwanje.core.commands.operations import WRITABLE_KINDS
 from gwanje.core.commands.safety_tags import SafetyKind
@@ -44,6 +44,10 @@ class LeaseDesk:
         self._ground = ground
         self.table = table
         self.gate_closed = False
+        self.kept = True
+        """Whether the leases and holds are also where a restart finds them."""
+        self._taken: dict[str, dict[str, Hold | None]] = {}
+        """Command under way → the holds that stood before it took its points."""
 
     # ------------------------------------------------------------ requests
 
@@ -126,15 +130,57 @@ class LeaseDesk:
         self.table.restore(state, self._ground.boot, self._ground.clock.mono_ns())
 
     def take(self, points: Iterable[str], author: str, command_id: str) -> tuple[str, ...]:
-        """A person operates points: they leave their leases and are held; notes for the person."""
-        notes = []
+        """A person's command is about to leave: its points leave their leases and are held; notes for the person.
+
+        Before it leaves, for a core that is killed must not find the points with a program again, and also where no
+        lease covers them now: a controller that is just being restarted would have them a second later.
+        """
+        notes, before = [], {}
+        now = self._ground.clock.mono_ns()
         for point in points:
-            taken = self.table.take(point, author, self._ground.clock.mono_ns())
+            if not self._leasable(point):
+                continue
+            before[point] = self.table.hold_of(point)
+            taken = self.table.take(point, author, now, command_id=command_id)
             if taken is not None:
                 notes.append(f"lease {taken.before.name} {taken.effect}")
                 self._tell_narrowed(taken, point, author, f"{author} 명령", f"by {author}", command_id=command_id)
-        self.save()
+        if before:
+            self._taken[command_id] = before
+            self.save()
         return tuple(notes)
+
+    def settle(self, command_id: str, *, undo: bool, by: str) -> None:
+        """A command has ended: its points stay with the person, or go back when nothing can have come of it."""
+        before = self._taken.pop(command_id, None)
+        if before is None or not undo:
+            return
+        for point, earlier in before.items():
+            hold = self.table.hold_of(point)
+            if hold is not None and hold.command_id == command_id:
+                self.table.set_hold(point, earlier)
+            for other in self._taken.values():  # a later command of the point must not bring this hold back
+                mine = other.get(point)
+                if mine is not None and mine.command_id == command_id:
+                    other[point] = earlier
+        self.widen(by)
+
+    def retake(self, holds: Iterable[Hold]) -> None:
+        """Take up what people's commands took, as the journal tells: what was kept last may be older than that."""
+        for hold in holds:
+            kept = self.table.hold_of(hold.point)
+            if not self._leasable(hold.point) or not self.table.has_room:
+                continue
+            if kept is None or kept.until_mono_ns < hold.until_mono_ns:
+                self.table.set_hold(hold.point, hold)
+            lease = self.table.holder_of(hold.point, self._ground.clock.mono_ns())
+            if lease is not None:
+                self.table.narrow(lease.name, (hold.point,))
+
+    def _leasable(self, point: str) -> bool:
+        """Whether programs may have a point at all."""
+        operation = self._ground.operations.get(point)
+        return operation is not None and operation.allows(Role.PROGRAM)
 
     def bar(self, author: str, tag_id: str) -> None:
         """A danger tag was hung: the points it reaches leave their leases."""
@@ -182,7 +228,7 @@ class LeaseDesk:
             self.show(lease.name)
             ko, en = f"임대 {lease.name} 만료 ({lease.holder})", f"lease {lease.name} of {lease.holder} expired"
             self._ground.outside.announce("control", "lease_expired", lease.name, ko, en)
-        if leases or holds:
+        if leases or holds or not self.kept:
             self.save()
 
     # ------------------------------------------------------------ state
@@ -198,12 +244,22 @@ class LeaseDesk:
         return {**state, "leases": hidden}
 
     def save(self) -> bool:
-        """Keep it."""
+        """Keep it; what could not be kept is tried again with every step, and said."""
+        ground = self._ground
         try:
-            self._ground.outside.save(self.state())
-        except OSError:
-            return False  # a restart would lose the lease: a new one is refused for it, an old one runs on
-        return True
+            ground.outside.save(self.state())
+        except OSError as error:
+            if self.kept:
+                why = (error.strerror or str(error))[:TEXT_MAX]
+                ground.desk.note(EntryKind.LEASE_REFUSED, code=str(Code.STATE), reason=why)
+                ground.outside.announce(
+                    "system", "leases_not_kept", "core",
+                    f"임대와 운전원 점유를 저장할 수 없습니다: {why}", f"leases and holds cannot be kept: {why}",
+                )  # fmt: skip
+            self.kept = False
+        else:
+            self.kept = True
+        return self.kept
 
     def show(self, name: str) -> None:
         """Show a lease to people and its points to the drivers."""

@@ -78,11 +78,12 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A point that a person took: no lease gets it before ``until_mono_ns``."""
+    """A point that a person took, with which command: no lease gets it before ``until_mono_ns``."""
 
     point: str
     author: str
     until_mono_ns: int
+    command_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,16 +210,33 @@ class LeaseTable:
             return Fault(LeaseFault.NOT_HELD, name)
         return self._leases.pop(name)
 
-    def take(self, point: str, author: str, now_mono_ns: int, hold_s: float = HOLD_S_DEFAULT) -> Narrowed | None:
-        """A person wrote a point: it leaves its lease and is held; ``None`` when no valid lease covered it."""
+    def take(
+        self, point: str, author: str, now_mono_ns: int, hold_s: float = HOLD_S_DEFAULT, command_id: str = ""
+    ) -> Narrowed | None:
+        """A person writes a point: it is held, whether a lease covers it now or one will be asked for in a moment.
+
+        Returns:
+            What became of the lease that covered it; ``None`` when none did.
+        """
         lease = self.holder_of(point, now_mono_ns)
-        if lease is None and point not in self._holds:
-            return None
-        if len(self._holds) < HOLDS_MAX or point in self._holds:
-            self._holds[point] = Hold(point, author, now_mono_ns + round(hold_s * NS_PER_S))
-        if lease is None:
-            return None
-        return self.narrow(lease.name, (point,))
+        self.set_hold(point, Hold(point, author, now_mono_ns + round(hold_s * NS_PER_S), command_id))
+        return None if lease is None else self.narrow(lease.name, (point,))
+
+    def hold_of(self, point: str) -> Hold | None:
+        """Who holds a point."""
+        return self._holds.get(point)
+
+    def set_hold(self, point: str, hold: Hold | None) -> None:
+        """Hold a point, or let it go; the caller looks at :attr:`has_room` first."""
+        if hold is None:
+            self._holds.pop(point, None)
+        else:
+            self._holds[point] = hold
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more command may hold points."""
+        return len(self._holds) < HOLDS_MAX
 
     def narrow(self, name: str, points: Collection[str]) -> Narrowed:
         """Take points out of a lease; it ends with its last one."""

@@ -17,6 +17,7 @@ from gwanje.core.commands import checks
 from gwanje.core.commands.checks import Situation, Steps
 from gwanje.core.commands.ground import REMEMBERED_MAX, Ground, Reply, plain
 from gwanje.core.commands.lease_desk import LeaseDesk
+from gwanje.core.commands.leases import HOLDS_MAX
 from gwanje.core.commands.messages import (
     Accepted,
     Answer,
@@ -33,12 +34,14 @@ from gwanje.core.commands.messages import (
 )
 from gwanje.core.commands.operations import Operation, Second
 from gwanje.core.commands.operations_table import (
+    ENDED,
     Change,
     Echo,
     Full,
     NotSelected,
     OperationsTable,
     Reserved,
+    Running,
     Selection,
     State,
 )
@@ -82,8 +85,8 @@ _WORDS: Mapping[State, tuple[str, str]] = {
 @dataclass(frozen=True, slots=True)
 class _Pending:
     command: Command
-    who: Principal
     reply: Reply
+    notes: tuple[str, ...]
 
 
 class OperatingDesk:
@@ -189,6 +192,8 @@ class OperatingDesk:
             return self._refuse(*against, message, who, command.command_id)
         if len(self._pending) >= PENDING_MAX or self.table.full or len(ground.seen) >= REMEMBERED_MAX:
             return self._refuse(Code.BUSY, "", message, who, command.command_id)
+        if not who.is_program and not self._leases.table.has_room:
+            return self._refuse(Code.TOO_MANY, f"{HOLDS_MAX}", message, who, command.command_id)
         bucket = self._buckets.setdefault(command.point, Bucket.full(BURST, PER_S, now))
         if not bucket.take(now):
             return self._refuse(Code.RATE, command.point, message, who, command.command_id)
@@ -217,7 +222,8 @@ class OperatingDesk:
     def second(self, message: Mapping[str, Any], who: Principal, reply: Reply) -> Answer | None:
         """Be the second person of a critical operation: another user, with a session of their own and the same rights.
 
-        They name the point and the value that they agree to: an id alone says nothing to a person. Everything is checked again; only the first person's view may be old by now, as long as its value still stands.
+        They name the point and the value that they agree to: an id alone says nothing to a person. Everything is checked
+        again; only the first person's view may be old by now, as long as its value still stands.
         """
         command_id = take_text(message, "command_id")
         point, value = take_text(message, "point"), take_number(message, "value")
@@ -299,17 +305,23 @@ class OperatingDesk:
     # ------------------------------------------------------------ the owners
 
     def _send(self, command: Command, who: Principal, reply: Reply) -> None:
-        self._pending[command.command_id] = _Pending(command, who, reply)
+        """Hand a command to its owner; what a person operates has left the programs' leases before."""
+        notes = () if who.is_program else self._leases.take(self._taken(command.point), who.name, command.command_id)
+        self._pending[command.command_id] = _Pending(command, reply, notes)
         self._ground.outside.forward(self._ground.tags.get(command.point).owner, command)
+
+    def _taken(self, point: str) -> tuple[str, ...]:
+        """What programs lose when a person operates a point."""
+        operation = self._ground.operations.get(point)
+        return (point, *(operation.takes if operation is not None else ()))
 
     def finished(self, command_id: str, answer: Mapping[str, Any] | None) -> None:
         """The owner answered a forwarded command; ``None`` when it did not in time."""
         pending = self._pending.pop(command_id, None)
         if pending is None:
-            return
+            return  # its end came first, and its author was told of that
         now = self._ground.clock.mono_ns()
         outcome = _outcome(command_id, answer)
-        notes: tuple[str, ...] = ()
         match outcome:
             case Accepted():
                 changes = self.table.accepted(command_id, now)
@@ -323,24 +335,24 @@ class OperatingDesk:
                 changes = self.table.ended(command_id, State.TIMED_OUT, now, "the owner does not answer")
             case _:
                 assert_never(outcome)
+        message = to_message(outcome)
         if isinstance(outcome, (Accepted, Confirmed)):
             self.accepted += 1
-            notes = self._overrule(pending)
+            if pending.notes:
+                message["notes"] = [*message.get("notes", ()), *pending.notes]
         else:
             self._ground.refused += 1
-        message = to_message(outcome)
-        if notes:
-            message["notes"] = [*message.get("notes", ()), *notes]
         self._tell(changes, readback=outcome.readback if isinstance(outcome, Confirmed) else math.nan)
         pending.reply(message)  # after the entry: what somebody was told is what a restart finds
 
-    def _overrule(self, pending: _Pending) -> tuple[str, ...]:
-        """What a person operates leaves the programs' leases."""
-        if pending.who.is_program:
-            return ()
-        operation = self._ground.operations.get(pending.command.point)
-        also = operation.takes if operation is not None else ()
-        return self._leases.take((pending.command.point, *also), pending.who.name, pending.command.command_id)
+    def _settle(self, run: Running) -> None:
+        """An operation has ended: whose its points are, and the answer to its author when none was given yet."""
+        undo = run.state in (State.REFUSED, State.EXPIRED)
+        self._leases.settle(run.command_id, undo=undo, by=run.principal.name)
+        pending = self._pending.pop(run.command_id, None)
+        if pending is not None:
+            self._ground.refused += 1
+            pending.reply(to_message(_end_of(run)))
 
     def drop_session(self, session_id: str) -> None:
         """A session is over: what it had selected is free."""
@@ -426,6 +438,8 @@ class OperatingDesk:
                         value=run.command.value, author=change.author, **told,
                     )  # fmt: skip
             self._announce(change, data)
+            if run is not None and run.state in ENDED:
+                self._settle(run)
 
     def _announce(self, change: Change, data: dict[str, Any]) -> None:
         tag, run = self._ground.tags.get(change.point), change.running
@@ -503,6 +517,16 @@ def _outcome(command_id: str, answer: Mapping[str, Any] | None) -> Outcome:
     if isinstance(outcome, (Granted, Released)):
         return Refused(Code.OWNER, "answered with a lease", command_id)
     return outcome
+
+
+def _end_of(run: Running) -> Outcome:
+    """What is answered when an operation has ended before its owner's answer came."""
+    match run.state:
+        case State.EXPIRED:
+            return Expired(run.command_id)
+        case State.TIMED_OUT:
+            return TimedOut(run.command_id)
+    return Refused(Code(run.code or Code.OWNER), run.detail, run.command_id)
 
 
 def _told(command: Command) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.clock import NS_PER_S
 from gwanje.core.commands.ground import Ground, Reply
 from gwanje.core.commands.lease_desk import LeaseDesk, told
-from gwanje.core.commands.leases import LeaseTable
+from gwanje.core.commands.leases import HOLD_S_DEFAULT, Hold, LeaseTable
 from gwanje.core.commands.messages import Answer, Released, to_message
 from gwanje.core.commands.operating import OperatingDesk
 from gwanje.core.commands.safety_desk import SafetyDesk
@@ -94,6 +95,7 @@ class CommandServer:
             "system.safety.danger": sum(one.kind == "danger" for one in safety.all()),
             "system.safety.overdue": sum(one.overdue for one in safety.all()),
             "system.safety.kept": self._safety.kept,
+            "system.leases.kept": self._leases.kept,
         }
 
     # ------------------------------------------------------------ a restart
@@ -120,6 +122,8 @@ class CommandServer:
                 self._leases.restore(state)
             except ValueError as error:
                 ground.desk.note(EntryKind.LEASE_REFUSED, reason=f"state of an earlier process: {error}"[:TEXT_MAX])
+        recent = list(recent)
+        self._leases.retake(self._taken(recent))
         for lease in self._leases.table.leases():
             ground.desk.note(EntryKind.LEASE_RESTORED, **told(lease))
         for name in sorted(self._leases.table.names):
@@ -138,6 +142,28 @@ class CommandServer:
         for command_id in open_ids:
             ground.desk.note(EntryKind.COMMAND_TIMED_OUT, command_id=command_id, reason="the core was restarted")
         self._leases.save()
+
+    def _taken(self, recent: Iterable[Entry]) -> list[Hold]:
+        """What people's commands of this boot took and nobody has given back, oldest first."""
+        ground, found = self._ground, []
+        for entry in recent:
+            data = entry.data
+            if entry.kind == EntryKind.POINTS_GIVEN_BACK:
+                found = [one for one in found if one.point not in data.get("points", ())]
+            elif entry.kind in (EntryKind.COMMAND_REFUSED, EntryKind.COMMAND_EXPIRED):
+                if data.get("code") != Code.REPLAYED:
+                    found = [one for one in found if one.command_id != data.get("command_id")]
+            elif (
+                entry.kind == EntryKind.COMMAND_REQUESTED
+                and data.get("boot") == ground.boot
+                and data.get("role") != Role.PROGRAM
+            ):
+                until = int(data.get("issued_mono_ns", 0)) + round(HOLD_S_DEFAULT * NS_PER_S)
+                operation = ground.operations.get(str(data.get("point", "")))
+                points = () if operation is None else (operation.point, *operation.takes)
+                author, command_id = str(data.get("author", "")), str(data.get("command_id", ""))
+                found += [Hold(point, author, until, command_id) for point in points]
+        return found
 
     # ------------------------------------------------------------ requests
 

@@ -240,7 +240,8 @@ class SimulatedCore:
         self.captured: list[dict[str, Any]] = []
         self.forwarded: dict[str, Command] = {}
         self.covered: dict[str, int] = {}
-        self.held: set[str] = set()
+        self.held: dict[str, set[str]] = {}
+        """Point → people's commands for it that left and were not refused: no lease has it until it is given back."""
         self.lease_ids: dict[str, str] = {}
         self.kept_state: str | None = None
         self.kept_safety: str | None = None
@@ -272,7 +273,7 @@ class SimulatedCore:
             self.boot += 1
             self.clock = VirtualClock(self.clock.utc_ns(), 1_000 * S + self.random.randint(0, S))
             self.network.clear()
-            self.covered, self.kept_state, self.held, self.lease_ids = {}, None, set(), {}
+            self.covered, self.kept_state, self.held, self.lease_ids = {}, None, {}, {}
         else:
             self.disk.kill()
             self.network = [one for one in self.network if self.random.random() < 0.7]
@@ -332,9 +333,10 @@ class SimulatedCore:
         self.send(lambda: self._ask(message))
 
     def _ask(self, message: Mapping[str, Any]) -> None:
-        before = set(self.held)
+        before = dict(self.held)
         if message["op"] == "give_back":
-            self.held -= set(message["points"])  # the leases have them before the reply is out
+            for point in message["points"]:
+                self.held.pop(point, None)  # the leases have them before the reply is out
         replies: list[Mapping[str, Any]] = []
         self.server.handle(message, lambda reply: (replies.append(reply), self._replied(message, reply)))
         if message["op"] == "give_back" and replies[0].get("outcome") != "released":
@@ -424,7 +426,7 @@ class SimulatedCore:
                 f"seed {self.seed}: {point} is covered without a journalled lease"
             )
             if until > now:
-                assert point not in self.held, f"seed {self.seed}: {point} is covered although a person holds it"
+                assert not self.held.get(point), f"seed {self.seed}: {point} is covered although a person holds it"
         self.covered = dict(until_mono_ns)
         self.trace.append(("cover", tuple(sorted(until_mono_ns.items()))))
 
@@ -439,17 +441,18 @@ class SimulatedCore:
         assert now < command.expires_mono_ns <= command.issued_mono_ns + 60 * S, f"{told} left too late or for ever"
         self.forwarded[command.command_id] = command
         self.trace.append((now, "forward", command.point, command.value, command.author))
+        if command.role is not Role.PROGRAM:
+            self.held[command.point] = self.held.get(command.point, set()) | {command.command_id}
+            assert self.covered.get(command.point, 0) <= now, f"{told} leaves while a program has its point"
         server = self.server
         answered = [False]
 
         def answer(outcome: Mapping[str, Any] | None) -> None:
             if not answered[0] and server is self.server:
                 answered[0] = True
-                leased = self.covered.get(command.point, 0) > self.clock.mono_ns()
+                if outcome is not None and outcome["outcome"] == "expired":
+                    self.held.get(command.point, set()).discard(command.command_id)
                 server.finished(command.command_id, outcome)
-                accepted = outcome is not None and outcome["outcome"] == "accepted"
-                if accepted and leased and command.role is not Role.PROGRAM:
-                    self.held.add(command.point)  # the person was told so: from now on no lease has it
 
         def arrive() -> None:
             if self.clock.mono_ns() >= command.expires_mono_ns:

@@ -147,10 +147,13 @@ def test_a_held_point_stays_with_the_person_until_it_is_given_back_or_the_hold_e
     assert isinstance(ask(leases, points=(POINTS[0],), lease_id="id4", now_mono_ns=NOW + S), Given)
 
 
-def test_a_write_beside_every_lease_holds_nothing() -> None:
+def test_a_write_beside_every_lease_holds_as_well() -> None:
     leases = table()
     assert leases.take(POINTS[0], "kim", NOW) is None
-    assert leases.holds() == ()
+    assert [one.point for one in leases.holds()] == [POINTS[0]]
+    again = ask(leases)
+    assert isinstance(again, Given)
+    assert again.withheld == (POINTS[0],)
 
 
 def test_state_survives_a_restart_and_only_what_is_still_valid(tmp_path: Path) -> None:

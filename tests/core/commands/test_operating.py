@@ -117,6 +117,27 @@ def test_the_owner_refuses_after_it_had_accepted(world: World) -> None:
     assert world.kinds()[-1] == "command_refused"
 
 
+def test_a_refusal_that_comes_before_the_acceptance_is_the_answer(world: World) -> None:
+    """The device refuses while the owner's acceptance is still on its way: who asked is told what is true."""
+    world.operate(LIMIT, 0.5)
+    command_id = world.forwarded[-1][1].command_id
+    told = {"command_id": command_id, "outcome": "refused", "code": "refused_by_owner", "detail": "exception 4"}
+    assert world.request("progress", "field/program", **told)["outcome"] == "done"
+    assert refused(world.replies[-2]) == "refused_by_owner", "at once"
+    told_before = len(world.replies)
+    accept(world)
+    assert len(world.replies) == told_before, "and once"
+    assert world.kinds() == ["command_requested", "command_refused"]
+    assert (world.server.held_points, world.server.accepted, world.server.pending) == (0, 0, 0)
+
+
+def test_an_owner_that_says_nothing_at_all_is_given_up(world: World) -> None:
+    world.operate(LIMIT, 0.5)
+    world.after(3.1)
+    assert world.replies[-1]["outcome"] == "timed_out"
+    assert (world.server.held_points, world.server.pending) == (1, 0)
+
+
 # ---------------------------------------------------------------- reservation
 
 
@@ -503,7 +524,7 @@ def test_a_persons_operation_takes_points_from_the_program(tmp_path: Path) -> No
     checked = world.request("check", select_id=selected["select_id"], value=0.5)
     assert "tie_line" in checked["warnings"][0]["text_en"]
     world.execute(selected, 0.5)
-    assert set(world.covered) == {ESS1, ESS2}, "not before its owner has accepted"
+    assert set(world.covered) == {ESS2}, "before its owner has it"
     assert accept(world)["notes"] == ["lease tie_line narrowed"]
     assert set(world.covered) == {ESS2}
     world.request("give_back", points=[ESS1], reason="done")

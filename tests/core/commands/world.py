@@ -137,6 +137,9 @@ class World:
             raise JournalError(28, "journal cannot be written: No space left on device")
         return self.journal.write_all(entries)
 
+    def find(self, word: bytes, newest_bytes: int = 1 << 62) -> list[Entry]:
+        return self.journal.find(word, newest_bytes)
+
     @property
     def due_mono_ns(self) -> int | None:
         return self.journal.due_mono_ns
@@ -146,8 +149,8 @@ class World:
 
     # and as its outside
     def forward(self, owner: str, command: Command) -> None:
-        kinds = [entry.kind for entry in read(self.path)]
-        assert kinds[-1] == "command_requested", "it is in the journal before it leaves"
+        asked = [one.data["command_id"] for one in read(self.path) if one.kind == "command_requested"]
+        assert asked[-1] == command.command_id, "it is in the journal before it leaves"
         self.forwarded.append((owner, command))
 
     def lease_changed(self, name: str, until_mono_ns: int) -> None:
