@@ -26,6 +26,7 @@ from gwanje.core.bus import Publisher, Server
 from gwanje.core.clock import NS_PER_S, Clock, boot_id, read_both
 from gwanje.core.commands.messages import SERVICE
 from gwanje.core.commands.path import CommandPath
+from gwanje.core.commands.safety_desk import SafetyGuard
 from gwanje.core.commands.safety_tags import SafetyKind
 from gwanje.core.event_memory import EventMemory
 from gwanje.core.journal.chain import JournalError, JournalLockedError
@@ -198,6 +199,8 @@ class Core:
         )  # fmt: skip
         self._desk.note_all([(EntryKind.PART_STARTED, {"part": OWNER})])
         self._commands.take_up(self._recent())
+        self._guard = SafetyGuard(self._commands.safety, self._commands.server)
+        self._guard.step()
         table = AlarmTable(
             ctx.site.alarms, ctx.site.event_alarms, ctx.tags, ctx.site.topology, ctx.site.places,
             lambda point: self._commands.safety.has(point, SafetyKind.MAINTENANCE),
@@ -255,6 +258,7 @@ class Core:
             if now >= next_alarm:
                 next_alarm = max(next_alarm + ALARM_PERIOD_NS, now)
                 self._people.step()
+                self._guard.step()
                 self._commands.step()
                 self._desk.step()
                 self._tags.step()

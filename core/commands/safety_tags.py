@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
@@ -21,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from gwanje.core.clock import NS_PER_S
+from gwanje.core.journal.chain import Entry
+from gwanje.core.journal.kinds import EntryKind
+from gwanje.core.requests import NAME_MAX, TEXT_MAX
+from gwanje.core.state_file import StateFile
 
 TAGS_MAX = 1_024
 """Tags of a city; a substation in revision carries a few dozen."""
@@ -93,27 +95,30 @@ class SafetyTags:
     def __init__(self, acts_on: Mapping[str, Sequence[str]] | None = None) -> None:
         self._acts_on = acts_on or {}
         self._tags: dict[str, SafetyTag] = {}
+        self._on: dict[str, tuple[SafetyTag, ...]] = {}
+        self.doubt = ""
+        """Why nobody knows whether these are all that should hang; a person must confirm it. Empty when they are."""
 
     def __len__(self) -> int:
         return len(self._tags)
 
     def all(self) -> tuple[SafetyTag, ...]:
         """Those that hang, the strongest first."""
-        return tuple(sorted(self._tags.values(), key=lambda tag: (STRENGTH.index(tag.kind), tag.scope, tag.tag_id)))
+        return tuple(sorted(self._tags.values(), key=_strongest_first))
 
     def get(self, tag_id: str) -> SafetyTag | None:
         """The tag of an id."""
         return self._tags.get(tag_id)
 
     def on(self, point: str) -> tuple[SafetyTag, ...]:
-        """Tags that reach a point, the strongest first."""
-        names = (point, *self._acts_on.get(point, ()))
-        return tuple(tag for tag in self.all() if any(in_scope(tag.scope, name) for name in names))
+        """Tags that reach a point, the strongest first; remembered, for a lease's every renewal asks for its points."""
+        found = self._on.get(point)
+        if found is None:
+            found = self._on[point] = tuple(one for one in self.all() if self._reaches(one, point))
+        return found
 
-    def kind_on(self, point: str) -> SafetyKind | None:
-        """The strongest tag that reaches a point."""
-        found = self.on(point)
-        return found[0].kind if found else None
+    def _reaches(self, tag: SafetyTag, point: str) -> bool:
+        return any(in_scope(tag.scope, name) for name in (point, *self._acts_on.get(point, ())))
 
     def has(self, point: str, kind: SafetyKind) -> bool:
         """Whether a tag of this kind reaches a point, whatever else does."""
@@ -122,22 +127,33 @@ class SafetyTags:
     def put(self, tag: SafetyTag) -> None:
         """Hang a tag."""
         assert len(self._tags) < TAGS_MAX or tag.tag_id in self._tags, "the caller counts"
+        if tag.tag_id in self._tags:
+            self.remove(tag.tag_id)
         self._tags[tag.tag_id] = tag
+        for point, before in self._on.items():  # one tag is matched, not all of them
+            if self._reaches(tag, point):
+                self._on[point] = tuple(sorted((*before, tag), key=_strongest_first))
 
     def remove(self, tag_id: str) -> SafetyTag:
         """Take a tag off."""
-        return self._tags.pop(tag_id)
+        tag = self._tags.pop(tag_id)
+        for point, before in self._on.items():
+            if tag in before:
+                self._on[point] = tuple(one for one in before if one.tag_id != tag_id)
+        return tag
 
     def overdue(self, now_mono_ns: int) -> tuple[SafetyTag, ...]:
         """Tags whose review has become overdue since the last call."""
         late = tuple(one for one in self.all() if not one.overdue and one.review_mono_ns <= now_mono_ns)
         for one in late:
             self._tags[one.tag_id] = replace(one, overdue=True)
+        if late:
+            self._on.clear()
         return late
 
     def to_state(self, boot: str) -> dict[str, Any]:
         """Everything as JSON can hold it."""
-        return {"boot": boot, "safety_tags": [asdict(one) for one in self.all()]}
+        return {"boot": boot, "doubt": self.doubt, "safety_tags": [asdict(one) for one in self.all()]}
 
     def restore(self, state: Mapping[str, Any], boot: str, now_mono_ns: int, now_utc_ns: int) -> None:
         """Take up what was kept.
@@ -147,70 +163,105 @@ class SafetyTags:
         """
         tags: dict[str, SafetyTag] = {}
         try:
-            for one in state["safety_tags"][:TAGS_MAX]:
-                tag = SafetyTag(**{**one, "kind": SafetyKind(one["kind"])})
+            if len(state["safety_tags"]) > TAGS_MAX:
+                raise ValueError(f"more than {TAGS_MAX}")
+            for one in state["safety_tags"]:
+                tag = _checked(SafetyTag(**{**one, "kind": SafetyKind(one["kind"])}))
                 if state["boot"] != boot:
-                    left_ns = min(max(tag.review_utc_ns - now_utc_ns, 0), round(REVIEW_S_MAX * NS_PER_S))
-                    tag = replace(tag, review_mono_ns=now_mono_ns + left_ns)
-                if not isinstance(tag.review_mono_ns, int) or not isinstance(tag.scope, str):
-                    raise TypeError("a tag's review or scope")
+                    tag = replace(tag, review_mono_ns=_review(tag.review_utc_ns, now_mono_ns, now_utc_ns))
                 tags[tag.tag_id] = tag
+            doubt = state.get("doubt", "")
+            if not isinstance(doubt, str):
+                raise TypeError("the doubt is no text")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"no safety tags: {error!r}") from None
-        self._tags = tags
+        self._tags, self.doubt = tags, doubt
+        self._on.clear()
+
+    def follow(self, entries: Iterable[Entry], now_mono_ns: int, now_utc_ns: int) -> tuple[SafetyTag, ...]:
+        """Make the table agree with the journal, on the safe side: what a kill left half done hangs.
+
+        A tag whose placing was entered and that does not hang is hung. One whose removal was entered and that hangs
+        stays, for nobody was told that it was off.
+
+        Args:
+            entries: about safety tags, oldest first.
+            now_mono_ns: now.
+            now_utc_ns: now.
+
+        Returns:
+            Tags that hang against the journal's last word.
+        """
+        removed: set[str] = set()
+        placed: dict[str, SafetyTag] = {}
+        for entry in entries:
+            tag_id = str(entry.data.get("tag_id", ""))
+            if entry.kind == EntryKind.SAFETY_TAG_REMOVED:
+                removed.add(tag_id)
+                placed.pop(tag_id, None)
+            elif entry.kind == EntryKind.SAFETY_TAG_PLACED:
+                removed.discard(tag_id)
+                with contextlib.suppress(KeyError, TypeError, ValueError):  # an entry of another make
+                    placed[tag_id] = _placed(entry, now_mono_ns, now_utc_ns)
+        for tag_id, tag in placed.items():
+            if tag_id not in self._tags and len(self._tags) < TAGS_MAX:
+                self.put(tag)
+        return tuple(tag for tag in self.all() if tag.tag_id in removed)
+
+
+def _strongest_first(tag: SafetyTag) -> tuple[int, str, str]:
+    return STRENGTH.index(tag.kind), tag.scope, tag.tag_id
+
+
+def _review(review_utc_ns: int, now_mono_ns: int, now_utc_ns: int) -> int:
+    """When a review of another boot is due on this boot's clock."""
+    return now_mono_ns + min(max(review_utc_ns - now_utc_ns, 0), round(REVIEW_S_MAX * NS_PER_S))
+
+
+def _checked(tag: SafetyTag) -> SafetyTag:
+    """A tag whose members are what they should be; raises ValueError, TypeError."""
+    texts = (tag.tag_id, tag.scope, tag.author, tag.reason)
+    if not all(isinstance(one, str) and 0 < len(one) <= TEXT_MAX for one in texts) or len(tag.scope) > NAME_MAX:
+        raise ValueError("a text of a tag")
+    if not all(type(one) is int for one in (tag.placed_utc_ns, tag.review_utc_ns, tag.review_mono_ns)):
+        raise TypeError("a time of a tag")
+    if not isinstance(tag.overdue, bool):
+        raise TypeError("whether a tag is overdue")
+    return tag
+
+
+def _placed(entry: Entry, now_mono_ns: int, now_utc_ns: int) -> SafetyTag:
+    """The tag that an entry tells of; raises KeyError, TypeError, ValueError."""
+    data = entry.data
+    placed_utc_ns = int(data.get("placed_utc_ns", entry.utc_ns))
+    review_utc_ns = placed_utc_ns + round(float(data["review_s"]) * NS_PER_S)
+    return _checked(
+        SafetyTag(
+            data["tag_id"], data["scope"], SafetyKind(data["safety"]), data["author"], data["reason"],
+            placed_utc_ns, review_utc_ns, _review(review_utc_ns, now_mono_ns, now_utc_ns),
+        )
+    )  # fmt: skip
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Replace the file in one step and wait for the disk; a kill or a power cut leaves the old or the new one.
+    """Replace the file in one step and wait for the disk; one that cannot be read is set aside before, never lost.
 
     Raises:
         OSError: it cannot be written; the old one stands.
     """
-    fresh = path.with_name(path.name + ".new")
-    with open(fresh, "w", encoding="utf-8") as file:
-        json.dump(state, file, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    file = StateFile(path, FILE_BYTES_MAX, durable=True)
     try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+        SafetyTags().restore(file.load() or {"safety_tags": []}, "", 0, 0)
+    except (OSError, ValueError):
+        file.doubt()
+    file.save(state)
 
 
 def load(path: Path) -> Mapping[str, Any] | None:
-    """The file's content; ``None`` when there is none. A damaged one is set aside as ``*.damaged``.
+    """The file's content; ``None`` when there is none. A damaged one stays until :func:`save` sets it aside.
 
     Raises:
         ValueError: it is damaged.
         OSError: it cannot be read.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(FILE_BYTES_MAX + 1)
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError as error:
-        set_aside(path)
-        raise ValueError(f"{path.name} is damaged: {error.reason}") from None
-    try:
-        state = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        set_aside(path)
-        raise ValueError(f"{path.name} is damaged: {error}") from None
-    if len(text) > FILE_BYTES_MAX or not isinstance(state, dict):
-        set_aside(path)
-        raise ValueError(f"{path.name} holds no safety tags")
-    return state
-
-
-def set_aside(path: Path) -> None:
-    """Keep a damaged file for who looks into it."""
-    with contextlib.suppress(OSError):  # then it stays where it is and the next save replaces it
-        os.replace(path, path.with_name(path.name + ".damaged"))
-
-
-def scopes_of(names: Iterable[str], scope: str) -> tuple[str, ...]:
-    """The names that a scope is about."""
-    return tuple(name for name in names if in_scope(scope, name))
+    return StateFile(path, FILE_BYTES_MAX, durable=True).load()

@@ -37,6 +37,9 @@ class JournalWriter(Protocol):
     def write_all(self, entries: Sequence[tuple[EntryKind, Mapping[str, Any]]]) -> list[Entry]:
         """Write several entries or none; the disk has them soon; raises JournalError, ValueError."""
 
+    def find(self, word: bytes, newest_bytes: int = ...) -> list[Entry]:
+        """Entries whose line holds a word; raises JournalError."""
+
     def step(self) -> None:
         """Let the disk have what is due; raises JournalError."""
 
@@ -65,6 +68,14 @@ class JournalDesk:
     def owed(self) -> int:
         """Notes that could not be written yet."""
         return len(self._owed)
+
+    def find(self, word: bytes, newest_bytes: int) -> list[Entry]:
+        """What stands in the newest part of the journal, for who starts and must know what was.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        return self._journal.find(word, newest_bytes)
 
     def write_now(self, kind: EntryKind, **data: Any) -> None:
         """An entry that must be there before anything happens.

@@ -117,6 +117,10 @@ class OpeningJournal:
         """See :meth:`Journal.recent`; nothing while it is not open."""
         return [] if self._journal is None else self._journal.recent()
 
+    def find(self, word: bytes, newest_bytes: int = 1 << 62) -> list[Entry]:
+        """See :meth:`Journal.find`."""
+        return self._open().find(word, newest_bytes)
+
     def append_all(self, entries: Sequence[tuple[EntryKind, Mapping[str, Any]]]) -> list[Entry]:
         """See :meth:`Journal.append_all`."""
         return self._open().append_all(entries)

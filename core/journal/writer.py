@@ -34,7 +34,7 @@ from gwanje.core.journal.chain import (
     segment_name,
     segments_of,
 )
-from gwanje.core.journal.disk import Disk, FolderDisk
+from gwanje.core.journal.disk import Disk, FolderDisk, Storage
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.taking_up import BATCH_BYTES_MAX, RECENT_BYTES, End, end_of, take_up, whole_size
 
@@ -44,6 +44,8 @@ BATCH_MAX = 48
 """Entries that one call may write: fewer than may stand behind the head, as the writer adds some of its own."""
 SYNC_WITHIN_NS = NS_PER_S // 20
 """Longest time that an entry which nobody waits for is on no disk: 50 ms."""
+FIND_BYTES = 4 << 20
+"""What a search reads at once."""
 AGAIN_NS = NS_PER_S // 2
 """Pause before a sync that failed is tried again."""
 SIGN_EVERY_NS = 60 * NS_PER_S
@@ -249,6 +251,34 @@ class Journal:
         except OSError as error:
             raise JournalError(error.errno, f"journal cannot be read: {error.strerror or error}") from error
         return [parse_line(line) for line in lines]
+
+    def find(self, word: bytes, newest_bytes: int = 1 << 62) -> list[Entry]:
+        """Entries whose line holds a word, oldest first; a line that is no entry is passed over.
+
+        Args:
+            word: looked for in the bytes of each line.
+            newest_bytes: how much of the journal is looked at, from its end.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        found: list[Entry] = []
+        left = newest_bytes
+        try:
+            for name in reversed([*(one.name for one in segments_of(self._name, self._disk.names())), self._name]):
+                storage = self._storage if name == self._name else self._disk.open(name, reserve=0)
+                try:
+                    size = self._size if name == self._name else whole_size(storage)
+                    found = [*_entries_with(storage, max(0, size - left), size, word), *found]
+                finally:
+                    if storage is not self._storage:
+                        storage.close()
+                left -= size
+                if left <= 0:
+                    break
+        except OSError as error:
+            raise JournalError(error.errno, f"journal cannot be read: {error.strerror or error}") from error
+        return found
 
     def _tail_of(self, name: str, size: int) -> list[bytes]:
         storage = self._disk.open(name, reserve=0)
@@ -486,3 +516,15 @@ class Journal:
 def _shown(cut: bytes) -> str:
     """Torn bytes as text that JSON can hold."""
     return cut[:200].decode("utf-8", "backslashreplace").replace("\x00", "\\0")
+
+
+def _entries_with(storage: Storage, start: int, end: int, word: bytes) -> list[Entry]:
+    """Entries between two offsets whose line holds a word."""
+    found, rest = [], b""
+    for at in range(start, end, FIND_BYTES):
+        *lines, rest = (rest + storage.read(at, min(FIND_BYTES, end - at))).split(b"\n")
+        for line in lines:
+            if word in line:
+                with contextlib.suppress(ValueError):  # the first may be cut; verify tells of what is no entry
+                    found.append(parse_line(line))
+    return found

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from gwanje.core.clock import VirtualClock
+from gwanje.core.commands import safety_tags
 from gwanje.core.commands.coverage import BARRED
 from gwanje.core.commands.messages import Accepted, to_message
 from gwanje.core.commands.operations import acts_on
+from gwanje.core.commands.safety_desk import SafetyGuard
 from gwanje.core.commands.safety_tags import (
     TAGS_MAX,
     SafetyKind,
@@ -89,11 +90,10 @@ def test_a_tag_on_the_device_reaches_the_set_point_that_a_program_computes_for_i
     operations = plant()
     tags = SafetyTags(acts_on(operations.by_point.values(), {ESS1: "jincheon.ess1.discharge_setpoint_w"}))
     tags.put(SafetyTag("t", "jincheon.ess1", SafetyKind.DANGER, "kim", "crew", 0, HOUR, HOUR))
-    assert tags.kind_on(ESS1) is SafetyKind.DANGER
-    assert tags.kind_on(ESS2) is None
+    assert tags.has(ESS1, SafetyKind.DANGER)
+    assert tags.on(ESS2) == ()
     tags.put(SafetyTag("u", CLOSED, SafetyKind.MAINTENANCE, "kim", "test", 0, HOUR, HOUR))
-    assert tags.kind_on(BREAKER) is SafetyKind.MAINTENANCE, "its readback is the breaker's"
-    assert tags.has(BREAKER, SafetyKind.MAINTENANCE)
+    assert tags.has(BREAKER, SafetyKind.MAINTENANCE), "its readback is the breaker's"
 
 
 def test_a_danger_tag_narrows_leases_and_bars_the_drivers(world: World) -> None:
@@ -193,7 +193,7 @@ def test_their_number_is_limited(world: World) -> None:
     assert place(world, LIMIT)["code"] == Code.TOO_MANY
 
 
-def test_the_file_survives_and_damage_is_set_aside(tmp_path: Path) -> None:
+def test_the_file_survives_and_damage_is_set_aside_only_when_it_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "safety_tags.json"
     assert load(path) is None
     tags = SafetyTags()
@@ -202,22 +202,134 @@ def test_the_file_survives_and_damage_is_set_aside(tmp_path: Path) -> None:
     again = SafetyTags()
     again.restore(load(path) or {}, "b", 0, 0)
     assert again.all() == tags.all()
-    for damaged in ("{", "[]", "\xff"):
+    for number, damaged in enumerate(("{", "[]", "\xff", '{"safety_tags": [3]}'), start=1):
         path.write_bytes(damaged.encode("latin-1"))
-        with pytest.raises(ValueError, match="safety_tags"):
-            load(path)
-        assert not path.exists()
-        assert path.with_name("safety_tags.json.damaged").exists()
+        if number < 4:
+            with pytest.raises(ValueError, match="safety_tags"):
+                load(path)
+        assert path.exists(), "a core that is killed now leaves it for the next one"
+        save(path, tags.to_state("b"))
+        assert path.with_name(f"safety_tags.json.damaged-{number}").read_bytes() == damaged.encode("latin-1")
+        again.restore(load(path) or {}, "b", 0, 0)
+
+
+class Gate:
+    def __init__(self) -> None:
+        self.read_only = False
+        self.reasons: list[str] = []
+
+    def close_gate(self, reason: str) -> None:
+        self.read_only = True
+        self.reasons.append(reason)
 
 
 @pytest.mark.parametrize(
-    "state", [{}, {"safety_tags": 3}, {"boot": "b", "safety_tags": [{}]}, {"boot": "b", "safety_tags": [{"kind": "x"}]}]
-)
-def test_a_file_that_is_not_ours_is_told_and_nothing_taken(tmp_path: Path, state: dict[str, Any]) -> None:
-    world = World(tmp_path, VirtualClock(), operations=plant())
-    world.server.take_up(None, [], json.loads(json.dumps(state)))
-    assert "safety_tags_set_aside" in world.kinds()
-    assert "safety_tags_set_aside" in world.announced
+    "state",
+    [
+        {}, {"safety_tags": 3}, {"boot": "b", "safety_tags": [{}]}, {"boot": "b", "safety_tags": [{"kind": "x"}]},
+        {"boot": "b", "safety_tags": [{}] * (TAGS_MAX + 1)}, {"boot": "b", "safety_tags": [], "doubt": 1},
+    ],
+)  # fmt: skip
+def test_a_file_that_is_not_ours_is_told_and_the_tags_come_from_the_journal(
+    tmp_path: Path, state: dict[str, Any]
+) -> None:
+    world = World(tmp_path, operations=plant())
+    kept = place(world, "grid.breaker")["safety_tag"]
+    gone = place(world, LIMIT)["safety_tag"]
+    world.request("remove_tag", tag_id=gone["tag_id"], reason="done")
+    world.safety = json.loads(json.dumps(state))
+    again = restarted(world, tmp_path)
+    assert "safety_tags_set_aside" in again.kinds()
+    assert "safety_tags_set_aside" in again.announced
+    assert again.request("safety_tags")["safety_tags"] == [kept], "hung by the journal, as it was"
+    assert again.covered == {BREAKER: BARRED}
+    assert again.operate(BREAKER, 0.0)["code"] == Code.SAFETY_TAG
+
+
+def test_a_file_that_cannot_be_read_closes_the_gate_until_a_supervisor_opens_it(world: World, tmp_path: Path) -> None:
+    place(world, "grid.breaker")
+    world.journal.close()
+    fresh = World(tmp_path, world.clock, operations=plant())
+    fresh.server.take_up(None, [], None, "Input/output error")
+    safety, gate = fresh.server._ground.safety, Gate()
+    guard = SafetyGuard(safety, gate)
+    guard.step()
+    assert gate.reasons == ["safety tags cannot be read: Input/output error"]
+    fresh.after(1)
+    guard.step()
+    assert len(gate.reasons) == 1
+    assert safety.doubt
+    third = restarted(fresh, tmp_path)
+    assert third.server._ground.safety.doubt == safety.doubt, "also the next core knows that nobody has confirmed it"
+    gate.read_only = False
+    guard = SafetyGuard(third.server._ground.safety, gate)
+    guard.step()
+    assert gate.read_only, "the next core closes it again"
+    gate.read_only = False
+    guard.step()
+    third.after(1)
+    fourth = restarted(third, tmp_path)
+    assert fourth.server._ground.safety.doubt == ""
+    assert fourth.operate(BREAKER, 0.0)["code"] == Code.SAFETY_TAG, "a confirmation takes no tag off"
+
+
+def test_a_file_that_is_gone_while_tags_hang_is_doubted(world: World, tmp_path: Path) -> None:
+    place(world, "grid.breaker")
+    world.safety = None
+    again = restarted(world, tmp_path)
+    assert "file is gone" in again.server._ground.safety.doubt
+    assert again.operate(BREAKER, 0.0)["code"] == Code.SAFETY_TAG
+
+
+def test_a_removal_that_cannot_be_kept_is_countered_in_the_journal(world: World) -> None:
+    tag = place(world, "grid.breaker")["safety_tag"]
+    world.state_full = True
+    assert world.request("remove_tag", tag_id=tag["tag_id"], reason="x")["code"] == Code.STATE
+    told = [one for one in read(world.path) if one.kind.startswith("safety_tag_")]
+    assert [one.kind for one in told] == ["safety_tag_placed", "safety_tag_removed", "safety_tag_placed"]
+    assert (told[-1].data["tag_id"], told[-1].data["author"], told[-1].data["by"]) == (tag["tag_id"], "kim", "core")
+
+
+@pytest.mark.parametrize("done", ["placed", "removed"])
+def test_killed_between_journal_and_file_the_tag_hangs_and_both_agree(world: World, tmp_path: Path, done: str) -> None:
+    tag = place(world, "grid.breaker")["safety_tag"]
+    if done == "placed":
+        world.safety = {"boot": "boot", "doubt": "", "safety_tags": []}
+    else:
+        before = world.safety
+        world.request("remove_tag", tag_id=tag["tag_id"], reason="done")
+        world.safety = before
+    again = restarted(world, tmp_path)
+    assert again.request("safety_tags")["safety_tags"] == [tag]
+    assert again.server._ground.safety.doubt == ""
+    assert [one.kind for one in read(again.path) if one.kind.startswith("safety_tag_")][-1] == "safety_tag_placed"
+    assert again.safety is not None or done == "removed"
+
+
+def test_tags_are_matched_once_not_at_every_renewal(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.lease()
+    place(world, "grid.*")
+    looked: list[str] = []
+
+    def counted(scope: str, name: str) -> bool:
+        looked.append(scope)
+        return in_scope(scope, name)
+
+    monkeypatch.setattr(safety_tags, "in_scope", counted)
+    world.server._leases.cover()
+    looked.clear()
+    for _ in range(10):
+        world.server._leases.cover()
+    assert looked == []
+    world.server._ground.safety.put(SafetyTag("new", ESS1, SafetyKind.DANGER, "kim", "crew", 0, HOUR, HOUR))
+    assert set(looked) == {ESS1}, "only the new tag is compared"
+    assert world.server._ground.safety.has(ESS1, SafetyKind.DANGER)
+    world.server._ground.safety.remove("new")
+    assert not world.server._ground.safety.has(ESS1, SafetyKind.DANGER)
+
+
+def test_a_scope_with_many_stars_is_refused(world: World) -> None:
+    assert place(world, "*a" * 9)["code"] == Code.MALFORMED
 
 
 def test_a_tag_that_is_hung_while_it_moves_does_not_hide_the_outcome(world: World) -> None:
