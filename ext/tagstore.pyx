@@ -173,24 +173,28 @@ cdef class StoreView:
                   const int64_t* source_utc_ns, int64_t received_mono_ns) noexcept nogil:
         """Write k tags. Runs of ids inside one block turn that block's latch once."""
         cdef Py_ssize_t begin = 0, end
+        cdef bint neighbours
         cdef uint16_t flags = <uint16_t>gw_load(&self.common.quality_flags)
         cdef int32_t block_index
         cdef Block* block
         cdef uint64_t sequence
         while begin < k:
             block_index = ids[begin] // BLOCK
-            end = begin + 1
-            while end < k and ids[end] // BLOCK == block_index:
-                end += 1
+            end = min(k, begin + BLOCK - ids[begin] % BLOCK)
+            neighbours = _neighbours(ids + begin, end - begin)
+            if not neighbours:
+                end = begin + 1
+                while end < k and ids[end] // BLOCK == block_index:
+                    end += 1
             block = &self.blocks[block_index]
             sequence = block.sequence
             _fill(&block.copy[(sequence + 1) & 1], ids, begin, end, value, quality, source_utc_ns, received_mono_ns,
-                  flags)
+                  flags, neighbours)
             gw_store(&block.sequence, sequence + 1)
             # The turn must be visible before the copy that readers may still be on is touched.
             gw_fence_release()
             _fill(&block.copy[sequence & 1], ids, begin, end, value, quality, source_utc_ns, received_mono_ns,
-                  flags)
+                  flags, neighbours)
             begin = end
 
     def write(self, const int32_t[::1] ids not None,            # IN (k,) ascending, of blocks this writer owns
@@ -204,11 +208,14 @@ cdef class StoreView:
             ValueError: lengths differ or an id is outside the store.
         """
         cdef Py_ssize_t k = ids.shape[0], i
+        cdef int32_t all_bits = 0, highest = -1
         if values.shape[0] != k or quality.shape[0] != k or source_utc_ns.shape[0] != k:
             raise ValueError("columns of different length")
-        for i in range(k):
-            if ids[i] < 0 or ids[i] >= self.n:
-                raise ValueError(f"tag id {ids[i]} is outside the store of {self.n}")
+        for i in range(k):                                  # without an end in between, so that it goes by vectors
+            all_bits |= ids[i]
+            highest = max(highest, ids[i])
+        if all_bits < 0 or highest >= self.n:
+            raise ValueError(f"tag ids {min(ids)}…{max(ids)} reach outside the store of {self.n}")
         if k == 0:
             return
         with nogil:
@@ -450,10 +457,30 @@ cdef inline void _lay_over(const Override* one, int64_t now_mono_ns, double* val
     received_mono_ns[0] = one.received_mono_ns if one.received_mono_ns > 0 else now_mono_ns
 
 
+cdef bint _neighbours(const int32_t* ids, Py_ssize_t n) noexcept nogil:
+    """Whether n ids follow each other without a hole, as they do in the scan of a whole device or part."""
+    cdef int32_t differs = 0, first = ids[0]
+    cdef Py_ssize_t j
+    if n > 1 and ids[1] != first + 1:
+        return False
+    for j in range(n):
+        differs |= ids[j] ^ (first + <int32_t>j)
+    return differs == 0
+
+
 cdef void _fill(Columns* side, const int32_t* ids, Py_ssize_t begin, Py_ssize_t end, const double* value,
                 const uint16_t* quality, const int64_t* source_utc_ns, int64_t received_mono_ns,
-                uint16_t flags) noexcept nogil:
-    cdef Py_ssize_t i, offset
+                uint16_t flags, bint neighbours) noexcept nogil:
+    cdef Py_ssize_t i, offset, n
+    if neighbours:
+        offset, n = ids[begin] % BLOCK, end - begin
+        memcpy(&side.value[offset], value + begin, n * sizeof(double))
+        memcpy(&side.source_utc_ns[offset], source_utc_ns + begin, n * sizeof(int64_t))
+        for i in range(n):
+            side.quality[offset + i] = quality[begin + i] | flags
+        for i in range(n):
+            side.received_mono_ns[offset + i] = received_mono_ns
+        return
     for i in range(begin, end):
         offset = ids[i] % BLOCK
         side.value[offset] = value[i]

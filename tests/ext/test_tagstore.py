@@ -458,3 +458,22 @@ def test_one_process_writes_what_lies_over_the_tags(tmp_path):
         store.common_writer()
     common.close()
     store.common_writer().close()
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2 * BLOCK - 1), st.integers(1, 1_500)), min_size=1, max_size=4))
+def test_neighbours_across_blocks_with_and_without_holes_are_written_as_they_are(ranges: list[tuple[int, int]]) -> None:
+    ids = np.unique(np.concatenate([np.arange(first, min(first + n, 2 * BLOCK)) for first, n in ranges]))
+    store, twin = view(), reference.ReferenceStore(np.zeros(2 * BLOCK, np.int64))
+    store.quality_flags = twin.quality_flags = 4096
+    for turn in (1, 2):
+        written = ids.astype(np.int32), ids * 0.5 * turn, (ids % 7).astype(np.uint16), ids * 3 + turn
+        store.write(*written, turn)
+        twin.write(*written, turn)
+        got = [np.zeros(2 * BLOCK, one) for one in (np.float64, np.uint16, np.int64, np.int64)]
+        store.snapshot(0, *got)
+        for name, column in zip(COLUMNS, got, strict=True):
+            np.testing.assert_array_equal(column, getattr(twin, name))
+    for wrong in (-1, 2 * BLOCK):
+        with pytest.raises(ValueError, match="outside the store of 2048"):
+            store.write(np.array([wrong], np.int32), np.ones(1), np.zeros(1, np.uint16), np.ones(1, np.int64), 1)
