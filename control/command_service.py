@@ -11,7 +11,6 @@ import json
 import math
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,17 +18,14 @@ from typing import Any, Protocol
 
 from gwanje.control.microgrid.params import SetpointParams
 from gwanje.core.bus import Server
-from gwanje.core.clock import Clock
-from gwanje.core.commands.messages import Accepted, Command, Expired, to_message
-from gwanje.core.requests import Code, Refused, RequestError
+from gwanje.core.commands.messages import Command
+from gwanje.core.requests import Code, Refused
 
 IMPORT_POINT = "control.tie.import_setpoint_w"
 STRATEGY_POINT = "control.tie.strategy"
 STRATEGIES = ("fixed", "smooth", "manual")
 """Values 0, 1 and 2 of :data:`STRATEGY_POINT`."""
 FILE = "control-chosen.json"
-REMEMBERED_MAX = 1_024
-"""Command ids kept against repetition; the core sends a few a second at most and never one twice."""
 POLL_MS = 200
 """How soon the thread sees that it shall end."""
 
@@ -83,47 +79,29 @@ class ControlCommands:
     Args:
         params: of the site.
         file: what was chosen is kept there.
-        clock: of the machine.
         present_w: gives the set-point in force.
     """
 
-    def __init__(self, params: SetpointParams, file: Path, clock: Clock, present_w: Callable[[], float]) -> None:
+    def __init__(self, params: SetpointParams, file: Path, present_w: Callable[[], float]) -> None:
         self._params = params
         self._file = file
-        self._clock = clock
         self._present_w = present_w
-        self._seen: OrderedDict[str, None] = OrderedDict()
         self.chosen = _load(file, params)
 
-    def answer(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """Take a command, or say why not."""
-        try:
-            command = Command.from_message(message)
-        except RequestError as error:
-            return to_message(Refused(error.code, error.detail, str(message.get("command_id", ""))[:64]))
-        return to_message(self._take(command))
-
-    def _take(self, command: Command) -> Accepted | Expired | Refused:
-        command_id = command.command_id
+    def carry_out(self, command: Command) -> Refused | None:
+        """Do what a command says that :class:`gwanje.core.commands.owner.Office` has opened, or say why not."""
         if command.point not in (IMPORT_POINT, STRATEGY_POINT):
             reason = f"{command.point} is computed by the control; it takes {IMPORT_POINT} and {STRATEGY_POINT}"
-            return Refused(Code.UNKNOWN_POINT, reason, command_id)
-        if command_id in self._seen:
-            return Refused(Code.REPLAYED, "", command_id)
-        if command.expires_mono_ns <= self._clock.mono_ns():
-            return Expired(command_id)
+            return Refused(Code.UNKNOWN_POINT, reason)
         chosen = choose(self.chosen, command.point, command.value, self._params, self._present_w())
         if isinstance(chosen, str):
-            return Refused(Code.OWNER, chosen, command_id)
+            return Refused(Code.OWNER, chosen)
         try:
             _save(self._file, chosen)
         except OSError as error:
-            return Refused(Code.STATE, error.strerror or str(error), command_id)
-        self._seen[command_id] = None
-        if len(self._seen) > REMEMBERED_MAX:
-            self._seen.popitem(last=False)
+            return Refused(Code.STATE, error.strerror or str(error))
         self.chosen = chosen
-        return Accepted(command_id)
+        return None
 
 
 class ServerSource(Protocol):

@@ -22,9 +22,12 @@ from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, processors, refusals
 from gwanje.control.microgrid import degradations, tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
+from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.bus import Bus, Publisher
 from gwanje.core.commands.client import CommandClient
+from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.messages import owner_service
+from gwanje.core.commands.owner import Office
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.store import StoreError
@@ -63,7 +66,11 @@ def main(ctx: PartContext) -> None:
     lease = LeaseThread(keeper, lambda: loop.mode != WAIT)
     lease.start()
     shell = Shell(ctx, config, loop, keeper)
-    commands = CommandThread(lease_bus, owner_service("control"), shell.commands.answer)
+    office = Office(
+        "control", owner_secret(ctx.run_dir), ctx.tags, LeaseCoverage(ctx.run_dir, ctx.tags.n), ctx.clock,
+        shell.commands.carry_out, read_only=ctx.site.read_only,
+    )  # fmt: skip
+    commands = CommandThread(lease_bus, owner_service("control"), office.answer)
     commands.start()
     try:
         shell.run(commands)
@@ -105,9 +112,8 @@ class Shell:
         self._keeper = keeper
         self._publisher: Publisher = ctx.bus.publisher()
         self._setpoint = tie_setpoint.SetpointState()
-        self.commands = ControlCommands(
-            config.setpoint, ctx.run_dir / CHOSEN_FILE, ctx.clock, lambda: self._setpoint.setpoint_w
-        )
+        file = ctx.run_dir / CHOSEN_FILE
+        self.commands = ControlCommands(config.setpoint, file, lambda: self._setpoint.setpoint_w)
         self._degradations = degradations.DegradationState()
         self._labels = _labels(ctx, config)
         self._all_ids = ctx.tags.by_owner("control")

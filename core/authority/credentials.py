@@ -18,6 +18,8 @@ TOKEN_BYTES = 32
 """256 bits: nobody guesses one, however often they ask."""
 TOKEN_MAX = 128
 """Longest text that is looked at as a token; ours have 43 letters."""
+CORE_TO_OWNER = "core-to-owner"
+"""File of the secret with which the core seals commands: read by the core and by owners of points, no credential."""
 WITHOUT = frozenset({"hmi"})
 """Parts that speak only for people, with the sessions of those who signed in: they get no credential of their own."""
 
@@ -33,7 +35,7 @@ def token_hash(token: str) -> str:
 
 
 def write(run_dir: Path, parts: Iterable[str]) -> None:
-    """Give every part a fresh credential; what an earlier call wrote is worthless after it.
+    """Give every part a fresh credential, and the core a seal; what an earlier call wrote is worthless after it.
 
     Raises:
         OSError: they cannot be written.
@@ -42,7 +44,7 @@ def write(run_dir: Path, parts: Iterable[str]) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     for old in folder.iterdir():
         old.unlink()
-    for part in parts:
+    for part in (*parts, CORE_TO_OWNER):
         if part in WITHOUT:
             continue
         descriptor = os.open(folder / part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -52,6 +54,15 @@ def write(run_dir: Path, parts: Iterable[str]) -> None:
 
 def read(run_dir: Path, part: str) -> str:
     """The credential of one part; empty when it has none, which the core refuses in words."""
+    return "" if part == CORE_TO_OWNER else _read(run_dir, part)
+
+
+def owner_secret(run_dir: Path) -> bytes:
+    """What the core seals commands with; empty when there is none: then no owner takes any."""
+    return _read(run_dir, CORE_TO_OWNER).encode("ascii")
+
+
+def _read(run_dir: Path, part: str) -> str:
     try:
         return (run_dir / FOLDER / part).read_text(encoding="ascii").strip()
     except OSError:

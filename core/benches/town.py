@@ -24,7 +24,9 @@ from gwanje.core.bench import on_disk
 from gwanje.core.benches.children import BenchError, Child, Door, die_with_maker, in_memory
 from gwanje.core.bus import Bus, RequestTimeoutError
 from gwanje.core.clock import NS_PER_S, SystemClock
-from gwanje.core.commands.messages import Accepted, Command, owner_service, to_message
+from gwanje.core.commands.coverage import LeaseCoverage
+from gwanje.core.commands.messages import Command, owner_service
+from gwanje.core.commands.owner import Office
 from gwanje.core.config import SUFFIX_UNITS, Site, load_site
 from gwanje.core.main import STARTUP_GRACE_NS, STATUS_TAGS
 from gwanje.core.part import RunOptions
@@ -85,16 +87,21 @@ def own(door: Door, root: Path, run_dir: Path) -> None:
         utc_ns = np.full(len(some), clock.utc_ns(), np.int64)
         writer.write(some, values, np.zeros(len(some), np.uint16), utc_ns, clock.mono_ns() - age_ns)
 
+    def obey(command: Command) -> None:
+        put(np.array([site.tags.index(command.point)], np.int32), np.array([command.value]))
+
     put(ids, np.zeros(len(ids)), 2 * STARTUP_GRACE_NS)  # a core that joins a running city watches its alarms at once
+    office = Office(
+        OWNER, credentials.owner_secret(run_dir), site.tags, LeaseCoverage(run_dir, site.tags.n), clock, obey,
+        read_only=False,
+    )  # fmt: skip
     bus = Bus(run_dir, OWNER, clock, site.tags.n)
     server = bus.server(owner_service(OWNER))
     door.answer()
     while True:
         request = server.receive(5)
         if request is not None:
-            command = Command.from_message(request.message)
-            request.reply(to_message(Accepted(command.command_id)))
-            put(np.array([site.tags.index(command.point)], np.int32), np.array([command.value]))
+            request.reply(office.answer(request.message))
         if door.asked(0.0):
             what, content = door.question()
             if what == "stop":

@@ -2,8 +2,9 @@
 
 Everybody who wants something changed asks the core's service ``command``; :mod:`gwanje.core.commands.server` checks it
 once, for people and programs alike, writes the journal, and hands it to the service ``commands.<owner>`` of the part
-that owns the tag. That part reads it with :meth:`Command.from_message` and answers with :func:`to_message` of
-``Accepted``, ``Confirmed`` or ``Refused``. Every command expires; an outcome is one of a closed union::
+that owns the tag, sealed; that part opens it with :class:`gwanje.core.commands.owner.Office` and answers with
+:func:`to_message` of ``Accepted``, ``Confirmed`` or ``Refused``. Every command expires; an outcome is one of a closed
+union::
 
     match client.write("control.tie.import_setpoint_w", 300_000.0, "evening peak"):
         case Accepted() | Confirmed():
@@ -43,6 +44,8 @@ EXPIRES_S_DEFAULT = 5.0
 """A command that did not arrive within this is not wanted any more."""
 EXPIRES_S_MAX = 60.0
 """Longest life of a command; bounds how many ids the replay check must remember."""
+FORWARD_TIMEOUT_NS = 800_000_000
+"""How long an owner may take; then the outcome is ``TimedOut``. Below the second in which a part must leave."""
 REQUEST_TIMEOUT_MS = 2_000
 """The core waits 0.8 s for an owner; the rest is the way and a busy machine."""
 
@@ -113,7 +116,7 @@ class Command:
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Self:
-        """Read and check what the core forwards to the owner of a point.
+        """Read and check what stands in a command that the core has sealed for the owner of a point.
 
         Raises:
             RequestError: it is no command; the error says what to refuse it with.
@@ -139,7 +142,7 @@ class Command:
         )
 
     def to_message(self) -> dict[str, Any]:
-        """As the core forwards it to the owner of the point."""
+        """As the core seals it for the owner of the point."""
         return {"op": "write", **{name: getattr(self, name) for name in _NAMES}, "role": str(self.role)}
 
     def to_request(self) -> dict[str, Any]:

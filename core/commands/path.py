@@ -6,6 +6,7 @@ import select
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.bus import Publisher
 from gwanje.core.clock import boot_id
 from gwanje.core.commands import leases as lease_files
@@ -102,7 +103,10 @@ class CommandPath:
         self._ctx = ctx
         self._session_lives = session_lives
         self._waiting = select.poll()
-        self._forwarder = Forwarder(lambda service: ctx.bus.asker(service, self._waiting), ctx.clock)
+        self._forwarder = Forwarder(
+            lambda service: ctx.bus.asker(service, self._waiting), ctx.clock, owner_secret(ctx.run_dir),
+            lambda: self.server.read_only,
+        )
         operations = ctx.site.operations
         self.safety = SafetyTags(acts_on(operations.by_point.values(), fed_by(ctx.site)))
         self._outside = Outside(ctx, self._forwarder, publisher, lease_changed)

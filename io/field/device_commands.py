@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from gwanje.core.clock import Clock
+from gwanje.core.requests import Code
 from gwanje.core.tags import TagTable
 from gwanje.io.field.modbus import DeviceExceptionError, LinkError, WriteForbiddenError
 from gwanje.io.field.notices import Notices
@@ -81,7 +82,7 @@ class DeviceCommands:
         older = self._orders.pop(order.command.point, None)
         self._orders[order.command.point] = order
         if older is not None:
-            older.report("refused", "a newer command has taken its place")
+            older.report("refused", order.command.command_id, Code.SUPERSEDED)
         return ""
 
     def give_up(self, reason: str) -> None:
@@ -103,7 +104,7 @@ class DeviceCommands:
             if command is None:
                 order.report("refused", "the device has no such point")
             elif self._barred(point):
-                order.report("refused", "a danger tag is on it")
+                order.report("refused", "a danger tag is on it", Code.SAFETY_TAG)
             else:
                 await self._carry_out(command, order, link)
 

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.clock import Clock
 from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.messages import owner_service
@@ -47,7 +48,10 @@ async def _run(ctx: PartContext) -> None:
     claims: list[Claim] = []
     drivers = make_drivers(ctx, outlet, claims)
     reporter = Reporter(ctx.bus.request, ctx.session, ctx.log)
-    service = CommandService(drivers, reporter.tell, ctx.clock, read_only=ctx.site.read_only)
+    service = CommandService(
+        drivers, reporter.tell, ctx.clock, owner_secret(ctx.run_dir), ctx.tags,
+        LeaseCoverage(ctx.run_dir, ctx.tags.n), read_only=ctx.site.read_only,
+    )  # fmt: skip
     server = ctx.bus.server(owner_service("field"))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.commands.messages import Command
+from gwanje.core.requests import Code
 from gwanje.io.field.setpoints import Action, RegisterPort, SetpointChannel, Wish, decide
 from gwanje.io.field.sunspec_types import EncodeError
 
@@ -29,12 +30,16 @@ class Order:
 
     Attributes:
         command: as the core sent it.
-        report: told once what became of it: outcome (``accepted`` when it was written, ``refused``, ``expired``,
-            ``timed_out``) and detail.
+        tell: told once what became of it: outcome (``accepted`` when it was written, ``refused``, ``expired``,
+            ``timed_out``), code of a refusal, and detail.
     """
 
     command: Command
-    report: Callable[[str, str], None]
+    tell: Callable[[str, Code, str], None]
+
+    def report(self, outcome: str, detail: str, code: Code = Code.OWNER) -> None:
+        """Tell what became of it."""
+        self.tell(outcome, code, detail)
 
 
 class ExpiringPort:

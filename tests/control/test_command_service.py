@@ -16,16 +16,47 @@ from gwanje.control.microgrid.params import SetpointParams
 from gwanje.core.authority.principal import Role
 from gwanje.core.clock import VirtualClock
 from gwanje.core.commands.messages import Command
+from gwanje.core.commands.owner import Office, seal
+from gwanje.core.tags import Tag, TagTable
 
 S = 1_000_000_000
 PARAMS = SetpointParams(import_min_w=-1e6, import_max_w=2e6)
+SECRET = b"of this run"
+OTHER_POINT = "control.ess1.discharge_setpoint_w"
+TAGS = TagTable.build([
+    Tag(name, "W", "control", "parameter", low=-1e7, high=1e7) for name in (IMPORT_POINT, STRATEGY_POINT, OTHER_POINT)
+])  # fmt: skip
 
 
 def command(clock, point=IMPORT_POINT, value=3e5, command_id="c1", life_s=5):
     now = clock.mono_ns()
     return Command(
         command_id, point, value, "", "kim", Role.OPERATOR, "", "peak", now, clock.utc_ns(), now + life_s * S
-    ).to_message()
+    )
+
+
+class Control:
+    """The commands of the control behind their office."""
+
+    def __init__(self, file, clock, present_w=lambda: 12_345.0):
+        self.clock = clock
+        self.commands = ControlCommands(PARAMS, file, present_w)
+        self.office = Office("control", SECRET, TAGS, Free(), clock, self.commands.carry_out, read_only=False)
+
+    @property
+    def chosen(self):
+        return self.commands.chosen
+
+    def answer(self, one):
+        self.clock.advance_ns(1)
+        return self.office.answer(seal(SECRET, "control", one, self.clock.mono_ns()))
+
+
+class Free:
+    """No danger tag anywhere."""
+
+    def until_mono_ns(self, _tag_id):
+        return 0
 
 
 @pytest.fixture
@@ -35,7 +66,7 @@ def clock():
 
 @pytest.fixture
 def commands(tmp_path, clock):
-    return ControlCommands(PARAMS, tmp_path / FILE, clock, lambda: 12_345.0)
+    return Control(tmp_path / FILE, clock)
 
 
 def test_a_value_is_held_and_a_restarted_part_goes_on_with_it(commands, clock, tmp_path):
@@ -43,7 +74,7 @@ def test_a_value_is_held_and_a_restarted_part_goes_on_with_it(commands, clock, t
     assert commands.chosen == Chosen("manual", 3e5)
     assert (commands.chosen.applied(PARAMS).strategy, commands.chosen.applied(PARAMS).fixed_w) == ("fixed", 3e5)
     assert commands.chosen.shown(PARAMS) == 2.0
-    again = ControlCommands(PARAMS, tmp_path / FILE, clock, lambda: math.nan)
+    again = Control(tmp_path / FILE, clock, lambda: math.nan)
     assert again.chosen == Chosen("manual", 3e5)
 
 
@@ -62,7 +93,7 @@ def test_the_strategy_is_chosen_and_manual_holds_what_is(commands, clock):
         ({"value": -1.5e6}, "refused", "refused_by_owner"),
         ({"point": STRATEGY_POINT, "value": 0.5}, "refused", "refused_by_owner"),
         ({"point": STRATEGY_POINT, "value": 3.0}, "refused", "refused_by_owner"),
-        ({"point": "control.ess1.discharge_setpoint_w"}, "refused", "unknown_point"),
+        ({"point": OTHER_POINT}, "refused", "unknown_point"),
     ],
 )
 def test_what_cannot_be_is_refused_with_its_reason(commands, clock, changes, outcome, code):
@@ -83,11 +114,6 @@ def test_a_late_or_repeated_command_changes_nothing(commands, clock):
     assert commands.chosen.manual_w == 1.0
 
 
-def test_a_malformed_message_is_refused(commands):
-    assert commands.answer({"op": "write", "point": 3})["code"] == "no_author"
-    assert commands.answer({})["outcome"] == "refused"
-
-
 def test_manual_without_a_measured_import_is_refused():
     assert isinstance(choose(Chosen(), STRATEGY_POINT, 2.0, PARAMS, math.nan), str)
 
@@ -98,10 +124,10 @@ DAMAGED = ["", "[]", "{", '{"strategy":"loud"}', '{"strategy":"manual","manual_w
 @pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_file_is_as_none(tmp_path, clock, text):
     (tmp_path / FILE).write_text(text)
-    assert ControlCommands(PARAMS, tmp_path / FILE, clock, lambda: 0.0).chosen == Chosen()
+    assert Control(tmp_path / FILE, clock).chosen == Chosen()
 
 
 def test_what_cannot_be_kept_is_not_accepted(tmp_path, clock):
-    commands = ControlCommands(PARAMS, tmp_path / "gone" / FILE, clock, lambda: 0.0)
+    commands = Control(tmp_path / "gone" / FILE, clock)
     assert commands.answer(command(clock))["code"] == "state_unwritable"
     assert commands.chosen == Chosen()

@@ -24,6 +24,7 @@ from gwanje.core.authority.users import User, UsersFile
 from gwanje.core.bus import Bus, RequestTimeoutError
 from gwanje.core.clock import SystemClock
 from gwanje.core.commands.client import CommandClient
+from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.messages import (
     Command,
     Confirmed,
@@ -32,6 +33,7 @@ from gwanje.core.commands.messages import (
     owner_service,
     to_message,
 )
+from gwanje.core.commands.owner import Office
 from gwanje.core.config import Site, load_site
 from gwanje.core.event_memory import EVENTS_MAX, EventMemory
 from gwanje.core.journal.chain import read
@@ -391,6 +393,10 @@ class Owner:
     """The part ``control``: answers every command with what a test wants."""
 
     def __init__(self, town: Town, answer: Callable[[Command], dict[str, Any]]) -> None:
+        self._office = Office(
+            "control", credentials.owner_secret(town.run_dir), town.site.tags,
+            LeaseCoverage(town.run_dir, town.site.tags.n), town.clock, self._take, read_only=False,
+        )  # fmt: skip
         self._server = town.control.server(owner_service("control"))
         self._answer = answer
         self.commands: list[Command] = []
@@ -400,9 +406,11 @@ class Owner:
     def _serve(self) -> None:
         request = self._server.receive(round(WAIT_S * 1000))
         assert request is not None
-        command = Command.from_message(request.message)
+        answer = self._office.answer(request.message)
+        request.reply(self._answer(self.commands[0]) if self.commands else answer)
+
+    def _take(self, command: Command) -> None:
         self.commands.append(command)
-        request.reply(self._answer(command))
 
     def join(self) -> None:
         self._thread.join(WAIT_S)

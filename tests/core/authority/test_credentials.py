@@ -59,3 +59,16 @@ def test_what_is_no_credential_is_refused_with_the_reason(tmp_path, programs_onl
 def test_a_screen_gets_no_credential_of_its_own(tmp_path):
     credentials.write(tmp_path, ("core", "hmi"))
     assert credentials.read(tmp_path, "hmi") == ""
+
+
+def test_the_seal_of_the_core_is_no_credential_and_fresh_with_every_run(tmp_path, programs_only):
+    assert credentials.owner_secret(tmp_path) == b""
+    credentials.write(tmp_path, ("core", "control"))
+    secret = credentials.owner_secret(tmp_path)
+    assert len(secret) >= 43, "256 bits"
+    assert stat.S_IMODE((tmp_path / credentials.FOLDER / credentials.CORE_TO_OWNER).stat().st_mode) == 0o600
+    assert credentials.read(tmp_path, credentials.CORE_TO_OWNER) == ""
+    with pytest.raises(RequestError):
+        programs_only(tmp_path).principal({"session": secret.decode()})
+    credentials.write(tmp_path, ("core", "control"))
+    assert credentials.owner_secret(tmp_path) != secret

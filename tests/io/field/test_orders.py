@@ -3,12 +3,15 @@
 import asyncio
 import math
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
 from gwanje.core.authority.principal import Role
 from gwanje.core.clock import SystemClock
 from gwanje.core.commands.messages import Command
+from gwanje.core.commands.owner import seal
 from gwanje.core.config import Setpoint
 from gwanje.core.store import Sample
 from gwanje.core.tags import Tag, TagTable
@@ -22,6 +25,7 @@ from .fakes import ENABLE, ESS_POINTS, Ears, MemoryLink, device, ess_image, make
 from .test_driver import names, running
 
 S = 1_000_000_000
+SECRET = b"of this run"
 WSET, ENA = point_address(704, "WSet")[0], point_address(704, "WSetEna")[0]
 MANUAL = "a.ess.manual_w"
 TAGS = TagTable.build([*fakes.TAGS, Tag(MANUAL, "W", "field", "setpoint", low=-500_000, high=500_000)])
@@ -50,9 +54,20 @@ class Reports:
         self.told: list[tuple[str, str, str]] = []
         self._ears = ears
 
-    def __call__(self, command_id: str, outcome: str, detail: str) -> None:
+    def __call__(self, command_id: str, outcome: str, _code: str, detail: str) -> None:
         self.told.append((command_id, outcome, detail))
         self._ears._heard.set()
+
+
+class Served:
+    """The service of one driver, asked as the core asks."""
+
+    def __init__(self, ears: Ears, driver, tell, clock=None, read_only: bool = False) -> None:
+        self._clock = clock or SystemClock()
+        self.service = CommandService([driver], tell, self._clock, SECRET, TAGS, ears, read_only=read_only)
+
+    def answer(self, one: Command) -> dict[str, Any]:
+        return self.service.answer(seal(SECRET, "field", one, self._clock.mono_ns()))
 
 
 def command(value: float = 70_000.0, command_id: str = "c1", point: str = MANUAL, life_s: float = 5.0) -> Command:
@@ -69,14 +84,14 @@ def test_a_command_is_taken_at_once_written_and_read_back():
         ears, link = Ears(), MemoryLink(ess_image())
         driver = battery(ears, link, manual(hold_s=0.0, revert_s=0.0))
         reports = Reports(ears)
-        service = CommandService([driver], reports, SystemClock(), read_only=False)
-        assert service.answer(command().to_message())["code"] == "refused_by_owner", "not connected yet"
+        service = Served(ears, driver, reports)
+        assert service.answer(command())["code"] == "refused_by_owner", "not connected yet"
         async with running(driver):
             await ears.until(lambda: driver.health.reads > 3)
-            assert service.answer(command().to_message())["outcome"] == "accepted"
+            assert service.answer(command())["outcome"] == "accepted"
             await ears.until(lambda: reports.told)
             assert shown(ears, 70_000.0)
-            assert service.answer(command(command_id="c2").to_message())["outcome"] == "accepted"
+            assert service.answer(command(command_id="c2"))["outcome"] == "accepted"
             await ears.until(lambda: len(reports.told) == 2)
         assert [one[1] for one in reports.told] == ["accepted", "accepted"]
         assert len(link.writes) == 2, "a switch is written again: it may have moved by itself"
@@ -89,34 +104,34 @@ def test_a_command_is_taken_at_once_written_and_read_back():
     [({"point": "x.y.z"}, "unknown_point"), ({"point": "a.ess.discharge_w"}, "unknown_point")],
 )
 def test_what_no_device_takes_is_refused_with_the_reason(changes, code):
-    driver = battery(Ears(), MemoryLink(ess_image()), manual())
-    service = CommandService([driver], lambda *_: None, SystemClock(), read_only=False)
-    answer = service.answer(command(**changes).to_message())
+    ears = Ears()
+    driver = battery(ears, MemoryLink(ess_image()), manual())
+    service = Served(ears, driver, lambda *_: None)
+    answer = service.answer(command(**changes))
     assert (answer["outcome"], answer["code"]) == ("refused", code)
     assert changes["point"] in answer["detail"]
-    assert service.answer({"op": "write"})["outcome"] == "refused"
-    closed = CommandService([driver], lambda *_: None, SystemClock(), read_only=True)
-    assert closed.answer(command().to_message())["code"] == "read_only"
+    assert service.service.answer(command().to_message())["code"] == "not_from_core"
+    assert Served(ears, driver, lambda *_: None, read_only=True).answer(command())["code"] == "read_only"
 
 
 def test_a_late_or_repeated_command_never_reaches_the_device():
     async def scenario():
         ears, link = Ears(), MemoryLink(ess_image())
         driver, reports = battery(ears, link, manual()), Reports(ears)
-        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        service = Served(ears, driver, reports)
         async with running(driver):
             await ears.until(lambda: driver.health.reads > 3)
             late = replace(command(), issued_mono_ns=1, expires_mono_ns=2)
-            assert service.answer(late.to_message())["outcome"] == "expired"
+            assert service.answer(late)["outcome"] == "expired"
             told = []
-            order = Order(late, lambda outcome, _detail: told.append(outcome))
+            order = Order(late, lambda outcome, *_: told.append(outcome))
             assert driver.command(order) == "", "as if it had expired on its way through the driver"
             await ears.until(lambda: driver.health.reads > 20)
             assert told == ["expired"]
             assert link.writes == []
             once = command()
-            assert service.answer(once.to_message())["outcome"] == "accepted"
-            assert service.answer(once.to_message())["code"] == "replayed"
+            assert service.answer(once)["outcome"] == "accepted"
+            assert service.answer(once)["code"] == "replayed"
 
     run(scenario)
 
@@ -125,11 +140,11 @@ def test_a_device_that_refuses_or_ignores_is_reported():
     async def scenario():
         ears, link = Ears(), MemoryLink(ess_image())
         driver, reports = battery(ears, link, manual()), Reports(ears)
-        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        service = Served(ears, driver, reports)
         async with running(driver):
             await ears.until(lambda: driver.health.reads > 3)
             link.ignore_writes = True
-            service.answer(command().to_message())
+            service.answer(command())
             await ears.until(lambda: reports.told)
         assert reports.told[0][1:] == ("refused", "the device holds 0")
 
@@ -148,13 +163,13 @@ def test_a_manual_set_point_is_refreshed_written_on_change_and_ended():
     async def scenario():
         ears, link, clock = Ears(), MemoryLink(ess_image()), Fast()
         driver, reports = battery(ears, link, manual(), clock), Reports(ears)
-        service = CommandService([driver], reports, clock, read_only=False)
+        service = Served(ears, driver, reports, clock)
         async with running(driver):
             await ears.until(lambda: driver.health.reads > 3)
-            service.answer(command().to_message())
+            service.answer(command())
             await ears.until(lambda: reports.told and word(link, ENA) == 1)
             n = len(link.writes)
-            service.answer(command(command_id="same").to_message())
+            service.answer(command(command_id="same"))
             await ears.until(lambda: len(reports.told) == 2)
             assert len(link.writes) == n, "an identical set-point is not written again"
             clock.ahead += round(2.1 * S)
@@ -171,13 +186,13 @@ def test_a_manual_set_point_stands_before_the_lease_until_the_point_is_given_bac
     async def scenario():
         ears, link = Ears(), MemoryLink(ess_image())
         driver, reports = battery(ears, link, manual()), Reports(ears)
-        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        service = Served(ears, driver, reports)
         ears.samples[WISH] = Sample(-5_000.0, 0, 0, 0)
         covered = {WISH: SystemClock().mono_ns() + 10**13}
         ears.covered = dict(covered)
         async with running(driver):
             await ears.until(lambda: ears.latest.get(fakes.BACK, (0,))[0] == -5_000.0)
-            service.answer(command().to_message())
+            service.answer(command())
             await ears.until(lambda: reports.told)
             reads = driver.health.reads
             await ears.until(lambda: driver.health.reads > reads + 20)
@@ -197,15 +212,15 @@ def test_a_danger_tag_ends_a_manual_set_point_and_stops_commands():
     async def scenario():
         ears, link = Ears(), MemoryLink(ess_image())
         driver, reports = battery(ears, link, manual()), Reports(ears)
-        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        service = Served(ears, driver, reports)
         async with running(driver):
             await ears.until(lambda: driver.health.reads > 3)
-            service.answer(command().to_message())
+            service.answer(command())
             await ears.until(lambda: reports.told)
             ears.covered = {BACK: -1}
             await ears.until(lambda: word(link, ENA) == 0 and shown(ears, 0.0))
-            answer = service.answer(command(command_id="c2").to_message())
-            assert answer["code"] == "refused_by_owner"
+            answer = service.answer(command(command_id="c2"))
+            assert answer["code"] == "safety_tag"
             assert "danger" in answer["detail"]
 
     run(scenario)
@@ -215,13 +230,13 @@ def test_a_lost_connection_gives_up_what_waits_and_takes_the_set_point_up_again(
     async def scenario():
         ears, link = Ears(), MemoryLink(ess_image())
         driver, reports = battery(ears, link, manual()), Reports(ears)
-        service = CommandService([driver], reports, SystemClock(), read_only=False)
+        service = Served(ears, driver, reports)
         async with running(driver):
             await ears.until(lambda: driver.health.reads > 3)
-            service.answer(command().to_message())
+            service.answer(command())
             await ears.until(lambda: reports.told)
             link.fail = InvalidReplyError("test")
-            service.answer(command(1.0, "c2").to_message())
+            service.answer(command(1.0, "c2"))
             await ears.until(lambda: len(reports.told) == 2)
             assert reports.told[1][1] in ("timed_out", "refused")
             link.image[fakes.ESS_704 + ENA] = 0
@@ -264,8 +279,9 @@ def test_of_one_point_only_the_newest_waits():
 
     async def scenario():
         for number in range(3):
-            driver.command(Order(command(command_id=f"c{number}"), lambda o, d, n=number: told.append(f"{n} {o} {d}")))
+            tell = partial(lambda n, *words: told.append(" ".join((n, *words))), str(number))
+            driver.command(Order(command(command_id=f"c{number}"), tell))
         await asyncio.sleep(0)
 
     asyncio.run(scenario())
-    assert told == [f"{n} refused a newer command has taken its place" for n in (0, 1)]
+    assert told == [f"{n} refused superseded c{n + 1}" for n in (0, 1)]
