@@ -7,7 +7,7 @@ order goes from who may ask at all to what may have changed a moment ago:
 is not written directly by people); 5. the read-only gate; 6. unit; 7. limits; 8. times of the command; 9. area of
 authority; 10. danger tags; 11. mode; 12. interlocks; 13. what somebody else has reserved or operates; 14. leases and
 holds (programs); 15. cool-down; 16. ramp; 17. the present value can be seen; 18. age of what the author saw; 19. it has
-not changed since; 20. warnings accepted; 21. name typed again.
+not changed since; 20. warnings accepted (a direct write accepts none: select the point to do so); 21. name typed again.
 
 Expiry, replay and rates stand outside: they need memory, see :mod:`gwanje.core.commands.operating`.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.clock import NS_PER_S
@@ -25,7 +25,7 @@ from gwanje.core.commands.operations import Operation, OperationClass, Second
 from gwanje.core.commands.operations_table import Reserved, Seen, is_measured
 from gwanje.core.commands.safety_tags import SafetyKind, SafetyTag
 from gwanje.core.expression import Condition
-from gwanje.core.quality import is_bad, is_good
+from gwanje.core.quality import Quality, is_good
 from gwanje.core.requests import Code
 from gwanje.core.tags import Tag
 
@@ -78,6 +78,8 @@ class Situation:
         return self.samples.get(name, NOTHING)
 
 
+_TELLS_NOTHING = int(Quality.BAD | Quality.SUBSTITUTED | Quality.BLOCKED)
+"""What an interlock or a mode does not believe: it would open a door that the plant keeps shut."""
 NOTHING = Seen(float("nan"), 0x8000, 0)
 
 
@@ -99,9 +101,11 @@ class Steps:
 
 
 def condition_state(condition: Condition, samples: Mapping[str, Seen]) -> bool | None:
-    """Whether a condition holds; ``None`` when that hangs on a value that is BAD: then nobody can say."""
+    """Whether a condition holds; ``None`` when that hangs on a value that is BAD, or that a person has typed in or
+    frozen: then nobody can say.
+    """
     seen = [samples.get(name, NOTHING) for name in condition.tags]
-    result = condition.evaluate([math.nan if is_bad(one.quality) else one.value for one in seen])
+    result = condition.evaluate([math.nan if one.quality & _TELLS_NOTHING else one.value for one in seen])
     return None if math.isnan(result) else bool(result)
 
 
@@ -148,12 +152,12 @@ def _conditions(operation: Operation, situation: Situation, value: float) -> Ite
         allowed = condition_state(operation.allowed_when, situation.samples)
         words = operation.mode_en or operation.allowed_when.text
         if allowed is None:
-            yield Code.MODE, f"{words}: not known, an input is bad"
+            yield Code.MODE, f"{words}: not known, an input is bad or overridden"
         elif not allowed:
             yield Code.MODE, words
     for lock in operation.interlocks:
         if lock.is_about(value) and (state := condition_state(lock.blocks, situation.samples)) is not False:
-            unknown = "" if state else ": not known, an input is bad"
+            unknown = "" if state else ": not known, an input is bad or overridden"
             yield Code.INTERLOCK, f"{lock.text_ko} / {lock.text_en}{unknown}"
 
 
@@ -178,7 +182,9 @@ def refusals(command: Command, who: Principal, situation: Situation, steps: Step
     yield from ramp(operation, situation, command.value)
     if not who.is_program:
         yield from _view(command, operation, situation, steps)
-        if steps.selected and not steps.warnings_accepted and (told := warnings(situation, command.value)):
+        # nobody can accept a warning of a direct write; that it overrules a program its answer says
+        warned = situation if steps.selected else replace(situation, steering="")
+        if not steps.warnings_accepted and (told := warnings(warned, command.value)):
             yield Code.WARNINGS, f"{told[0].text_ko} / {told[0].text_en}"
         if steps.selected and operation.second is Second.RETYPE:
             names = (tag.name, tag.description_ko, tag.description_en)
@@ -209,8 +215,6 @@ def _ramp_s(operation: Operation, situation: Situation, value: float) -> float:
 def _view(command: Command, operation: Operation, situation: Situation, steps: Steps) -> Iterator[Refusal]:
     """Whether the author acts on what is."""
     now = situation.now_mono_ns
-    if not steps.selected and not command.seen_mono_ns:
-        return  # a direct write may say what was seen, and need not
     present, readback = situation.sample(operation.view), situation.sample(operation.readback)
     if steps.selected and not (is_good(present.quality) and is_measured(readback.quality)):
         yield Code.BLIND, operation.view if not is_good(present.quality) else operation.readback
