@@ -51,6 +51,12 @@ class Outside(Protocol):
     def cover(self, until_mono_ns: Mapping[str, int]) -> None:
         """Show the drivers which points leases cover until when, and which are barred: these and no others."""
 
+    def show_gate(self, closed: bool) -> None:
+        """Show the drivers whether anything may be written at all."""
+
+    def save_gate(self, state: Mapping[str, Any]) -> None:
+        """Keep the gate for ever, on the disk before this returns; raises OSError when that fails."""
+
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep leases and holds for a restart; raises OSError when that fails."""
 

@@ -43,7 +43,6 @@ class LeaseDesk:
     def __init__(self, ground: Ground, table: LeaseTable) -> None:
         self._ground = ground
         self.table = table
-        self.gate_closed = False
         self.kept = True
         """Whether the leases and holds are also where a restart finds them."""
         self._taken: dict[str, dict[str, Hold | None]] = {}
@@ -126,7 +125,6 @@ class LeaseDesk:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up leases that an earlier process of this boot left; raises ValueError when they are damaged."""
-        self.gate_closed = bool(state.get("gate_closed", False))
         self.table.restore(state, self._ground.boot, self._ground.clock.mono_ns())
 
     def take(self, points: Iterable[str], author: str, command_id: str) -> tuple[str, ...]:
@@ -235,7 +233,7 @@ class LeaseDesk:
 
     def state(self) -> dict[str, Any]:
         """Everything that a restart must find."""
-        return {**self.table.to_state(self._ground.boot), "gate_closed": self.gate_closed}
+        return self.table.to_state(self._ground.boot)
 
     def listing(self) -> dict[str, Any]:
         """What everybody may know: without the ids that prove who holds a lease."""

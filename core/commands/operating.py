@@ -222,8 +222,8 @@ class OperatingDesk:
     def second(self, message: Mapping[str, Any], who: Principal, reply: Reply) -> Answer | None:
         """Be the second person of a critical operation: another user, with a session of their own and the same rights.
 
-        They name the point and the value that they agree to: an id alone says nothing to a person. Everything is checked
-        again; only the first person's view may be old by now, as long as its value still stands.
+        They name the point and the value that they agree to: an id alone says nothing to a person. Everything is
+        checked again; only the first person's view may be old by now, as long as its value still stands.
         """
         command_id = take_text(message, "command_id")
         point, value = take_text(message, "point"), take_number(message, "value")
@@ -353,6 +353,13 @@ class OperatingDesk:
         if pending is not None:
             self._ground.refused += 1
             pending.reply(to_message(_end_of(run)))
+
+    def gate_closed(self) -> None:
+        """The gate is closed: nothing waits for its second person any more."""
+        now = self._ground.clock.mono_ns()
+        for run in self.table.running():
+            if run.state is State.AWAITING_SECOND:
+                self._tell(self.table.ended(run.command_id, State.CANCELLED, now, "the gate was closed"))
 
     def drop_session(self, session_id: str) -> None:
         """A session is over: what it had selected is free."""

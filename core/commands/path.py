@@ -25,9 +25,12 @@ from gwanje.core.journal.chain import Entry
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext
+from gwanje.core.state_file import StateFile
 
 LEASE_FILE = "leases.json"
 SAFETY_FILE = "safety_tags.json"
+GATE_FILE = "gate.json"
+GATE_BYTES_MAX = 65_536
 
 LOOK_NS = 20_000_000
 """How often readbacks are looked at while something is under way: a breaker moves in 60 ms."""
@@ -45,6 +48,7 @@ class Outside:
         self._coverage = LeaseCoverage(ctx.run_dir, ctx.tags.n)
         self._news: list[Event] = []
         self.lease_changed = lease_changed
+        self.gate_file = StateFile(ctx.state_dir / GATE_FILE, GATE_BYTES_MAX, durable=True)
 
     def forward(self, owner: str, command: Command) -> None:
         """Hand a command to its owner."""
@@ -60,6 +64,14 @@ class Outside:
     def cover(self, until_mono_ns: Mapping[str, int]) -> None:
         """Show the drivers which points leases cover."""
         self._coverage.replace({self._ctx.tags.index(point): until for point, until in until_mono_ns.items()})
+
+    def show_gate(self, closed: bool) -> None:
+        """Show the drivers whether anything may be written."""
+        self._coverage.show_gate(closed)
+
+    def save_gate(self, state: Mapping[str, Any]) -> None:
+        """Keep the gate for ever."""
+        self.gate_file.save(state)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep leases for a restart."""
@@ -130,8 +142,13 @@ class CommandPath:
         Args:
             recent: the last entries of the journal.
         """
-        leases = safety = None
-        trouble = ""
+        leases = safety = gate = None
+        trouble = gate_trouble = ""
+        try:
+            gate = self._outside.gate_file.load()
+        except (OSError, ValueError) as error:
+            gate_trouble = str(error)
+            self._ctx.log.warning("the gate is not known and stays closed: %s", error)
         try:
             leases = lease_files.load(self._ctx.run_dir / LEASE_FILE)
         except (OSError, ValueError) as error:
@@ -141,7 +158,7 @@ class CommandPath:
         except (OSError, ValueError) as error:
             trouble = str(error)
             self._ctx.log.warning("safety tags are not known: %s", error)
-        self.server.take_up(leases, recent, safety, trouble)
+        self.server.take_up(leases, recent, safety, trouble, gate, gate_trouble)
 
     def handle(self, message: Mapping[str, Any], reply: Reply) -> None:
         """Take a request of the service ``command``."""

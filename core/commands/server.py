@@ -15,17 +15,17 @@ from typing import Any
 
 from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.clock import NS_PER_S
+from gwanje.core.commands.gate import Gate
 from gwanje.core.commands.ground import Ground, Reply
 from gwanje.core.commands.lease_desk import LeaseDesk, told
 from gwanje.core.commands.leases import HOLD_S_DEFAULT, Hold, LeaseTable
-from gwanje.core.commands.messages import Answer, Released, to_message
+from gwanje.core.commands.messages import Answer, to_message
 from gwanje.core.commands.operating import OperatingDesk
 from gwanje.core.commands.safety_desk import SafetyDesk
 from gwanje.core.journal.chain import Entry, JournalError
 from gwanje.core.journal.kinds import EntryKind
-from gwanje.core.requests import TEXT_MAX, Code, Refused, RequestError, take_text
+from gwanje.core.requests import TEXT_MAX, Code, Refused, RequestError
 
-GATE_ROLES = frozenset({Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN})
 _ENDS = frozenset(
     {
         EntryKind.COMMAND_CONFIRMED, EntryKind.COMMAND_REFUSED, EntryKind.COMMAND_EXPIRED,
@@ -46,15 +46,15 @@ class CommandServer:
 
     def __init__(self, ground: Ground, leases: LeaseTable, *, read_only: bool) -> None:
         self._ground = ground
-        self._site_read_only = read_only
         self._leases = LeaseDesk(ground, leases)
+        self._gate = Gate(ground, self._leases, site_read_only=read_only)
         self._safety = SafetyDesk(ground, self._leases)
         self._operating = OperatingDesk(ground, self._leases, lambda: self.read_only)
 
     @property
     def read_only(self) -> bool:
         """Whether the gate is closed, by the site's file or by a person."""
-        return self._site_read_only or self._leases.gate_closed
+        return self._gate.closed
 
     @property
     def held_points(self) -> int:
@@ -95,14 +95,14 @@ class CommandServer:
             "system.safety.danger": sum(one.kind == "danger" for one in safety.all()),
             "system.safety.overdue": sum(one.overdue for one in safety.all()),
             "system.safety.kept": self._safety.kept,
-            "system.leases.kept": self._leases.kept,
+            "system.commands.kept": self._leases.kept and self._gate.kept,
         }
 
     # ------------------------------------------------------------ a restart
 
     def take_up(
         self, state: Mapping[str, Any] | None, recent: Iterable[Entry], safety: Mapping[str, Any] | None = None,
-        trouble: str = "",
+        trouble: str = "", gate: Mapping[str, Any] | None = None, gate_trouble: str = "",
     ) -> None:  # fmt: skip
         """Go on where an earlier process was killed.
 
@@ -114,8 +114,11 @@ class CommandServer:
             recent: the last entries of the journal.
             safety: what :meth:`Outside.save_safety` kept last.
             trouble: why the safety tags could not be read.
+            gate: what :meth:`Outside.save_gate` kept last.
+            gate_trouble: why that could not be read.
         """
         ground = self._ground
+        self._gate.restore(gate, gate_trouble)
         self._safety.restore(safety, trouble)
         if state is not None:
             try:
@@ -225,29 +228,18 @@ class CommandServer:
             case "remove_tag":
                 return safety.remove(message, who)
             case "gate":
-                return self._gate(message, who)
+                try:
+                    return self._gate.request(message, who)
+                finally:
+                    if self.read_only:
+                        operating.gate_closed()
             case _:
                 return self._ground.refuse(Refused(Code.MALFORMED, "unknown op"), message, who)
 
-    def _gate(self, message: Mapping[str, Any], who: Principal) -> Answer:
-        ground, leases = self._ground, self._leases
-        reason, closed = take_text(message, "reason", TEXT_MAX), message.get("read_only")
-        if not isinstance(closed, bool):
-            raise RequestError(Code.MALFORMED, "read_only must be true or false")
-        if who.role not in GATE_ROLES:
-            return ground.refuse(Refused(Code.ROLE, who.role), message, who)
-        if self._site_read_only and not closed:
-            return ground.refuse(Refused(Code.READ_ONLY, "site.toml"), message, who)
-        ground.desk.write_now(EntryKind.GATE_CHANGED, read_only=closed, author=who.name, reason=reason)
-        leases.gate_closed = closed
-        if closed:
-            leases.end_all(who.name)
-        leases.save()
-        words = ("닫음: 현장 쓰기 차단", "closed: the site is read-only") if closed else ("열음", "opened")
-        ground.outside.announce(
-            "control", "gate", "core", f"{who.name} 명령 차단문 {words[0]}", f"{who.name} gate {words[1]}"
-        )
-        return Released("gate")
+    def close_gate(self, reason: str) -> None:
+        """The core closes the gate by itself, until somebody who may opens it."""
+        self._gate.close(reason)
+        self._operating.gate_closed()
 
     def finished(self, command_id: str, answer: Mapping[str, Any] | None) -> None:
         """The owner answered a forwarded command; ``None`` when it did not in time."""
@@ -271,6 +263,7 @@ class CommandServer:
         """What time alone does; call it a few times a second."""
         now = self._ground.clock.mono_ns()
         self._leases.step(now)
+        self._gate.step()
         self._safety.step(now)
         self._operating.look(now)
         self._ground.step(now)

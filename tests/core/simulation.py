@@ -245,6 +245,8 @@ class SimulatedCore:
         self.lease_ids: dict[str, str] = {}
         self.kept_state: str | None = None
         self.kept_safety: str | None = None
+        self.kept_gate: str | None = None
+        self.gate_shown = True
         self.trace: list[tuple[Any, ...]] = []
         self.outcomes: list[str] = []
         self.told_accepted: set[str] = set()
@@ -262,7 +264,8 @@ class SimulatedCore:
         self.server = CommandServer(self.ground, LeaseTable(LEASES), read_only=False)
         state = None if self.kept_state is None else json.loads(self.kept_state)
         safety = None if self.kept_safety is None else json.loads(self.kept_safety)
-        self.server.take_up(state, self.journal.recent(), safety)
+        gate = None if self.kept_gate is None else json.loads(self.kept_gate)
+        self.server.take_up(state, self.journal.recent(), safety, gate=gate)
 
     def restart(self, power: bool) -> None:
         """Kill the core, or cut the machine's power; start it again."""
@@ -354,7 +357,7 @@ class SimulatedCore:
             "op": "write", "command_id": f"c{self.seed}-{self.n}", "point": choose.choice(POINTS),
             "value": float(choose.randint(0, 1000)), "unit": "W", "session": self._session(who), "reason": "test",
             "issued_mono_ns": now, "issued_utc_ns": self.clock.utc_ns(),
-            "expires_mono_ns": now + choose.choice([1, 5, 60, 61]) * S,
+            "expires_mono_ns": now + choose.choice([1, 5, 60, 61]) * S, "seen_mono_ns": now, "seen_value": 0.0,
         }  # fmt: skip
 
     def _lease(self) -> dict[str, Any]:
@@ -406,6 +409,12 @@ class SimulatedCore:
 
     def save(self, state: Mapping[str, Any]) -> None:
         self.kept_state = json.dumps(state)  # it lies on tmpfs: neither full nor slow with the journal's disk
+
+    def show_gate(self, closed: bool) -> None:
+        self.gate_shown = closed
+
+    def save_gate(self, state: Mapping[str, Any]) -> None:
+        self.kept_gate = json.dumps(state)
 
     def save_safety(self, state: Mapping[str, Any]) -> None:
         self.kept_safety = json.dumps(state)

@@ -17,7 +17,7 @@ from simulation import POINTS, TAGS, Faults, S, SimulatedCore, seeds
 
 from gwanje.core.bus import Bus
 from gwanje.core.clock import SystemClock, VirtualClock
-from gwanje.core.commands.coverage import LeaseCoverage
+from gwanje.core.commands.coverage import BARRED, LeaseCoverage
 from gwanje.core.commands.ground import Ground
 from gwanje.core.commands.leases import TTL_S_MAX, LeaseTable
 from gwanje.core.commands.operating import PENDING_MAX
@@ -95,14 +95,16 @@ def test_a_lease_that_is_not_renewed_ends_everywhere_in_bounded_time(tmp_path: P
 def test_coverage_in_shared_memory_outlives_a_killed_core_no_longer_than_its_time(tmp_path: Path) -> None:
     """3: drivers compare with the monotonic clock alone; a new boot begins with nothing covered."""
     clock = VirtualClock(mono_ns=5_000 * S)
-    LeaseCoverage(tmp_path, TAGS.n).replace({3: clock.mono_ns() + 5 * S})
+    core = LeaseCoverage(tmp_path, TAGS.n)
+    core.show_gate(False)
+    core.replace({3: clock.mono_ns() + 5 * S})
     seen = LeaseCoverage(tmp_path, TAGS.n)
     clock.step_utc_ns(-YEAR_NS)
     assert seen.until_mono_ns(3) > clock.mono_ns()
     clock.advance_ns(5 * S)
     assert seen.until_mono_ns(3) <= clock.mono_ns()
     (tmp_path / "other").mkdir()
-    assert LeaseCoverage(tmp_path / "other", TAGS.n).until_mono_ns(3) == 0
+    assert LeaseCoverage(tmp_path / "other", TAGS.n).until_mono_ns(3) == BARRED
 
 
 def test_every_lease_is_in_the_journal_before_a_driver_sees_it(tmp_path: Path) -> None:

@@ -494,6 +494,15 @@ def test_what_waits_for_a_second_person_can_be_taken_back(two: World) -> None:
     assert refused(agree(two, "lee/operator", "c1")) == Code.UNKNOWN_COMMAND
 
 
+def test_a_closed_gate_ends_what_waits_for_a_second_person(two: World) -> None:
+    two.operate(BREAKER, 0.0, command_id="c1")
+    two.request("gate", "park/supervisor", read_only=True, reason="crew on site")
+    assert two.states(BREAKER)[-1] == "cancelled"
+    two.request("gate", "park/supervisor", read_only=False, reason="done")
+    assert refused(agree(two, "lee/operator", "c1")) == Code.UNKNOWN_COMMAND
+    assert two.forwarded == []
+
+
 def test_only_the_newest_of_a_point_waits_for_its_second(two: World) -> None:
     two.operate(BREAKER, 0.0, command_id="c1")
     two.operate(BREAKER, 1.0, command_id="c2")

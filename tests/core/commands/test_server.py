@@ -269,7 +269,7 @@ def test_a_person_closes_and_opens_the_gate(world: World) -> None:
     assert world.until["tie_line"] == 0, "no lease outlives the gate"
     assert world.write().code is Code.READ_ONLY
     again = World(world.path.parent / "again", world.clock)
-    again.server.take_up(world.state, ())
+    again.server.take_up(world.state, (), gate=world.gate)
     assert again.write().code is Code.READ_ONLY, "a restarted core keeps the gate closed"
     assert isinstance(world.ask({**gate, "read_only": False}), Released)
     assert world.write() is None
@@ -519,7 +519,7 @@ def test_what_could_not_be_kept_is_found_in_the_journal_and_tried_again(world: W
     world.owner_says(Accepted("x"))
     world.write(point=ESS2, value=0.0, command_id="refused")
     world.owner_says(Refused(Code.OWNER, "no", "refused"))
-    assert world.server.status()["system.leases.kept"] == 0
+    assert world.server.status()["system.commands.kept"] == 0
     assert "leases_not_kept" in world.announced
     again = restarted(world)
     assert set(again.covered) == {ESS2}, "the state on the disk is older than the command"
@@ -527,7 +527,7 @@ def test_what_could_not_be_kept_is_found_in_the_journal_and_tried_again(world: W
     again.write(point=IMPORT)
     again.state_full = False
     again.after(1)
-    assert again.server.status()["system.leases.kept"] == 1
+    assert again.server.status()["system.commands.kept"] == 1
     assert [one["point"] for one in again.state["holds"]] == [ESS1, IMPORT]
 
 
@@ -570,8 +570,75 @@ def test_everybody_may_see_the_leases(world: World) -> None:
 def restarted(world: World) -> World:
     world.journal.close()
     again = World(world.path.parent, world.clock)
-    again.server.take_up(world.state, again.journal.recent())
+    again.server.take_up(world.state, again.journal.recent(), gate=world.gate)
     return again
+
+
+# ---------------------------------------------------------------- the gate fails closed
+
+CLOSE = {"op": "gate", "read_only": True, "session": "park/supervisor", "reason": "crew on site"}
+OPEN = {**CLOSE, "read_only": False}
+
+
+def test_a_gate_that_cannot_be_kept_is_closed_all_the_same_and_stays_so(world: World) -> None:
+    world.gate_full = True
+    answer = world.ask(CLOSE)
+    assert (answer.code, world.gate_shown) == (Code.STATE, True), "closed at once, and it is said what is not well"
+    assert world.write().code is Code.READ_ONLY
+    assert world.server.status()["system.commands.kept"] == 0
+    assert restarted(world).write().code is Code.READ_ONLY, "the journal has it"
+
+
+def test_a_gate_is_closed_also_when_the_journal_cannot_be_written(world: World) -> None:
+    world.disk_full = True
+    assert world.ask(CLOSE).code is Code.JOURNAL
+    assert (world.gate_shown, world.server.read_only) == (True, True)
+    world.disk_full = False
+    assert restarted(world).server.read_only
+
+
+def test_a_gate_that_cannot_be_kept_open_is_not_opened(world: World) -> None:
+    world.ask(CLOSE)
+    world.gate_full = True
+    assert world.ask(OPEN).code is Code.STATE
+    assert (world.gate_shown, world.server.read_only) == (True, True)
+    assert restarted(world).server.read_only
+    world.gate_full = False
+    world.after(1)
+    assert world.server.read_only
+    assert world.server.status()["system.commands.kept"] == 1
+
+
+@pytest.mark.parametrize(
+    ("gate", "trouble"), [(None, "gate.json is damaged"), ({"closed": 0}, ""), ({}, ""), ({"closed": "no"}, "")]
+)
+def test_a_gate_that_is_not_known_is_closed(world: World, gate: Any, trouble: str) -> None:
+    world.journal.close()
+    again = World(world.path.parent, world.clock)
+    again.server.take_up(None, again.journal.recent(), gate=gate, gate_trouble=trouble)
+    assert (again.server.read_only, again.gate_shown) == (True, True)
+    assert again.write().code is Code.READ_ONLY
+    assert "gate_changed" in again.kinds()
+    assert isinstance(again.ask(OPEN), Released), "a supervisor has looked"
+    assert again.write(command_id="now") is None
+    assert again.gate["closed"] is False
+
+
+def test_a_gate_whose_file_is_gone_is_what_the_journal_says(world: World) -> None:
+    world.ask(CLOSE)
+    world.gate = None
+    again = restarted(world)
+    assert again.server.read_only
+    again.ask(OPEN)
+    again.gate = None
+    assert not restarted(again).server.read_only
+
+
+def test_the_core_closes_the_gate_by_itself(world: World) -> None:
+    world.lease()
+    world.server.close_gate("safety tags cannot be read")
+    assert world.until["tie_line"] == 0
+    assert restarted(world).server.read_only
 
 
 def test_a_restarted_core_keeps_leases_ids_and_owns_up_to_lost_outcomes(world: World) -> None:

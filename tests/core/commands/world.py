@@ -111,7 +111,9 @@ class World:
         self.clock = clock or VirtualClock(mono_ns=1_000 * S)
         self.journal = Journal.open(self.path, self.clock)
         self.disk_full = False
-        self.state_full = False
+        self.state_full = self.gate_full = False
+        self.gate: Mapping[str, Any] | None = None
+        self.gate_shown = True
         self.forwarded: list[tuple[str, Command]] = []
         self.until: dict[str, int] = {}
         self.state: Mapping[str, Any] | None = None
@@ -122,6 +124,7 @@ class World:
         self.safety: Mapping[str, Any] | None = None
         ground = Ground(TAGS, operations, SafetyTags(), self.desk, self.clock, self, self, "boot")
         self.server = CommandServer(ground, LeaseTable(["tie_line", "lighting"]), read_only=read_only)
+        self.server._gate.restore({"closed": False})
 
     # what the server sees as its journal
     def append(self, kind: EntryKind, **data: Any) -> Entry:
@@ -175,6 +178,14 @@ class World:
     def cover(self, until_mono_ns: Mapping[str, int]) -> None:
         self.covered = dict(until_mono_ns)
 
+    def show_gate(self, closed: bool) -> None:
+        self.gate_shown = closed
+
+    def save_gate(self, state: Mapping[str, Any]) -> None:
+        if self.gate_full:
+            raise OSError(28, "No space left on device")
+        self.gate = json.loads(json.dumps(state))
+
     def save_safety(self, state: Mapping[str, Any]) -> None:
         if self.state_full:
             raise OSError(28, "No space left on device")
@@ -200,7 +211,8 @@ class World:
         message: dict[str, Any] = {
             "op": "write", "command_id": f"id{len(self.replies)}-{now}", "point": IMPORT, "value": 300_000.0,
             "unit": "W", "session": "kim/operator", "area": "microgrid", "reason": "evening peak",
-            "issued_mono_ns": now, "issued_utc_ns": self.clock.utc_ns(), "expires_mono_ns": now + 5 * S, **changes,
+            "issued_mono_ns": now, "issued_utc_ns": self.clock.utc_ns(), "expires_mono_ns": now + 5 * S, "seen_mono_ns": now,
+            **changes,
         }  # fmt: skip
         return self.ask({key: value for key, value in message.items() if value is not ...})
 
