@@ -524,6 +524,8 @@ class Subscriber:
         self._check_sum = check_sum
         self._waiting = [(socket, zmq.POLLIN)]
         self.streams = Streams()
+        self.sender = ""
+        """The part that published what was received last."""
 
     @property
     def socket(self) -> zmq.Socket[bytes]:
@@ -586,6 +588,7 @@ class Subscriber:
         envelope = unseal(frame, self._parts, self._check_sum)
         if not self.streams.take(envelope, self._clock.mono_ns() + self._ahead_ns()):
             return None
+        self.sender = envelope.part
         return decode(envelope, self._n_tags)
 
     def cut(self, cuts: Mapping[str, Cut]) -> None:

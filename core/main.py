@@ -38,7 +38,9 @@ from gwanje.core.journal.service import JournalService
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext, PartError
 from gwanje.core.quality import Quality
-from gwanje.core.serving import Door, Handler, Mishaps, Serving
+from gwanje.core.rate import RateLimit
+from gwanje.core.refusals import CHANGES, Refusals
+from gwanje.core.serving import Door, Handler, Mishaps, Reply, Serving
 from gwanje.core.snapshot_service import SERVICE as SNAPSHOT_SERVICE
 from gwanje.core.snapshot_service import SnapshotService
 from gwanje.core.store import Snapshot, TagWriter
@@ -65,7 +67,7 @@ NO_FIGURE = Quality.BAD | Quality.NOT_IMPLEMENTED
 
 STATUS_TAGS = (
     "system.commands.accepted", "system.commands.refused", "system.commands.read_only", "system.commands.held_points",
-    "system.commands.selected", "system.commands.running",
+    "system.commands.selected", "system.commands.running", "system.commands.kept",
     "system.safety.tags", "system.safety.danger", "system.safety.overdue", "system.safety.kept",
     "system.tags.stale", "system.tags.never",
     "system.alarms.active", "system.alarms.unacknowledged",
@@ -127,7 +129,10 @@ class StatusTags:
 
 
 REMOTE_ENTRIES = {str(kind): kind for kind in (EntryKind.REMOTE_ADMITTED, EntryKind.REMOTE_REFUSED)}
-"""Events of the doors beyond the machine that become entries; they come a few times a minute at most."""
+"""Events of the doors beyond the machine that become entries."""
+REMOTE_PART = "remote"
+REMOTE_ENTRIES_PER_S, REMOTE_ENTRY_BURST = 1.0, 60
+"""They come a few times a minute; a part that has gone wild must not push out what people are told."""
 
 
 class Keeper(Protocol):
@@ -207,10 +212,11 @@ class Core:
         )  # fmt: skip
         self._alarms = KeptAlarms(
             table, ctx.state_dir / ALARM_FILE, ctx.clock, self._publisher.alarm, self._desk, self._authority,
-            boot=boot_id(), sequence_floor=self._journal.entries,
+            boot=boot_id(), sequence_floor=self._journal.entries or None,
         )  # fmt: skip
+        self._numbered = self._journal.entries > 0
         self._tags = TagKeeping(ctx, self._writer, self._publisher, self._desk, self._authority)
-        self._events = EventMemory()
+        self._events = EventMemory(ctx.clock)
         self._keepers: dict[str, Keeper] = {
             "alarms": self._alarms,
             "events": self._events,
@@ -222,9 +228,11 @@ class Core:
             (ctx.bus.server(name), name) for name in (SERVICE, SESSION_SERVICE, *self._keepers)
         )
         self._heard = ctx.bus.subscriber(["event"])
+        self._refusals = Refusals(self._desk, ctx.clock, self._authority.known)
+        self._entered = RateLimit(REMOTE_ENTRIES_PER_S, REMOTE_ENTRY_BURST)
         self._mishaps = Mishaps(self._desk, ctx.clock, ctx.log)
         self._serving = Serving(
-            [Door(name, server, self._handler(name)) for server, name in self._servers],
+            [Door(name, server, self._looked_at(name)) for server, name in self._servers],
             (self._commands.serve, self._people.finished, self._hear), self._mishaps, ctx.clock,
         )  # fmt: skip
         self._parts = PartWatch(ctx.tags)
@@ -298,6 +306,21 @@ class Core:
         keeper = self._keepers[name]
         return lambda message, reply: reply(keeper.handle(message))
 
+    def _looked_at(self, name: str) -> Handler:
+        """The same, with refusals of changes told."""
+        handler = self._handler(name)
+        if name not in CHANGES:
+            return handler
+
+        def handle(message: Mapping[str, Any], reply: Reply) -> None:
+            def told(answer: dict[str, Any]) -> None:
+                reply(answer)
+                self._refusals.look(name, message, answer)
+
+            handler(message, told)
+
+        return handle
+
     def _hear(self) -> int:
         """Some of the events that have arrived; how many."""
         for taken in range(EVENTS_PER_BIT):
@@ -307,9 +330,15 @@ class Core:
             if isinstance(message, Event):
                 self._events.take(message)
                 self._alarms.event(message)
-                if (kind := REMOTE_ENTRIES.get(message.class_name)) is not None:
-                    self._desk.note(kind, key=message.source, text=message.text_en, n=message.data.get("count", 1))
+                if self._heard.sender == REMOTE_PART:
+                    self._enter_remote(message)
         return EVENTS_PER_BIT
+
+    def _enter_remote(self, event: Event) -> None:
+        """An entry about somebody at the doors beyond the machine; only the part that keeps them is believed."""
+        kind = REMOTE_ENTRIES.get(event.class_name)
+        if kind is not None and self._entered.take(kind, self._clock.mono_ns()):
+            self._desk.note(kind, key=event.source, text=event.text_en, n=event.data.get("count", 1))
 
     def _step_alarms(self, now: int) -> None:
         self._ctx.store.read_many(self._alarms.tag_ids, now, self._samples)
@@ -322,6 +351,10 @@ class Core:
             self._publisher.scan(*stale.columns(look, snapshot, self._clock.utc_ns()))
         self._desk.note_all(self._parts.look(snapshot))
         self._people.refresh()
+        self._refusals.step()
+        if not self._numbered and self._journal.entries:
+            self._numbered = True
+            self._alarms.number_from(self._journal.entries)
         self._status.write(
             {
                 **self._commands.status(),

@@ -57,7 +57,7 @@ class TagKeeping:
         self._derived = DerivedTags(plan(ctx.tags, ctx.site.constants).levels, ctx.store, writer, publisher)
         self.services: Mapping[str, OverrideService | TagService] = {
             OVERRIDES: self._overrides,
-            TAGS: TagService(ctx.tags),
+            TAGS: TagService(ctx.tags, ctx.clock),
         }
         """Name of each service → who answers it."""
 

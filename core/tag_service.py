@@ -9,9 +9,12 @@ import bisect
 import fnmatch
 import math
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
+from gwanje.core.clock import Clock
+from gwanje.core.rate import RateLimit
 from gwanje.core.requests import NAME_MAX, Code, RequestError, refusal, take_text, take_whole
 from gwanje.core.tags import Tag, TagTable
 
@@ -19,8 +22,14 @@ SERVICE = "tags"
 PAGE = 100
 PAGE_MAX = 400
 """Tags of one answer: at about 1 kB each it stays far below what the bus takes."""
-MARKS_MAX = 8
+MARKS_MAX = 4
 """Stars and brackets of a pattern: each may double the time of a comparison."""
+SEARCHES_PER_S, SEARCH_BURST = 5.0, 20
+"""Searches of all askers together: one through 100 000 tags takes the core tens of milliseconds."""
+PAGES_PER_S, PAGE_BURST = 50.0, 300
+"""Pages of all askers together: one takes some milliseconds; all of 100 000 tags are 250."""
+SEARCHES_MAX = 8
+"""Searches remembered: who turns pages does not search again."""
 
 
 def described(tag: Tag, tag_id: int) -> dict[str, Any]:
@@ -53,8 +62,11 @@ def _limit(value: float) -> float | None:
 class TagService:
     """Answers from the tag table; nothing of it changes while a city runs."""
 
-    def __init__(self, tags: TagTable) -> None:
-        self._tags = tags
+    def __init__(self, tags: TagTable, clock: Clock) -> None:
+        self._tags, self._clock = tags, clock
+        self._found: OrderedDict[str, list[str]] = OrderedDict()
+        self._searches = RateLimit(SEARCHES_PER_S, SEARCH_BURST)
+        self._pages = RateLimit(PAGES_PER_S, PAGE_BURST)
         self._names = sorted(tags.ids)
 
     def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
@@ -68,9 +80,25 @@ class TagService:
             limit, offset = take_whole(message, "limit", PAGE), take_whole(message, "offset", 0)
         except RequestError as error:
             return refusal(error.code, error.detail)
-        found = self._matching(pattern)
+        if not self._pages.take(SERVICE, self._clock.mono_ns()):
+            return refusal(Code.BUSY, "too many tags are asked for")
+        found = self._search(pattern)
+        if found is None:
+            return refusal(Code.BUSY, "too many tags are searched for")
         page = found[offset : offset + min(limit, PAGE_MAX)]
         return {"n": len(found), "tags": [described(self._tags.get(name), self._tags.index(name)) for name in page]}
+
+    def _search(self, pattern: str) -> list[str] | None:
+        """Names that match; ``None`` when too many are asked for at once."""
+        found = self._found.get(pattern)
+        if found is None:
+            if pattern != "*" and not self._searches.take(SERVICE, self._clock.mono_ns()):
+                return None
+            found = self._found[pattern] = self._matching(pattern)
+        self._found.move_to_end(pattern)
+        if len(self._found) > SEARCHES_MAX:
+            self._found.popitem(last=False)
+        return found
 
     def _matching(self, pattern: str) -> list[str]:
         """Names that match; only those that begin as the pattern does are looked at."""

@@ -26,6 +26,8 @@ CHANGES_PER_TURN = 25
 """Alarms that change in one turn of the core's loop: about 4 ms of work; a command waits no longer than that."""
 SAVE_NS = 10 * NS_PER_S
 """How often the key figures are kept; what a kill loses of them is less."""
+SEQUENCE_JUMP = 100_000
+"""What is added to the kept number when the journal cannot say how far it was: more changes than :data:`SAVE_NS` holds."""
 SECOND_NS = NS_PER_S
 PRESENT_NS = NS_PER_S // 2
 """A presented list is made anew at most this often, however many screens ask."""
@@ -65,7 +67,7 @@ class KeptAlarms:
         desk: Desk,
         authority: Authority,
         boot: str = "",
-        sequence_floor: int = 0,
+        sequence_floor: int | None = 0,
     ) -> None:
         """Take up what an earlier process kept; a damaged file is set aside and the journal says so.
 
@@ -78,7 +80,7 @@ class KeptAlarms:
             authority: knows who asks and which area is whose.
             boot: identity of this boot; monotonic times of another one are counted anew.
             sequence_floor: changes are numbered from above it, also when the file is lost: entries in the journal,
-                for each change has one.
+                for each change has one. ``None`` while the journal cannot be opened; see :meth:`number_from`.
         """
         self._table = table
         self._path = path
@@ -86,7 +88,8 @@ class KeptAlarms:
         self._publish = publish
         self._desk = desk
         self._boot = boot
-        self._table.sequence = sequence_floor
+        self._table.sequence = sequence_floor or 0
+        self._jump = SEQUENCE_JUMP if sequence_floor is None else 0
         self._store: AlarmStore | None = None
         self._unkept: set[str] = set()
         self._tried_mono_ns = -REOPEN_NS
@@ -144,6 +147,10 @@ class KeptAlarms:
     def event(self, event: Event) -> None:
         """An event may raise an alarm."""
         self._table.event(event, self._clock.mono_ns(), self._clock.utc_ns())
+
+    def number_from(self, entries: int) -> None:
+        """The journal could be opened at last: changes are numbered from above its entries on."""
+        self._table.sequence = max(self._table.sequence, entries)
 
     def publish_all(self) -> None:
         """Say every standing alarm again, for whoever missed the changes while the core was away."""
@@ -271,7 +278,7 @@ class KeptAlarms:
         try:
             times = json.loads(meta.get("saved", "{}"))
             if times:
-                self._table.sequence = max(self._table.sequence, int(times["sequence"]))
+                self._table.sequence = max(self._table.sequence, int(times["sequence"]) + self._jump)
                 age_ns = now - times["mono_ns"] if same_boot else max(0, utc_ns - times["utc_ns"])
                 self._kpis.restore(meta["kpis"], age_ns, now)
                 self.flood.restore(json.loads(meta["flood"]), age_ns, now)

@@ -93,6 +93,18 @@ class Authority:
         session.used_mono_ns = now
         return self.person(session, user, message)
 
+    def known(self, message: Mapping[str, Any]) -> dict[str, str]:
+        """Who is behind a message as an entry names them, also behind a locked session; empty for nobody known."""
+        try:
+            program = self.program(message)
+            if program is not None:
+                return {"author": program.name, "role": str(program.role), "session_id": program.session_id}
+            session, user = self.session(message)
+        except RequestError:
+            return {}
+        who = self.person(session, user, message)
+        return {"author": who.name, "role": str(who.role), "session_id": who.session_id, "console": who.console}
+
     def program(self, message: Mapping[str, Any]) -> Principal | None:
         """The program behind the message; its credential is worth nothing off the machine.
 
@@ -271,7 +283,12 @@ class Authority:
         if state is not None and state.get("boot") == self._boot and state.get("version") == STATE_VERSION:
             self.sessions.restore(state.get("sessions"), now)
             owners = {one.session_id: one.user for one in self.sessions.all()}
-            self.areas.restore(state.get("areas"), owners)
+            try:
+                self.areas.restore(state.get("areas"), owners)
+            except ValueError:
+                for session in self.sessions.all():  # both or none: who was told to sign in again has no session
+                    self.sessions.end(session)
+                raise
         self.step()
         for session in self.sessions.all():
             if self.book.get(session.user) is None:

@@ -76,3 +76,4 @@ class EntryKind(StrEnum):
     REMOTE_ADMITTED = "remote_admitted"
     REMOTE_REFUSED = "remote_refused"
     REQUEST_FAILED = "request_failed"
+    REQUEST_REFUSED = "request_refused"

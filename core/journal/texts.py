@@ -53,6 +53,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "clock_trusted": ("시계를 다시 믿음", "clock trusted again"),
     "remote_admitted": ("다른 기기 접속", "another machine admitted"),
     "remote_refused": ("다른 기기 접속 거부", "another machine refused"),
+    "request_refused": ("요청 거부", "request refused"),
     "request_failed": ("프로그램 오류로 요청 실패", "request failed by an error of the program"),
     "gate_changed": ("현장 쓰기 차단문", "gate to the site"),
     "tuning_changed": ("조정값 변경", "tuning changed"),

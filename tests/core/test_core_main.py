@@ -22,7 +22,7 @@ from gwanje.core.authority.passwords import hash_password
 from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import User, UsersFile
 from gwanje.core.bus import Bus, RequestTimeoutError
-from gwanje.core.clock import SystemClock
+from gwanje.core.clock import SystemClock, VirtualClock
 from gwanje.core.commands.client import CommandClient
 from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.messages import (
@@ -35,7 +35,7 @@ from gwanje.core.commands.messages import (
 )
 from gwanje.core.commands.owner import Office
 from gwanje.core.config import Site, load_site
-from gwanje.core.event_memory import EVENTS_MAX, EventMemory
+from gwanje.core.event_memory import EVENTS_MAX, LIST_BURST, EventMemory
 from gwanje.core.journal.chain import read
 from gwanje.core.journal.verify import verify
 from gwanje.core.messages import AlarmChange, Event
@@ -334,12 +334,61 @@ def test_events_are_remembered_and_raise_alarms(town: Town) -> None:
 
 
 def test_the_memory_of_events_is_bounded_and_newest_first() -> None:
-    memory = EventMemory()
+    memory = EventMemory(VirtualClock(mono_ns=S))
     for index in range(EVENTS_MAX + 3):
         memory.take(Event("system", "core", "test", index, 1, "말", "word"))
     events = memory.handle({"op": "list"})["events"]
     assert len(events) == EVENTS_MAX
     assert events[0]["utc_ns"] == EVENTS_MAX + 2
+    answers = [memory.handle({"op": "list"}) for _ in range(LIST_BURST)]
+    assert answers[-1]["code"] == "busy", "a flood of askers must not take the core's time"
+
+
+def test_only_the_part_that_keeps_the_doors_enters_who_came_in(town: Town) -> None:
+    town.start()
+    forger, remote = (Bus(town.run_dir, part, town.clock, town.site.tags.n) for part in ("acoustic", "remote"))
+    publishers = [one.publisher() for one in (forger, remote)]
+    event = Event("system", "stolen key", "remote_admitted", 5, 5, "접속", "admitted", 0.9)
+    seen = Event("acoustic", "mic03", "glass_break", 5, 5, "유리", "glass", 0.9)
+
+    def entered() -> bool:
+        publishers[0].event(event)
+        publishers[0].event(seen)
+        return "unack_active" in town.alarm_states()
+
+    town.until(entered)
+    assert "remote_admitted" not in town.kinds()
+
+    def admitted() -> bool:
+        publishers[1].event(event)
+        return "remote_admitted" in town.kinds()
+
+    town.until(admitted)
+    for one in (forger, remote):
+        one.close()
+
+
+def test_refused_changes_stand_in_the_journal_with_who_wanted_them(town: Town) -> None:
+    town.add_user("kim", Role.VIEWER)
+    town.start()
+    session = town.sign_in("kim")
+    asked = (
+        ("session", {"op": "take_area", "area": "all", "reason": "x"}),
+        ("alarms", {"op": "shelve", "alarm_id": "error_high", "reason": "x", "for_s": 600}),
+        ("overrides", {"op": "substitute", "point": "control.tie.error_w", "value": 1.0, "reason": "x"}),
+        ("journal", {"op": "record", "kind": "replay_ended", "what": "x"}),
+    )
+    for service, message in asked:
+        assert town.bus.request(service, {**message, "session": session})["outcome"] == "refused"
+    town.bus.request("alarms", {"op": "ack", "alarm_id": "error_high", "session": "guessed"})
+    town.bus.request("alarms", {"op": "nothing", "session": session})
+    told = [one.data for one in read(town.state_dir / "journal.jsonl") if one.kind == "request_refused"]
+    assert [(one["what"], one["code"], one.get("author")) for one in told] == [
+        ("session take_area", "role_not_allowed", "kim"), ("alarms shelve", "role_not_allowed", "kim"),
+        ("overrides substitute", "role_not_allowed", "kim"), ("journal record", "role_not_allowed", "kim"),
+        ("alarms ack", "session_over", None),
+    ]  # fmt: skip
+    assert session not in (town.state_dir / "journal.jsonl").read_text(encoding="utf-8")
 
 
 def test_alarms_survive_kill_9(town: Town) -> None:

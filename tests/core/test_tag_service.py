@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwanje.core.tag_service import MARKS_MAX, PAGE_MAX, TagService
+from gwanje.core.clock import NS_PER_S, VirtualClock
+from gwanje.core.tag_service import MARKS_MAX, PAGE_BURST, PAGE_MAX, SEARCH_BURST, TagService
 from gwanje.core.tags import Tag, TagTable
 
 TAGS = [
@@ -18,10 +19,12 @@ TAGS = [
         derived="a.c.power_w * 2", description_ko="전력", description_en="Power"),
     *(Tag(f"m.t{number:03d}.x", "", "sim", simulated=True) for number in range(500)),
 ]  # fmt: skip
-SERVICE = TagService(TagTable.build(TAGS))
+CLOCK = VirtualClock(mono_ns=NS_PER_S)
+SERVICE = TagService(TagTable.build(TAGS), CLOCK)
 
 
 def describe(**more: Any) -> dict[str, Any]:
+    CLOCK.advance_ns(NS_PER_S)  # everybody asks in his own time
     answer: dict[str, Any] = msgpack.unpackb(msgpack.packb(SERVICE.handle({"op": "describe", **more})))
     return answer
 
@@ -65,9 +68,20 @@ def test_nothing_matches() -> None:
     assert math.isfinite(describe()["n"])
 
 
-@given(st.text("ab.m?*[0-9]xt!", min_size=1, max_size=12).filter(lambda text: text.count("*") + text.count("[") <= 8))
+@given(st.text("ab.m?*[0-9]xt!", min_size=1, max_size=12).filter(lambda text: text.count("*") + text.count("[") <= MARKS_MAX))
 def test_every_pattern_finds_what_the_shell_would(pattern: str) -> None:
     expected = sorted(tag.name for tag in TAGS if fnmatch.fnmatchcase(tag.name, pattern))
     answer = describe(pattern=pattern, limit=PAGE_MAX)
     assert answer["n"] == len(expected)
     assert [one["name"] for one in answer["tags"]] == expected[:PAGE_MAX]
+
+
+def test_searches_are_limited_and_pages_of_one_search_are_not_searches() -> None:
+    service = TagService(TagTable.build(TAGS), VirtualClock(mono_ns=NS_PER_S))
+    for offset in range(100):
+        assert service.handle({"op": "describe", "pattern": "m.*", "limit": 1, "offset": offset})["n"] == 500
+    answers = [service.handle({"op": "describe", "pattern": f"m.t*{number}.x"}) for number in range(SEARCH_BURST)]
+    assert [one.get("code") for one in answers] == [None] * (SEARCH_BURST - 1) + ["busy"]
+    pages = [service.handle({"op": "describe", "limit": 1}) for _ in range(PAGE_BURST)]
+    assert pages[0]["n"] == len(TAGS)
+    assert pages[-1]["code"] == "busy"
