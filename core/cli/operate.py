@@ -12,17 +12,16 @@ from typing import Any
 
 from gwanje.core.bus import Bus
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
-from gwanje.core.cli.tokens import read_token
+from gwanje.core.cli.tokens import file_of_terminal, read_token
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.commands.messages import new_id
 from gwanje.core.commands.operations_table import ENDED, State
 from gwanje.core.commands.operator_client import Answer, OperatorClient
 from gwanje.core.config import Site
 from gwanje.core.messages import Event
+from gwanje.core.quality import Quality, describe, is_good
 from gwanje.core.tags import Tag
 
-SELECTIONS = Path("cli") / "selections.json"
-"""In the run directory: what ``operate select`` reserved, for the ``operate execute`` that follows."""
 LOOK_S = 1.0
 """How often the core's list is asked beside the events, which may be lost."""
 FOLLOW_S_MAX = 700.0
@@ -33,6 +32,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "usual": ("통상 범위", "usual range"), "class": ("등급", "class"), "confirm": ("확인 기한", "confirmed within"),
     "interlock": ("인터록", "interlock"), "mode": ("조건", "mode"), "tag": ("안전 태그", "safety tag"),
     "lease": ("제어 프로그램", "steered by"), "blocks": ("차단", "BLOCKS"), "clear": ("정상", "clear"),
+    "blocks_when": ("차단 사유", "would block"), "given_back": ("프로그램에 돌려줌", "given back to programs"),
     "unknown": ("알 수 없음", "not known"), "reserved": ("예약", "reserved for"), "warning": ("주의", "warning"),
     "accept": ("--yes 로 확인하십시오", "accept with --yes"), "refused": ("거부", "REFUSED"),
     "retype": ("다시 입력: --retype 점이름", "type the name again: --retype POINT"),
@@ -53,8 +53,10 @@ def add(commands: Commands) -> None:
     cancel = operate.add("cancel", _cancel, "give a selection up")
     second = operate.add("second", _second, "agree to somebody else's critical operation")
     listed = operate.add("list", _list, "what is selected, under way and ended lately")
-    for one in (select, execute, cancel):
+    give_back = operate.add("give-back", _give_back, "let programs have a point again that a person holds")
+    for one in (select, execute, cancel, give_back):
         one.add_argument("point", metavar="POINT")
+    give_back.add_argument("--reason", required=True, help="for the journal")
     execute.add_argument("value", metavar="VALUE", help="number in the point's unit, or a state's word such as 'open'")
     execute.add_argument("--reason", required=True, help="for the journal")
     execute.add_argument("--yes", action="store_true", help="accept the warnings")
@@ -67,7 +69,7 @@ def add(commands: Commands) -> None:
     second.add_argument("point", metavar="POINT", help="that you agree to operate")
     second.add_argument("value", metavar="VALUE", help="that you agree to")
     listed.add_argument("--json", action="store_true")
-    for one in (select, execute, cancel, second, listed):
+    for one in (select, execute, cancel, give_back, second, listed):
         one.add_argument("--lang", choices=("ko", "en"), default="ko")
         with_site(one)
 
@@ -87,7 +89,7 @@ class Desk:
         self.bus = Bus(run_dir, "cli", self.clock)
         self.client = OperatorClient(self.bus, read_token(run_dir))
         self._index = 0 if lang == "ko" else 1
-        self._file = run_dir / SELECTIONS
+        self._file = file_of_terminal(run_dir, "selections")  # for the `execute` after a `select`
 
     def word(self, key: str) -> str:
         """A word in the person's language."""
@@ -176,7 +178,9 @@ def sheet(desk: Desk, selected: Answer) -> str:
     def line(key: str, text: str) -> None:
         lines.append(f"  {word(key):<18} {text}")
 
-    line("now", f"{desk.value(view, selected['value'])}  ({view.name})")
+    quality = int(selected["quality"])
+    doubt = "" if is_good(quality) and not quality & OVERRIDDEN else f"  !! {describe(quality)}"
+    line("now", f"{desk.value(view, selected['value'])}  ({view.name}){doubt}")
     line("range", f"{desk.value(tag, selected['low'])} … {desk.value(tag, selected['high'])}")
     if selected["soft_low"] is not None or selected["soft_high"] is not None:
         low, high = (desk.value(tag, selected[key]) if selected[key] is not None else "–" for key in SOFT)
@@ -188,7 +192,7 @@ def sheet(desk: Desk, selected: Answer) -> str:
         line("mode", f"{word('clear' if selected['mode']['allowed'] else 'blocks')}: {desk.text(selected['mode'])}")
     for one in selected["interlocks"]:
         state = "clear" if not one["blocks"] else "blocks" if one["known"] else "unknown"
-        line("interlock", f"{word(state)}: {desk.text(one)}")
+        line("interlock", f"{word(state)}  ({word('blocks_when')}: {desk.text(one)})")
     for one in selected["safety_tags"]:
         line("tag", f"{one['kind']} ({one['author']}): {one['reason']}")
     if selected["lease"]:
@@ -196,6 +200,7 @@ def sheet(desk: Desk, selected: Answer) -> str:
     return "\n".join(lines)
 
 
+OVERRIDDEN = int(Quality.SUBSTITUTED | Quality.BLOCKED)
 SOFT = ("soft_low", "soft_high")
 _ORDER = [str(one) for one in State]
 """From selected to ended."""
@@ -218,6 +223,8 @@ def _execute(chosen: argparse.Namespace) -> int:
         tag = desk.tag(chosen.point)
         value = _number(tag, chosen.value)
         selected: Answer | None = desk.kept().get(chosen.point)
+        if selected is None and chosen.as_seen:
+            raise CommandError("nothing of this point is selected here, or its time is over; select it again and look")
         if selected is None:
             selected = desk.client.select(chosen.point)
             if selected.get("outcome") != "selected":
@@ -333,6 +340,18 @@ def _cancel(chosen: argparse.Namespace) -> int:
         if answer.get("outcome") != "cancelled":
             return desk.refused(answer)
         print(f"{desk.word('cancelled')}: {chosen.point}")
+        return 0
+
+
+def _give_back(chosen: argparse.Namespace) -> int:
+    with _desk(chosen) as desk:
+        desk.tag(chosen.point)
+        operation = desk.site.operations.get(chosen.point)
+        takes = (chosen.point, *(operation.takes if operation is not None else ()))
+        answer = desk.client.ask("give_back", points=list(takes), reason=chosen.reason)
+        if answer.get("outcome") != "released":
+            return desk.refused(answer)
+        print(f"{desk.word('given_back')}: {', '.join(takes)}")
         return 0
 
 

@@ -26,10 +26,14 @@ def terminal() -> str:
     return ""
 
 
-def _path(run_dir: Path) -> Path:
-    """Each terminal has its own session, so that two people may sit side by side; all scripts of a user share one."""
+def file_of_terminal(run_dir: Path, what: str) -> Path:
+    """Where something of this terminal is kept: two people may sit side by side; all scripts of a user share one."""
     where = terminal().replace("/", "-") or "script"
-    return run_dir / FOLDER / f"{os.getuid()}-{where}.session"
+    return run_dir / FOLDER / f"{os.getuid()}-{where}.{what}"
+
+
+def _path(run_dir: Path) -> Path:
+    return file_of_terminal(run_dir, "session")
 
 
 def read_token(run_dir: Path) -> str:
