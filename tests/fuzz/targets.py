@@ -30,7 +30,8 @@ from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import User, UsersFile
 from gwanje.core.bus import ANSWER_LIMITS, PARTS, REQUEST_LIMITS, Bus, Subscriber
 from gwanje.core.clock import VirtualClock
-from gwanje.core.commands.messages import Accepted, to_message
+from gwanje.core.commands.messages import Command
+from gwanje.core.commands.owner import Office
 from gwanje.core.config import load_site
 from gwanje.core.main import Core
 from gwanje.core.messages import AlarmChange, Blob, Event
@@ -303,6 +304,8 @@ CHANGING = {
     "unlocked", "placed", "removed", "cancelled", "gate",
 }  # fmt: skip
 """Outcomes of requests that change something: never without a session."""
+TICK = 254
+"""First byte of an input in which only time goes on, with whatever is under way; the second says how long."""
 SCRIPT = 255
 """First byte of an input that holds several requests, one after the other."""
 OPS = (
@@ -321,16 +324,59 @@ KEYS = (
 )  # fmt: skip
 
 
+class Owner:
+    """An owner of points as the core sees it: opens what it gets as a real one does, and obeys unless the id tells it
+    to refuse, to be silent, or to answer later; notes what came."""
+
+    def __init__(self, name: str, bus: "OwnersBus") -> None:
+        self._bus = bus
+        self._office = Office(name, bus.secret, bus.tags, bus, bus.clock, self._take, read_only=False)
+        self._office._sent_mono_ns = 0  # it began long ago
+        self._ready: dict[str, Any] | None = None
+        self._from_mono_ns = 0
+
+    def _take(self, command: Command) -> Refused | None:
+        self._bus.forwarded.append((self._bus.clock.mono_ns(), command.to_message()))
+        self._from_mono_ns = self._bus.clock.mono_ns() + (400_000_000 if command.command_id[-1:] == "5" else 0)
+        return Refused(Code.OWNER) if command.command_id[-1:] == "7" else None
+
+    def ask(self, message: dict[str, Any]) -> None:
+        """Called by the forwarder."""
+        before, self._ready = len(self._bus.forwarded), self._office.answer(message)
+        if len(self._bus.forwarded) == before and self._ready["code"] not in ("safety_tag", "read_only"):
+            self._bus.findings.append(f"the core sent what no owner takes: {self._ready}")
+        if self._bus.forwarded and self._bus.forwarded[-1][1]["command_id"][-1:] == "3":
+            self._ready = None
+
+    def answer(self) -> dict[str, Any] | None:
+        """What it says, when it says it."""
+        if self._bus.clock.mono_ns() < self._from_mono_ns:
+            return None
+        ready, self._ready = self._ready, None
+        return ready
+
+    def give_up(self) -> None:
+        """Nobody waits any more."""
+        self._ready = None
+
+    close = give_up
+
+
 class OwnersBus(Bus):
-    """A core's bus on which every owner of points obeys at once; notes what was forwarded to them."""
+    """A core's bus on which every owner of points is an :class:`Owner`."""
 
+    secret: bytes
+    tags: TagTable
     forwarded: list[tuple[int, dict[str, Any]]]
+    findings: list[str]
 
-    def request(self, name: str, message: dict[str, Any], timeout_ms: int = 2_000) -> dict[str, Any]:
-        """Called by the forwarder's threads."""
-        self.forwarded.append((self.clock.mono_ns(), dict(message)))
-        command_id = str(message.get("command_id", ""))
-        return to_message(Refused(Code.OWNER, "", command_id) if command_id[-1:] == "7" else Accepted(command_id))
+    def asker(self, name: str, _waiting: select.poll) -> Any:
+        """Connections of the forwarder."""
+        return Owner(name.removeprefix("commands."), self)
+
+    def until_mono_ns(self, _tag_id: int) -> int:
+        """Owners that look at no danger tag: what the core lets leave although one hangs would arrive."""
+        return 0
 
 
 class ServicesTarget(Target):
@@ -350,6 +396,8 @@ class ServicesTarget(Target):
         self._accepted: dict[str, int] = {}
         self._given: dict[str, Any] = {}
         self.answered = self.changed = self.left = 0
+        self.alive = 0.0
+        """Most operations that were under way while time went on."""
         self.answers: dict[str, int] = {}
         self.codes: dict[str, int] = {}
 
@@ -370,9 +418,10 @@ class ServicesTarget(Target):
         self._refresh()
         self._tags = site.tags
         self._bus = OwnersBus(self.run_dir, "core", self.clock, site.tags.n)
-        self._bus.forwarded = []
+        self._bus.forwarded, self._bus.findings = [], []
+        self._bus.secret, self._bus.tags = credentials.owner_secret(self.run_dir), site.tags
         self._sent: dict[str, int] = {}
-        self._findings: list[str] = []
+        self._findings = self._bus.findings
         self._stop_read, self._stop_write = os.pipe()
         self.core = Core(PartContext(
             "core", site, site.tags, store, self.clock, self._bus, self.run_dir, options, self._stop_read,
@@ -468,7 +517,8 @@ class ServicesTarget(Target):
         requests += [(service, {"op": op, "session": "$0"}) for service in self.names for op in OPS]
         names = self.names
         single = [bytes([names.index(service)]) + packed(one) for service, one in requests if service in names]
-        return [*single, *(bytes([SCRIPT]) + framed(one) for one in self._scripts(names.index("command")))]
+        ticks = [bytes([TICK, one]) for one in (1, 5, 14, 100, 250)]
+        return [*single, *ticks, *(bytes([SCRIPT]) + framed(one) for one in self._scripts(names.index("command")))]
 
     def _scripts(self, command: int) -> list[list[bytes]]:
         """Whole operations: what mutations of single requests would seldom put together."""
@@ -484,7 +534,8 @@ class ServicesTarget(Target):
                 {"op": "execute", **sent, "command_id": "$p"},
                 {"op": "cancel", "session": "$0", "select_id": "$s"},
             ]  # fmt: skip
-            found.append([bytes([command]) + packed(one) for one in steps])
+            asked = [bytes([command]) + packed(one) for one in steps]
+            found += [asked, [one for step in asked for one in (step, bytes([TICK, 4]))]]
         return found
 
     def run(self, data: bytes) -> None:
@@ -498,12 +549,12 @@ class ServicesTarget(Target):
         if not data:
             return
         self.frames += 1
+        if data[0] == TICK:
+            self._tick((data[1] if len(data) > 1 else 1) * 60_000_000)
+            return
         self.clock.advance_ns(1 + data[0] * 100_000)
         if self.frames % 64 == 0:
-            self._refresh()
-            self.core._commands.step()
-            self.core._people.step()
-            self.core._desk.step()
+            self._step()
         try:
             message = unpack_map(data[1:], REQUEST_LIMITS)
         except FrameError:
@@ -529,11 +580,34 @@ class ServicesTarget(Target):
 
         self.service(name)(message, reply)
         if not answers and name == "command":
-            select.select([self.core._commands.fileno()], [], [], 0.01)
             self.core._commands.serve()
         self._check_forwarded()
         if self._findings:
             raise Finding(self._findings.pop())
+
+    def _tick(self, left_ns: int) -> None:
+        """Time goes on, up to 15 s in steps of the core's; people stay at their screens."""
+        while left_ns > 0:
+            self.clock.advance_ns(min(left_ns, 200_000_000))
+            left_ns -= 200_000_000
+            self._step()
+            self._check_forwarded()
+            self.alive = max(self.alive, self.core._commands.server.status()["system.commands.running"])
+        for index, name in enumerate(("kim", "park")):
+            answers: list[dict[str, Any]] = []
+            self.core._people.handle({"op": "touch", "session": self._sessions[index]}, answers.append)
+            if answers[0].get("outcome") == "refused":
+                self._sessions[index] = self._sign_in(name, index)
+        if self._findings:
+            raise Finding(self._findings.pop())
+
+    def _step(self) -> None:
+        self._refresh()
+        self.core._commands.step()
+        self.core._commands.look()
+        self.core._commands.serve()
+        self.core._people.step()
+        self.core._desk.step()
 
     def _check_forwarded(self) -> None:
         """What holds of every command that left the core."""
@@ -594,9 +668,11 @@ class ServicesTarget(Target):
     def mutate(self, data: bytes, rng: random.Random) -> bytes:
         if len(data) < 2 or rng.random() < 0.35:
             data = rng.choice(self.seeds_once())
+        if data[0] == TICK:
+            return bytes([TICK, rng.randrange(1, 256) if rng.random() < 0.2 else rng.randrange(1, 20)])
         if data[0] == SCRIPT:
             return data[:1] + framed(self._mixed(unframed(data[1:]), rng))
-        first = bytes([rng.randrange(SCRIPT)]) if rng.random() < 0.1 else data[:1]
+        first = bytes([rng.randrange(TICK)]) if rng.random() < 0.1 else data[:1]
         content = as_map(data[1:]) if rng.random() < 0.85 else None
         if content is None:
             return first + changed_bytes(data[1:], rng)
@@ -621,7 +697,8 @@ class ServicesTarget(Target):
             other = rng.randrange(len(requests))
             requests[at], requests[other] = requests[other], requests[at]
         else:
-            requests.insert(at, rng.choice(self.seeds_once())[:4_000])
+            tick = bytes([TICK, rng.randrange(1, 40)])
+            requests.insert(at, rng.choice((rng.choice(self.seeds_once())[:4_000], tick)))
         return requests
 
     def close(self) -> None:

@@ -45,6 +45,9 @@ def test_mutated_input_finds_nothing(name, n):
             if index % 10 == 0 and len(pool) < 2_000:
                 pool.append(data)
         assert target.frames >= n
+        if name == "services":
+            assert target.alive > 1, "time went on with operations under way"
+            assert target.left > 10, "commands left for owners that open what is sealed"
     finally:
         target.close()
 
@@ -71,6 +74,10 @@ def test_a_core_that_obeyed_nobody_or_twice_would_be_noticed():
             with pytest.raises(targets.Finding, match="for nobody"):
                 target._check("command", message, [{"outcome": "accepted"}])
         until = target.clock.mono_ns() + 10**9
+        forger = targets.Owner("field", target._bus)
+        forger.ask({"op": "write", "command_id": "1"})
+        with pytest.raises(targets.Finding, match="no owner takes"):
+            target._tick(1)
         good = {"op": "write", "session": target._sessions[0], "command_id": "3", "expires_mono_ns": until}
         target._check("command", good, [{"outcome": "accepted"}])
         with pytest.raises(targets.Finding, match="twice"):
