@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gwanje.core.audio_ring import AudioRingError, require_ram
 from gwanje.core.authority.authority import RANK
 from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import UsersError, UsersFile
@@ -22,7 +23,7 @@ from gwanje.core.config import Site
 from gwanje.core.messages import Event
 from gwanje.core.part import RunOptions
 from gwanje.core.quality import is_bad
-from gwanje.core.run_dir import RunDir, default_data_base, default_run_dir, new_data_dir
+from gwanje.core.run_dir import RunDir, RunDirError, default_data_base, default_run_dir, new_data_dir
 from gwanje.core.store import TagStore
 from gwanje.core.supervisor import Supervisor, prepare_processes
 
@@ -126,6 +127,8 @@ def up(chosen: argparse.Namespace) -> int:
     site = check_site(chosen.site, chosen.data)
     run = RunDir(chosen.run_dir or default_run_dir(site.id))
     try:
+        if site.nodes:
+            _check_memory(run.path)
         base = chosen.data or default_data_base(chosen.site)
         data_dir = new_data_dir(Path(base).resolve(), site.id, site.fresh_history, clock.utc_ns())
         options = RunOptions(chosen.speed, chosen.seed, chosen.start, chosen.lang, str(data_dir))
@@ -159,6 +162,14 @@ def up(chosen: argparse.Namespace) -> int:
     else:
         _say_sum(summary, data_dir)
     return 0 if summary["points_recorded"] == summary["points_acknowledged"] and not not_running else 1
+
+
+def _check_memory(run_dir: Path) -> None:
+    """Refuse at once what the microphones' part would refuse again and again: sound on a disk."""
+    try:
+        require_ram(run_dir)
+    except AudioRingError as error:
+        raise RunDirError(f"{error}; give --run a folder on /dev/shm") from None
 
 
 def _each_second(watch: Watch, report: Callable[[Watch], None]) -> Callable[[], None]:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from gwanje.core.audio_ring import file_system_of
+
 ROOT = Path(__file__).resolve().parents[1]
 SOUNDS = ROOT / "io" / "sim" / "sounds"
 PARTS = ("core", "sim", "simsound", "field", "media", "control", "acoustic", "historian", "query")
@@ -244,3 +246,18 @@ def test_a_taken_port_is_named_and_the_run_does_not_count_as_well(site_copy, tmp
     assert f"127.0.0.1:{port}" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert json.loads(answer.stdout.splitlines()[-1])["not_running"] == ["sim"]
+
+
+def test_a_run_directory_on_a_disk_is_refused_before_anything_starts(site_copy, tmp_path):
+    answer = subprocess.run(
+        [
+            sys.executable, "-m", "gwanje.core.cli.main", "up", str(site_copy), "--for", "4", "--no-hmi",
+            "--run", str(ROOT / "build" / "run-on-disk"), "--data", str(tmp_path / "data"),
+        ],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    if file_system_of(ROOT) in ("tmpfs", "ramfs"):
+        pytest.skip("the checkout itself lies in memory")
+    assert answer.returncode == 2
+    assert "sound must not reach a disk; give --run a folder on /dev/shm" in answer.stderr
+    assert not (ROOT / "build" / "run-on-disk").exists()

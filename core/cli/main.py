@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
     up = command("up", _up, "start the whole city and keep it running")
     up.add_argument("site", nargs="?", type=Path, default=DEFAULT_SITE, help="folder of the site (default: chungbuk)")
-    up.add_argument("--run", dest="run_dir", type=Path, help="run directory (default: on /dev/shm)")
+    up.add_argument("--run", dest="run_dir", type=Path, help="run directory, in memory (default: on /dev/shm)")
     up.add_argument("--data", type=Path, help="where history, journal and state go (default: var/ beside configs/)")
     up.add_argument("--for", dest="for_s", type=_positive, metavar="S", help="stop after S seconds")
     up.add_argument("--speed", type=_speed, default=1.0, help="how much faster the simulated world runs (1…1000)")
