@@ -2,7 +2,8 @@
 
 It is kept in a file of its own that outlives the run, and what closes it is on the disk twice, in the journal and in
 the file, before anybody is told. A core that starts believes the one of the two that says closed, and finds it closed
-when neither can be read. The drivers read it where they read what leases cover.
+when its file cannot be read, or is missing and the journal cannot be read. The drivers read it where they read what
+leases cover.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Gate:
             entries = ground.desk.find(ENTRY_WORD, NEWEST_BYTES if state is not None else HISTORY_BYTES)
             said = bool(entries) and entries[-1].data.get("read_only") is not False
         except JournalError as error:
-            trouble = trouble or f"the journal cannot be read: {error.strerror or error}"
+            if state is None:  # the file alone is as good: only what it could not be told stands in the journal alone
+                trouble = trouble or f"it has no file, and the journal cannot be read: {error.strerror or error}"
         if state is not None and not isinstance(state.get("closed"), bool):
             trouble = trouble or "its file is no gate"
         self._closed = bool(trouble) or said or (state is not None and state["closed"])

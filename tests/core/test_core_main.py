@@ -1,5 +1,6 @@
 """The core part as it runs: services on the bus, alarms from the store, leases through kill -9, a disk that fails."""
 
+import json
 import logging
 import os
 import shutil
@@ -526,6 +527,7 @@ def test_killed_again_and_again_the_journal_stays_whole(town: Town) -> None:
 
 
 def test_a_journal_that_cannot_be_opened_refuses_commands_until_it_can(town: Town) -> None:
+    (town.state_dir / "gate.json").write_text('{"closed": false}')
     (town.state_dir / "journal.jsonl").mkdir()
     town.start()
     outcome = CommandClient(town.bus, town.session("planner")).write(IMPORT, 300.0, "peak")
@@ -536,6 +538,19 @@ def test_a_journal_that_cannot_be_opened_refuses_commands_until_it_can(town: Tow
     town.until(lambda: town.value("system.journal.ok") == 1.0)
     assert "command_refused" in town.kinds()
     assert verify(town.state_dir / "journal.jsonl").ok
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"closed": 0}'])
+def test_a_damaged_gate_is_closed(town: Town, content: str) -> None:
+    """The file outlives the run: another run of the city finds the gate as it was left."""
+    (town.state_dir / "gate.json").write_text(content)
+    town.start()
+    planner = CommandClient(town.bus, town.session("planner"))
+    outcome = planner.write(IMPORT, 300.0, "peak")
+    assert isinstance(outcome, Refused)
+    assert outcome.code is Code.READ_ONLY
+    assert json.loads((town.state_dir / "gate.json").read_text())["closed"] is True
+    assert "gate_changed" in town.kinds()
 
 
 def test_an_alarm_file_that_cannot_be_opened_does_not_stop_the_alarms(town: Town) -> None:
