@@ -29,7 +29,7 @@ from gwanje.core.commands.path import CommandPath
 from gwanje.core.commands.safety_desk import SafetyGuard
 from gwanje.core.commands.safety_tags import SafetyKind
 from gwanje.core.event_memory import EventMemory
-from gwanje.core.journal.chain import JournalError, JournalLockedError
+from gwanje.core.journal.chain import JournalLockedError
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.opening import OpeningJournal, SigningKey
@@ -203,7 +203,7 @@ class Core:
             lambda session_id: self._authority.sessions.by_id(session_id) is not None,
         )  # fmt: skip
         self._desk.note_all([(EntryKind.PART_STARTED, {"part": OWNER})])
-        self._commands.take_up(self._recent())
+        self._commands.take_up()
         self._guard = SafetyGuard(self._commands.safety, self._commands.server)
         self._guard.step()
         table = AlarmTable(
@@ -242,13 +242,6 @@ class Core:
         self._samples = Snapshot.empty(len(self._alarms.tag_ids))
         self._said = ""
 
-    def _recent(self) -> list[Any]:
-        try:
-            return self._journal.recent()
-        except (JournalError, ValueError) as error:
-            self._ctx.log.warning("recent commands are not known: %s", error)
-            return []
-
     def run(self) -> None:
         """Turn until asked to stop."""
         waiting = select.poll()
@@ -271,10 +264,10 @@ class Core:
                 self._desk.step()
                 self._tags.step()
                 if now >= watch_from:
-                    self._step_alarms(now)
+                    self._step_alarms(self._clock.mono_ns())  # the disk may have kept us: what is new is not early
             if now >= next_slow:
                 next_slow = max(next_slow + SLOW_PERIOD_NS, now)
-                self._step_slow(now)
+                self._step_slow(self._clock.mono_ns())
             more = self._serving.turn()
             self._alarms.work()
             if self._desk.due(self._clock.mono_ns()):

@@ -34,7 +34,7 @@ cdef extern from *:
     void gw_fence_release() noexcept nogil
 
 cdef extern from "tagstore_sweep.h":
-    void gw_copy_aged(int64_t* received, uint16_t* quality, const int64_t* from_received, const uint16_t* from_quality,
+    int gw_copy_aged(int64_t* received, uint16_t* quality, const int64_t* from_received, const uint16_t* from_quality,
                       const int64_t* limit, int64_t now, long n) noexcept nogil
     int64_t gw_mark_aged(uint16_t* quality, const int64_t* received, const int64_t* limit, int64_t now,
                          long n) noexcept nogil
@@ -42,6 +42,7 @@ cdef extern from "tagstore_sweep.h":
                     const double* deadband, int32_t* out, long n) noexcept nogil
 
 cdef uint16_t BAD_STALE = 0x8001
+cdef int64_t AHEAD_NS = 1_000_000_000                       # GW_AHEAD of tagstore_sweep.h
 cdef uint16_t UNCERTAIN = 0x4000
 cdef uint16_t SIMULATED = 0x0800
 cdef enum:
@@ -122,19 +123,27 @@ cdef class StoreView:
         if now_mono_ns > 0:
             for i in range(k):
                 limit = self.stale_after_ns[ids[i]]
-                if limit > 0 and now_mono_ns - received_mono_ns[i] > limit:
+                if limit > 0 and (now_mono_ns - received_mono_ns[i] > limit
+                                  or received_mono_ns[i] > now_mono_ns + AHEAD_NS):
                     quality[i] = (quality[i] & ~UNCERTAIN) | BAD_STALE
             self._override_many(ids, k, now_mono_ns, value, quality, source_utc_ns, received_mono_ns)
 
     cdef void _override_many(self, const int32_t* ids, Py_ssize_t k, int64_t now_mono_ns, double* value,
                              uint16_t* quality, int64_t* source_utc_ns, int64_t* received_mono_ns) noexcept nogil:
         """Put what is in force over k samples."""
-        cdef uint64_t sequence = gw_load(&self.common.sequence)
-        cdef OverrideSet* stable = &self.common.copy[sequence & 1]
+        cdef uint64_t sequence
+        cdef OverrideSet* stable
         cdef Override one
-        cdef Py_ssize_t i = 0
+        cdef Py_ssize_t i = 0, n
         cdef bint found
-        if _count(stable) == 0:
+        while True:
+            sequence = gw_load(&self.common.sequence)
+            stable = &self.common.copy[sequence & 1]
+            n = _count(stable)
+            gw_fence()
+            if gw_load(&self.common.sequence) == sequence:
+                break
+        if n == 0:
             return
         while i < k:
             found = _find(stable, ids[i], &one)
@@ -150,24 +159,25 @@ cdef class StoreView:
     cdef void _override_all(self, int64_t now_mono_ns, double* value, uint16_t* quality, int64_t* source_utc_ns,
                             int64_t* received_mono_ns, uint64_t* seen) noexcept nogil:
         """Put what is in force over the columns of all tags; a block that was touched is no longer as its owner wrote it."""
-        cdef uint64_t sequence = gw_load(&self.common.sequence)
-        cdef OverrideSet* stable = &self.common.copy[sequence & 1]
-        cdef Override one
-        cdef Py_ssize_t j = 0, i
-        while j < _count(stable):
-            memcpy(&one, &stable.entry[j], sizeof(Override))
+        cdef uint64_t sequence
+        cdef OverrideSet* stable
+        cdef OverrideSet known                              # copied whole and looked at once: 20 kB when it is full
+        cdef Py_ssize_t j, i, n
+        while True:
+            sequence = gw_load(&self.common.sequence)
+            stable = &self.common.copy[sequence & 1]
+            n = _count(stable)
+            memcpy(&known.entry[0], &stable.entry[0], n * sizeof(Override))
             gw_fence()
-            if gw_load(&self.common.sequence) != sequence:
-                sequence = gw_load(&self.common.sequence)
-                stable = &self.common.copy[sequence & 1]
-                j = 0
-                continue
-            i = one.tag_id
-            if 0 <= i < self.n and now_mono_ns < one.until_mono_ns:
-                _lay_over(&one, now_mono_ns, &value[i], &quality[i], &source_utc_ns[i], &received_mono_ns[i])
+            if gw_load(&self.common.sequence) == sequence:
+                break
+        for j in range(n):
+            i = known.entry[j].tag_id
+            if 0 <= i < self.n and now_mono_ns < known.entry[j].until_mono_ns:
+                _lay_over(&known.entry[j], now_mono_ns, &value[i], &quality[i], &source_utc_ns[i],
+                          &received_mono_ns[i])
                 if seen != NULL:
                     seen[i // BLOCK] = <uint64_t>NO_TURN
-            j += 1
 
     cdef void put(self, const int32_t* ids, Py_ssize_t k, const double* value, const uint16_t* quality,
                   const int64_t* source_utc_ns, int64_t received_mono_ns) noexcept nogil:
@@ -277,6 +287,7 @@ cdef class StoreView:
         cdef Block* block
         cdef Columns* side
         cdef uint64_t sequence
+        cdef bint ahead = False
         with nogil:
             for index in range(self.n_blocks):
                 block = &self.blocks[index]
@@ -292,8 +303,8 @@ cdef class StoreView:
                     memcpy(&values[first], &side.value[0], sizeof(double) * BLOCK)
                     memcpy(&source_utc_ns[first], &side.source_utc_ns[0], sizeof(int64_t) * BLOCK)
                     if now_mono_ns > 0:
-                        gw_copy_aged(&received_mono_ns[first], &quality[first], &side.received_mono_ns[0],
-                                     &side.quality[0], &self.stale_after_ns[first], now_mono_ns, BLOCK)
+                        ahead = gw_copy_aged(&received_mono_ns[first], &quality[first], &side.received_mono_ns[0],
+                                             &side.quality[0], &self.stale_after_ns[first], now_mono_ns, BLOCK)
                     else:
                         memcpy(&quality[first], &side.quality[0], sizeof(uint16_t) * BLOCK)
                         memcpy(&received_mono_ns[first], &side.received_mono_ns[0], sizeof(int64_t) * BLOCK)
@@ -302,7 +313,7 @@ cdef class StoreView:
                         break
                     repeats += 1
                 if known != NULL:
-                    known[index] = sequence
+                    known[index] = <uint64_t>NO_TURN if ahead else sequence
                     fresh[index] = 0                        # known when it is looked at again
             if now_mono_ns > 0:
                 self._override_all(now_mono_ns, &values[0], &quality[0], &source_utc_ns[0], &received_mono_ns[0],

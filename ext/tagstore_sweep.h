@@ -18,14 +18,22 @@
 /* Severity BAD takes the place of UNCERTAIN, with the reason STALE: 0x8001 in place of 0x4000. */
 #define GW_AGED(quality, old) ((uint16_t)((old) ? ((quality) & 0xBFFF) | 0x8001 : (quality)))
 
-/* Copy times and qualities of n samples; each that is older than its limit (0: none) becomes BAD|STALE. */
-GW_CLONES void gw_copy_aged(int64_t *restrict received, uint16_t *restrict quality, const int64_t *restrict from_received,
+/* A sample may be this much newer than its reader's time, for the reader took it first: more is no time of this boot, and
+ * the sample would never grow old. ns */
+#define GW_AHEAD 1000000000LL
+
+/* Copy times and qualities of n samples; each that is older than its limit (0: none), or from the future, becomes
+ * BAD|STALE. Returns whether one was from the future: it may be right later on. */
+GW_CLONES int gw_copy_aged(int64_t *restrict received, uint16_t *restrict quality, const int64_t *restrict from_received,
                             const uint16_t *restrict from_quality, const int64_t *restrict limit, int64_t now, long n) {
+    int64_t horizon = now + GW_AHEAD, ahead = 0;
     for (long i = 0; i < n; i++) {
-        int64_t at = from_received[i];
+        int64_t at = from_received[i], early = (limit[i] > 0) & (at > horizon);
         received[i] = at;
-        quality[i] = GW_AGED(from_quality[i], (limit[i] > 0) & (now - at > limit[i]));
+        quality[i] = GW_AGED(from_quality[i], ((limit[i] > 0) & (now - at > limit[i])) | early);
+        ahead |= early;
     }
+    return ahead != 0;
 }
 
 /* The same for samples that are there already. Returns the last moment at which no further one is too old; knowing that

@@ -27,7 +27,7 @@ CHANGES_PER_TURN = 25
 SAVE_NS = 10 * NS_PER_S
 """How often the key figures are kept; what a kill loses of them is less."""
 SEQUENCE_JUMP = 100_000
-"""What is added to the kept number when the journal cannot say how far it was: more changes than :data:`SAVE_NS` holds."""
+"""Added to the kept number when the journal cannot say how far it was: more changes than :data:`SAVE_NS` holds."""
 SECOND_NS = NS_PER_S
 PRESENT_NS = NS_PER_S // 2
 """A presented list is made anew at most this often, however many screens ask."""

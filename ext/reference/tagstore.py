@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 BAD_STALE = 0x8001
+AHEAD_NS = 1_000_000_000
+"""A sample may be this much newer than its reader's time; beyond it is stale."""
 UNCERTAIN = 0x4000
 SIMULATED = 0x0800
 
@@ -60,7 +62,7 @@ class ReferenceStore:
         if now_mono_ns <= 0:
             return value, quality, source, received
         limit = self.stale_after_ns[ids]
-        old = (limit > 0) & (now_mono_ns - received > limit)
+        old = (limit > 0) & ((now_mono_ns - received > limit) | (received > now_mono_ns + AHEAD_NS))
         quality[old] = quality[old] & ~np.uint16(UNCERTAIN) | np.uint16(BAD_STALE)
         for tag_id, (over, bits, since, counted_from, until) in self.overrides.items():
             if now_mono_ns >= until:

@@ -68,7 +68,11 @@ def test_nothing_matches() -> None:
     assert math.isfinite(describe()["n"])
 
 
-@given(st.text("ab.m?*[0-9]xt!", min_size=1, max_size=12).filter(lambda text: text.count("*") + text.count("[") <= MARKS_MAX))
+@given(
+    st.text("ab.m?*[0-9]xt!", min_size=1, max_size=12).filter(
+        lambda text: text.count("*") + text.count("[") <= MARKS_MAX
+    )
+)
 def test_every_pattern_finds_what_the_shell_would(pattern: str) -> None:
     expected = sorted(tag.name for tag in TAGS if fnmatch.fnmatchcase(tag.name, pattern))
     answer = describe(pattern=pattern, limit=PAGE_MAX)

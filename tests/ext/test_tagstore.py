@@ -4,12 +4,14 @@ import math
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gwanje.core.clock import NS_PER_S
 from gwanje.core.quality import Quality
 from gwanje.core.store import ChangeFilter, Overrides, Sample, Snapshot, StoreError, TagStore
 from gwanje.core.tags import BLOCK, Tag, TagTable
@@ -182,6 +184,48 @@ def test_old_values_turn_bad_and_keep_their_reasons():
     store.snapshot(11_001, out.value, out.quality, out.source_utc_ns, out.received_mono_ns)
     assert out.quality[3] == 2048 | BAD_STALE
     assert out.value[3] == 1.0
+
+
+def test_a_value_from_the_future_is_stale_however_it_is_read_until_its_time_has_come():
+    store = view(1, stale_ns=1000)
+    later, now = 10 * NS_PER_S, 5 * NS_PER_S
+    ids = np.array([3], np.int32)
+    store.write(ids, np.array([1.0]), np.array([0], np.uint16), np.array([5]), later)
+    kept, one = Snapshot.empty(store.n), Snapshot.empty(1)
+    seen, fresh = np.full(1, NOT_SEEN, np.uint64), np.zeros(1, np.int64)
+    for at, wanted in (
+        (now, BAD_STALE), (now + 1, BAD_STALE), (later - NS_PER_S - 1, BAD_STALE), (later - NS_PER_S, 0), (later, 0),
+        (later + 1000, 0), (later + 1001, BAD_STALE),
+    ):  # fmt: skip
+        store.snapshot(at, *columns(kept), seen, fresh)
+        store.read(ids, at, *columns(one))
+        assert (int(kept.quality[3]), int(one.quality[0])) == (wanted, wanted), at
+
+
+def test_no_reader_meets_overrides_of_two_turns():
+    """Either all of the first set lie over the tags or the one of the second; never some of both."""
+    store = StoreView(np.zeros(BLOCK_BYTES, np.uint8), np.zeros(BLOCK, np.int64), np.zeros(COMMON_BYTES, np.uint8))
+    many = overrides(*((one, 1.0, 32, 1, 0, 100) for one in range(OVERRIDES_MAX)))
+    few = overrides((BLOCK - 1, 2.0, 32, 1, 0, 100))
+    stop = threading.Event()
+
+    def turn() -> None:
+        while not stop.is_set():
+            store.override(*many)
+            store.override(*few)
+
+    store.override(*many)
+    writer = threading.Thread(target=turn)
+    writer.start()
+    out = Snapshot.empty(store.n)
+    try:
+        for _ in range(20_000):
+            store.snapshot(1, *columns(out))
+            first, last = int((out.value[:OVERRIDES_MAX] == 1.0).sum()), out.value[BLOCK - 1]
+            assert (first, last) in ((OVERRIDES_MAX, 0.0), (0, 2.0))
+    finally:
+        stop.set()
+        writer.join()
 
 
 @pytest.mark.parametrize("bad", [[-1], [BLOCK * 2], [5, BLOCK * 2]])
