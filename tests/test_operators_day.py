@@ -94,6 +94,9 @@ def test_the_breaker_is_operated_by_who_holds_its_area_and_saw_what_is(city):
 
 def test_alarm_and_shelf_are_as_they_were_after_kill_9_of_the_core(city):
     breaker = wait_for_alarm(city, "breaker_open")
+    told = said(city.cli("alarms", "show", "breaker_open", "--lang", "en"))
+    assert all(word in told for word in ("cause: ", "consequence: ", "do: "))
+    assert "–" in said(city.cli("alarms", "kpis")), "nobody has acknowledged anything yet"
     urgent = city.cli("alarms", "shelve", "breaker_open", "--reason", "line work", "--lang", "en")
     assert urgent.returncode != 0
     assert "supervisor" in urgent.stderr

@@ -29,6 +29,7 @@ WORDS = {
         "nothing": "경보 없음", "none_hidden": "보류되거나 사용 중지된 경보 없음", "first": "최초", "flood": "홍수",
         "left": "남음", "cause": "원인 후보", "done": "처리됨", "one_shot": "복귀까지", "by": "담당",
         "hint_login": "`gwanje login 이름`으로 로그인하십시오", "standing": "발생", "folded": "묶음",
+        "cause_word": "원인", "consequence_word": "영향", "response_word": "조치",
         "refused": "거부됨", "urgent_left": "긴급 경보와 그 뒤에 온 경보는 하나씩 확인하십시오",
     },
     "en": {
@@ -38,6 +39,7 @@ WORDS = {
         "none_hidden": "no alarm is shelved or out of service", "first": "1st", "flood": "flood", "left": "left",
         "cause": "may come from", "done": "done", "one_shot": "until it returns", "by": "by",
         "hint_login": "sign in with `gwanje login NAME`", "standing": "standing", "folded": "folded",
+        "cause_word": "cause", "consequence_word": "consequence", "response_word": "do",
         "refused": "refused", "urgent_left": "acknowledge urgent alarms, and those that came since, one by one",
     },
 }  # fmt: skip
@@ -71,6 +73,8 @@ def add(commands: Commands) -> None:
     ]
     made = {name: group.add(name, run, text) for name, run, text in one_alarm}
     made["list"] = group.add("list", _list, "every alarm that stands or is hidden, with why")
+    made["show"] = group.add("show", _show, "one alarm with its cause, its consequence and what to do")
+    made["show"].add_argument("alarm_id", metavar="ALARM")
     made["presented"] = group.add("presented", _presented, "what operators are shown: at most ten rows")
     made["shelved"] = group.add("shelved", _shelved, "what people have hidden, with the time that is left")
     made["kpis"] = group.add("kpis", _kpis, "key figures of the alarm system")
@@ -168,8 +172,10 @@ class Lines:
     def figures(self, answer: dict[str, Any]) -> list[str]:
         """Key figures, one a line."""
         ko = self._lang == "ko"
-        lines = [f"{padded(name_ko if ko else name_en, 30)} {shape.format(answer[key])}"
-                 for key, name_ko, name_en, shape in FIGURES]  # fmt: skip
+        lines = []
+        for key, name_ko, name_en, shape in FIGURES:
+            told = "–" if key.startswith("ack_") and not answer["acknowledged"] else shape.format(answer[key])
+            lines.append(f"{padded(name_ko if ko else name_en, 30)} {told}")
         share = " ".join(f"{MARKS[index + 1]}{one:.0f}%" for index, one in enumerate(answer["priority_share_pct"]))
         lines.append(f"{padded('우선순위 비율' if ko else 'priority share', 30)} {share}")
         if answer["flood"]:
@@ -217,14 +223,30 @@ class _Terminal:
         return 0
 
 
-def _list(chosen: argparse.Namespace) -> int:
-    terminal = _Terminal(chosen)
+def _all(terminal: _Terminal) -> list[dict[str, Any]]:
+    """Every alarm that stands or is hidden, page after page."""
     found: list[dict[str, Any]] = []
     for _ in range(PAGES_MAX):
         page = terminal.ask("list", offset=len(found))
         found += page["alarms"]
         if not page["alarms"] or len(found) >= page["n"]:
             break
+    return found
+
+
+def _show(chosen: argparse.Namespace) -> int:
+    terminal = _Terminal(chosen)
+    one = next((one for one in _all(terminal) if one["alarm_id"] == chosen.alarm_id), None)
+    if one is None:
+        raise CommandError(f"no alarm {chosen.alarm_id!r} stands or is hidden; see `gwanje alarms list`")
+    lines = terminal.lines
+    told = [f"  {lines.words[f'{key}_word']}: {lines.text(one, key)}" for key in ("cause", "consequence", "response")]
+    return terminal.show(one, [lines.alarm(one), *told])
+
+
+def _list(chosen: argparse.Namespace) -> int:
+    terminal = _Terminal(chosen)
+    found = _all(terminal)
     lines = [terminal.lines.alarm(one) for one in found] or [terminal.lines.words["nothing"]]
     return terminal.show({"alarms": found, "n": len(found)}, lines)
 
