@@ -33,9 +33,10 @@ def rows() -> dict[str, list[str]]:
 
 @cache
 def defined_in(file: str) -> frozenset[str]:
-    """Names of the test functions in a file."""
+    """Names of the functions in a file that are run as tests: neither helpers nor what stands inside of others."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
+    found = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    return frozenset(name for name in found if name.startswith("test_"))
 
 
 def linked(text: str) -> list[tuple[str, str]]:
@@ -64,3 +65,16 @@ def test_every_test_that_is_named_anywhere_exists() -> None:
     gone = [f"{file}::{name}" for file, name in named if not (ROOT / file).exists() or name not in defined_in(file)]
     assert not gone, gone
     assert len(named) > 60
+
+
+def test_a_link_to_a_helper_would_be_noticed() -> None:
+    here = "tests/core/test_security_doc.py"
+    assert "test_every_requirement_of_the_level_has_a_row" in defined_in(here)
+    assert not {"rows", "linked", "inner"} & defined_in(here)
+
+
+def test_every_code_file_that_is_named_exists() -> None:
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    files = re.findall(r"`((?:core|io|control|tests|configs|docs)/[\w/.-]+)`", text)
+    assert len(files) >= 4
+    assert not [one for one in files if not (ROOT / one).exists()]
