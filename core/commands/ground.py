@@ -90,6 +90,7 @@ class Ground:
         authority: knows who asks and what is theirs.
         boot: identity of this boot, to which monotonic times belong.
         seen: command id → when it expires; what stands here is a replay.
+        unknown_until_mono_ns: what was issued before may have been taken by a core of which nothing is known.
         refused: requests refused, ever.
         muted: refusals that were counted only.
     """
@@ -103,6 +104,7 @@ class Ground:
     authority: Authority
     boot: str
     seen: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    unknown_until_mono_ns: int = 0
     refused: int = 0
     muted: int = 0
     _refusals: Bucket | None = None

@@ -165,13 +165,14 @@ class LeaseDesk:
 
     def retake(self, holds: Iterable[Hold]) -> None:
         """Take up what people's commands took, as the journal tells: what was kept last may be older than that."""
+        now = self._ground.clock.mono_ns()
         for hold in holds:
             kept = self.table.hold_of(hold.point)
-            if not self._leasable(hold.point) or not self.table.has_room:
+            if hold.until_mono_ns <= now or not self._leasable(hold.point) or not self.table.has_room:
                 continue
             if kept is None or kept.until_mono_ns < hold.until_mono_ns:
                 self.table.set_hold(hold.point, hold)
-            lease = self.table.holder_of(hold.point, self._ground.clock.mono_ns())
+            lease = self.table.holder_of(hold.point, now)
             if lease is not None:
                 self.table.narrow(lease.name, (hold.point,))
 

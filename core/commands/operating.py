@@ -182,7 +182,7 @@ class OperatingDesk:
     ) -> Answer | dict[str, Any] | None:
         """Replay, expiry, the one check, rates; then journal and forward."""
         ground, now = self._ground, self._ground.clock.mono_ns()
-        if self._used(command.command_id):
+        if self._used(command.command_id) or command.issued_mono_ns < ground.unknown_until_mono_ns:
             return self._refuse(Code.REPLAYED, "", message, who, command.command_id)
         situation = self._situation(command.point, who, now)
         against = next(checks.refusals(command, who, situation, steps), None)

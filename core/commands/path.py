@@ -21,7 +21,6 @@ from gwanje.core.commands.operations_table import Seen
 from gwanje.core.commands.safety_tags import SafetyTags
 from gwanje.core.commands.server import CommandServer
 from gwanje.core.config import Site
-from gwanje.core.journal.chain import Entry
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.messages import Event
 from gwanje.core.part import PartContext
@@ -136,12 +135,8 @@ class CommandPath:
         """How soon :meth:`look` must be called again; 0 when nothing is under way."""
         return LOOK_NS if self.server.busy else 0
 
-    def take_up(self, recent: Iterable[Entry]) -> None:
-        """Go on where an earlier process was killed.
-
-        Args:
-            recent: the last entries of the journal.
-        """
+    def take_up(self) -> None:
+        """Go on where an earlier process was killed."""
         leases = safety = gate = None
         trouble = gate_trouble = ""
         try:
@@ -158,7 +153,7 @@ class CommandPath:
         except (OSError, ValueError) as error:
             trouble = str(error)
             self._ctx.log.warning("safety tags are not known: %s", error)
-        self.server.take_up(leases, recent, safety, trouble, gate, gate_trouble)
+        self.server.take_up(leases, safety, trouble, gate, gate_trouble)
 
     def handle(self, message: Mapping[str, Any], reply: Reply) -> None:
         """Take a request of the service ``command``."""

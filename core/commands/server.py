@@ -33,6 +33,11 @@ _ENDS = frozenset(
     }
 )  # fmt: skip
 """Entries after which nothing more becomes of a command; a refused repetition of it is none."""
+ENTRY_WORDS = (b'"kind":"command_', b'"kind":"points_given_back"')
+"""What stands in the lines of the entries about commands."""
+RECENT_BYTES = 32 << 20
+"""How much of the journal a restarted core searches for them: 0.1 s of reading. A storm of alarms, a hundred entries a
+second, takes ten minutes to fill it; a command and its operation last one, some few."""
 
 
 class CommandServer:
@@ -101,8 +106,8 @@ class CommandServer:
     # ------------------------------------------------------------ a restart
 
     def take_up(
-        self, state: Mapping[str, Any] | None, recent: Iterable[Entry], safety: Mapping[str, Any] | None = None,
-        trouble: str = "", gate: Mapping[str, Any] | None = None, gate_trouble: str = "",
+        self, state: Mapping[str, Any] | None, safety: Mapping[str, Any] | None = None, trouble: str = "",
+        gate: Mapping[str, Any] | None = None, gate_trouble: str = "",
     ) -> None:  # fmt: skip
         """Go on where an earlier process was killed.
 
@@ -111,7 +116,6 @@ class CommandServer:
 
         Args:
             state: what :meth:`Outside.save` kept last, in this boot.
-            recent: the last entries of the journal.
             safety: what :meth:`Outside.save_safety` kept last.
             trouble: why the safety tags could not be read.
             gate: what :meth:`Outside.save_gate` kept last.
@@ -125,7 +129,7 @@ class CommandServer:
                 self._leases.restore(state)
             except ValueError as error:
                 ground.desk.note(EntryKind.LEASE_REFUSED, reason=f"state of an earlier process: {error}"[:TEXT_MAX])
-        recent = list(recent)
+        recent = self._recent()
         self._leases.retake(self._taken(recent))
         for lease in self._leases.table.leases():
             ground.desk.note(EntryKind.LEASE_RESTORED, **told(lease))
@@ -145,6 +149,16 @@ class CommandServer:
         for command_id in open_ids:
             ground.desk.note(EntryKind.COMMAND_TIMED_OUT, command_id=command_id, reason="the core was restarted")
         self._leases.save()
+
+    def _recent(self) -> list[Entry]:
+        """What the journal tells of commands; when it cannot be read, nothing issued until now is taken any more."""
+        desk = self._ground.desk
+        try:
+            found = [one for word in ENTRY_WORDS for one in desk.find(word, RECENT_BYTES)]
+        except JournalError:
+            self._ground.unknown_until_mono_ns = self._ground.clock.mono_ns()
+            return []
+        return sorted(found, key=lambda one: one.seq)
 
     def _taken(self, recent: Iterable[Entry]) -> list[Hold]:
         """What people's commands of this boot took and nobody has given back, oldest first."""

@@ -265,7 +265,7 @@ class SimulatedCore:
         state = None if self.kept_state is None else json.loads(self.kept_state)
         safety = None if self.kept_safety is None else json.loads(self.kept_safety)
         gate = None if self.kept_gate is None else json.loads(self.kept_gate)
-        self.server.take_up(state, self.journal.recent(), safety, gate=gate)
+        self.server.take_up(state, safety, gate=gate)
 
     def restart(self, power: bool) -> None:
         """Kill the core, or cut the machine's power; start it again."""

@@ -58,7 +58,7 @@ def test_a_kill_around_the_journal_entry(tmp_path: Path, when: str) -> None:
     sent = (tmp_path / "owner").exists()
     assert sent is (when == "after")
     world = ready(World(tmp_path, operations=plant()))
-    world.server.take_up(None, world.journal.recent())
+    world.server.take_up(None)
     assert world.forwarded == [], "a core that starts sends nothing of what was before"
     kinds = world.kinds()
     if when != "journal":

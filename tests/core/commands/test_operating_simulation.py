@@ -243,7 +243,7 @@ class Consoles(RuleBasedStateMachine):
         old.journal.close()
         self.core = self.start()
         self.core.values = old.values
-        self.core.server.take_up(old.state, self.core.journal.recent(), old.safety)
+        self.core.server.take_up(old.state, old.safety)
         self.reserved, self.awaiting = {}, {}
 
     @initialize()

@@ -158,7 +158,7 @@ def restarted(world: World, folder: Path, boot: str = "boot") -> World:
     fresh = World(folder, world.clock, operations=plant())
     fresh.server._ground.boot = boot
     fresh.values = world.values
-    fresh.server.take_up(None, [], state)
+    fresh.server.take_up(None, state)
     return fresh
 
 
@@ -250,7 +250,7 @@ def test_a_file_that_cannot_be_read_closes_the_gate_until_a_supervisor_opens_it(
     place(world, "grid.breaker")
     world.journal.close()
     fresh = World(tmp_path, world.clock, operations=plant())
-    fresh.server.take_up(None, [], None, "Input/output error")
+    fresh.server.take_up(None, None, "Input/output error")
     safety, gate = fresh.server._ground.safety, Gate()
     guard = SafetyGuard(safety, gate)
     guard.step()

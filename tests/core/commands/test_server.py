@@ -28,7 +28,7 @@ from gwanje.core.commands.messages import (
     to_message,
 )
 from gwanje.core.commands.operating import BURST, PENDING_MAX
-from gwanje.core.journal.chain import read
+from gwanje.core.journal.chain import JournalError, read
 from gwanje.core.journal.desk import OWED_MAX
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.verify import verify
@@ -269,7 +269,7 @@ def test_a_person_closes_and_opens_the_gate(world: World) -> None:
     assert world.until["tie_line"] == 0, "no lease outlives the gate"
     assert world.write().code is Code.READ_ONLY
     again = World(world.path.parent / "again", world.clock)
-    again.server.take_up(world.state, (), gate=world.gate)
+    again.server.take_up(world.state, gate=world.gate)
     assert again.write().code is Code.READ_ONLY, "a restarted core keeps the gate closed"
     assert isinstance(world.ask({**gate, "read_only": False}), Released)
     assert world.write() is None
@@ -570,7 +570,7 @@ def test_everybody_may_see_the_leases(world: World) -> None:
 def restarted(world: World) -> World:
     world.journal.close()
     again = World(world.path.parent, world.clock)
-    again.server.take_up(world.state, again.journal.recent(), gate=world.gate)
+    again.server.take_up(world.state, gate=world.gate)
     return again
 
 
@@ -615,7 +615,7 @@ def test_a_gate_that_cannot_be_kept_open_is_not_opened(world: World) -> None:
 def test_a_gate_that_is_not_known_is_closed(world: World, gate: Any, trouble: str) -> None:
     world.journal.close()
     again = World(world.path.parent, world.clock)
-    again.server.take_up(None, again.journal.recent(), gate=gate, gate_trouble=trouble)
+    again.server.take_up(None, gate=gate, gate_trouble=trouble)
     assert (again.server.read_only, again.gate_shown) == (True, True)
     assert again.write().code is Code.READ_ONLY
     assert "gate_changed" in again.kinds()
@@ -658,6 +658,33 @@ def test_a_restarted_core_keeps_leases_ids_and_owns_up_to_lost_outcomes(world: W
     assert ("lease_restored", None) in told
 
 
+def test_a_storm_of_alarms_does_not_push_commands_out_of_memory(world: World) -> None:
+    world.lease(ttl_s=30.0)
+    world.state_full = True
+    world.write(command_id="done", point=ESS1, value=0.0, expires_mono_ns=world.clock.mono_ns() + 60 * S)
+    world.owner_says(Accepted("done"))
+    world.write(command_id="open", expires_mono_ns=world.clock.mono_ns() + 60 * S)
+    for _ in range(3_000):
+        world.desk.note(EntryKind.ALARM_CHANGED, alarm_id="grid.frequency.low", reason="x" * 100)
+    again = restarted(world)
+    assert again.write(command_id="open").code is Code.REPLAYED
+    assert again.write(command_id="done").code is Code.REPLAYED
+    assert set(again.covered) == {ESS2}
+    told = [(entry.kind, entry.data.get("command_id")) for entry in read(again.path)]
+    assert ("command_timed_out", "open") in told
+
+
+def test_a_core_that_knows_nothing_of_what_was_takes_nothing_issued_before(world: World) -> None:
+    world.journal.close()
+    again = World(world.path.parent, world.clock)
+    find, again.find = again.find, lambda *_: (_ for _ in ()).throw(JournalError(5, "Input/output error"))
+    again.server.take_up(None, gate={"closed": False})
+    again.find = find
+    now = world.clock.mono_ns()
+    assert again.write(command_id="old", issued_mono_ns=now - 1).code is Code.REPLAYED
+    assert again.write(command_id="new") is None
+
+
 def test_a_restart_after_the_lease_ran_out_shows_none(world: World) -> None:
     world.lease()
     world.clock.advance_ns(10 * S)
@@ -667,7 +694,7 @@ def test_a_restart_after_the_lease_ran_out_shows_none(world: World) -> None:
 
 def test_a_damaged_lease_state_is_told_and_nothing_is_taken_from_it(tmp_path: Path) -> None:
     world = World(tmp_path)
-    world.server.take_up({"boot": "boot", "leases": [{"name": 3}], "holds": 7}, ())
+    world.server.take_up({"boot": "boot", "leases": [{"name": 3}], "holds": 7})
     assert world.until == {"tie_line": 0, "lighting": 0}
     assert world.kinds() == ["lease_refused"]
 
