@@ -76,7 +76,8 @@ STATUS_TAGS = (
     "system.alarms.flood", "system.alarms.flood_pct", "system.alarms.stale", "system.alarms.chattering",
     "system.alarms.ack_mean_s", "system.alarms.ack_p95_s",
     "system.core.failed_requests",
-    "system.journal.entries", "system.journal.used_bytes", "system.journal.signed", "system.journal.ok",
+    "system.journal.entries", "system.journal.broken_files", "system.journal.used_bytes", "system.journal.signed",
+    "system.journal.ok",
     *TAG_STATUS,
 )  # fmt: skip
 
@@ -357,6 +358,7 @@ class Core:
                 **self._alarms.status(),
                 **self._tags.status(),
                 "system.journal.entries": self._journal.entries,
+                "system.journal.broken_files": self._journal.broken_files,
                 "system.journal.used_bytes": self._journal.used_bytes,
                 "system.journal.signed": self._journal.signed,
                 "system.journal.ok": self._desk.ok,

@@ -104,6 +104,11 @@ class OpeningJournal:
         return 0 if self._journal is None else self._journal.used_bytes
 
     @property
+    def broken_files(self) -> int:
+        """See :attr:`Journal.broken_files`; 0 while it is not open."""
+        return 0 if self._journal is None else self._journal.broken_files
+
+    @property
     def signed(self) -> bool:
         """Whether a key signs it."""
         return self._journal is not None and self._journal.signed

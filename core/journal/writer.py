@@ -214,6 +214,11 @@ class Journal:
         return self._old_bytes + self._size
 
     @property
+    def broken_files(self) -> int:
+        """Files of the chain that were found tampered with and set aside; they are never forgotten."""
+        return sum(one.broken for one in segments_of(self._name, self._disk.names()))
+
+    @property
     def signed(self) -> bool:
         """Whether a key signs the head."""
         return self._signer is not None

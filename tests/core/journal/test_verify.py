@@ -363,7 +363,9 @@ def test_a_tampered_tail_is_set_aside_untouched_and_stays_a_fault(path: Path, ke
     filled(path, signer=keys.signer)
     broken = path.read_bytes().replace(b'"value":3.0', b'"value":4.0') + b"torn"
     path.write_bytes(broken)
-    Journal.open(path, VirtualClock(), keys.signer).close()
+    opened = Journal.open(path, VirtualClock(), keys.signer)
+    assert opened.broken_files == 1, "an alarm stands on it"
+    opened.close()
     aside = path.with_name("journal-000001-broken.jsonl")
     assert aside.read_bytes() == broken
     first = parse_line(lines_of(path)[0])
