@@ -146,6 +146,13 @@ def _ours(stack: ExitStack, kind: str) -> Arm:
     return Arm(publisher, stack.enter_context(Child(bus_ours.receive, keys, ports, kind)))
 
 
+def _local(stack: ExitStack, kind: str) -> Arm:
+    """Two parts of a city on the run directory's sockets."""
+    place = stack.enter_context(in_memory())
+    publisher = stack.enter_context(Child(bus_ours.publish_locally, place, kind))
+    return Arm(publisher, stack.enter_context(Child(bus_ours.receive_locally, place, kind)))
+
+
 def _relayed(stack: ExitStack, kind: str) -> Arm:
     """As a city runs: the publisher on the run directory's sockets, the part ``remote`` between, and a console."""
     place = stack.enter_context(in_memory())
@@ -165,7 +172,10 @@ def _pva(stack: ExitStack, request: str) -> Arm:
 
 
 def one_tag(options: BenchOptions, messages: int) -> list[Result]:
-    """Latency of a message with one tag, from before it is encoded until it is written into a column."""
+    """Latency of a message with one tag, from when it is stamped until it is written into a column.
+
+    Both sides stamp it when its columns are encoded, before it is sealed and handed to their library.
+    """
     server = program("nats-server")
     missing = "" if options.peers else "run with --peers"
     if options.peers and server is None:
@@ -174,7 +184,7 @@ def one_tag(options: BenchOptions, messages: int) -> list[Result]:
         missing = "nats-py is not installed"
     watch, version = Watch(), ""
     with ExitStack() as stack:
-        arms = {"ours": _ours(stack, "one"), "relayed": _relayed(stack, "one")}
+        arms = {"ours": _ours(stack, "one"), "local": _local(stack, "one"), "relayed": _relayed(stack, "one")}
         if not missing and server is not None:
             address, version = stack.enter_context(bus_peers.nats_server(server, stack.enter_context(in_memory())))
             arms["nats"] = Arm(
@@ -191,6 +201,7 @@ def one_tag(options: BenchOptions, messages: int) -> list[Result]:
     )
     note += f"; not measured: {missing}" if missing else ""
     theirs = p50.get("nats", [])
+    local = "as bus.one_tag_p50, but between two parts of one machine: ipc in the run directory, a sum and no CURVE"
     relayed = "as bus.one_tag_p50, but through the part remote, as the peer's message goes through its server"
     return [
         result("bus.one_tag_p50", median(p50["ours"]), "us", rounds=options.rounds, peer=peer,
@@ -199,6 +210,9 @@ def one_tag(options: BenchOptions, messages: int) -> list[Result]:
         result("bus.one_tag_p99", median(p99["ours"]), "us", rounds=options.rounds, peer=peer,
                peer_value=median(p99["nats"]) if theirs else None,
                ratios=per_round(p99["ours"], p99["nats"]) if theirs else (), watch=watch),
+        result("bus.one_tag_local_p50", median(p50["local"]), "us", rounds=options.rounds, peer=peer,
+               peer_value=median(theirs) if theirs else None,
+               ratios=per_round(p50["local"], theirs) if theirs else (), note=local, watch=watch),
         result("bus.one_tag_relayed_p50", median(p50["relayed"]), "us", rounds=options.rounds, peer=peer,
                peer_value=median(theirs) if theirs else None,
                ratios=per_round(p50["relayed"], theirs) if theirs else (), note=relayed, watch=watch),

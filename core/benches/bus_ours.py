@@ -62,7 +62,7 @@ def settle_s(seconds: float) -> float:
 
 def frame_of(kind: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Columns of a scan: ``one`` tag, 1000 ``alike`` in time and quality, or ``mixed``."""
-    k = 1 if kind == "one" else FRAME_TAGS
+    k = _n_tags(kind)
     utc_ns = SystemClock().utc_ns()
     times = np.full(k, utc_ns, np.int64)
     quality = np.zeros(k, np.uint16)
@@ -127,10 +127,23 @@ def relay(door: Door, keys: Keys, run_dir: Path, ports: tuple[int, int]) -> None
 
 
 def receive(door: Door, keys: Keys, ports: tuple[int, int], kind: str) -> None:
-    """Body of the receiver: a console beyond the machine. It is ready when it has heard something."""
-    k = 1 if kind == "one" else FRAME_TAGS
-    bus = RemoteBus(keys.bundle, "127.0.0.1", SystemClock(), k, *ports)
-    subscriber = bus.subscriber(["scan"], [PART])
+    """Body of the receiver: a console beyond the machine."""
+    bus = RemoteBus(keys.bundle, "127.0.0.1", SystemClock(), _n_tags(kind), *ports)
+    _receive(door, bus.subscriber(["scan"], [PART]))
+
+
+def receive_locally(door: Door, run_dir: Path, kind: str) -> None:
+    """Body of a receiver that is a part of the same city on the same machine."""
+    bus = Bus(run_dir, "historian", SystemClock(), _n_tags(kind))
+    _receive(door, bus.subscriber(["scan"], [PART]))
+
+
+def _n_tags(kind: str) -> int:
+    return 1 if kind == "one" else FRAME_TAGS
+
+
+def _receive(door: Door, subscriber: Subscriber) -> None:
+    """Answer questions; it is ready when it has heard something."""
     into = columns()
     if not subscriber.poll(ADMITTED_MS):
         raise BenchError("the receiver was not let in")

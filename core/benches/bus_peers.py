@@ -19,7 +19,7 @@ import numpy as np
 from gwanje.core.benches.bus_ours import FRAME_TAGS, PACE_NS, SETTLE_S, apply, columns, frame_of, settle_s
 from gwanje.core.benches.children import BenchError, Door, die_with_maker
 from gwanje.core.clock import NS_PER_S, SystemClock
-from gwanje.core.scan import Scan
+from gwanje.core.scan import Scan, encoded
 
 DEEP = "record[queueSize=64,pipeline=true]"
 """What a subscriber of p4p may ask for when it wants many updates rather than the latest."""
@@ -132,11 +132,11 @@ def nats_publish(door: Door, address: str) -> None:
     async def send(messages: int) -> None:
         await asyncio.sleep(SETTLE_S)
         deadline = clock.mono_ns()
-        for sequence in range(messages):
+        for _ in range(messages):
             deadline += PACE_NS
             await asyncio.sleep(max(0.0, (deadline - clock.mono_ns()) / NS_PER_S))
+            frame = encoded(ids, values, quality, times)
             begin = clock.mono_ns()
-            frame = Scan(ids, values, quality, times, sequence, "field", begin).encode()
             await client.publish(SUBJECT, begin.to_bytes(8, "little") + frame)
         await client.flush()
 

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-import msgpack
 import numpy as np
 import numpy.typing as npt
 
@@ -28,6 +27,25 @@ def pack(content: dict[str, Any]) -> bytes:
         packed += [bytes([0xA0 | len(key)]), key.encode(), struct.pack(">BH", form, number)]
         packed += [] if isinstance(one, int) else [one]
     return b"".join(packed)
+
+
+def unpack(frame: bytes) -> dict[str, Any]:
+    """The five columns of a frame, as :func:`pack` writes them.
+
+    Raises:
+        ValueError: it is no such frame.
+    """
+    content: dict[str, Any] = {}
+    left = frame.removeprefix(b"\x85")
+    for key in ("n", *RUNS, "v"):
+        form = 0xCD if key == "n" else 0xC5
+        number = int.from_bytes(left[3:5], "big")
+        if len(left) < 5 or left[:3] != bytes([0xA1, ord(key), form]) or form == 0xC5 and len(left) < 5 + number:
+            raise ValueError(f"column {key!r} is missing or cut off")
+        content[key], left = (number, left[5:]) if key == "n" else (left[5 : 5 + number], left[5 + number :])
+    if left or frame[:1] != b"\x85":
+        raise ValueError("not a map of five columns and nothing else")
+    return content
 
 
 def believed(values: npt.NDArray[np.float64], quality: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
@@ -89,18 +107,10 @@ def _runs(column: list[int], dtype: np.dtype[Any], expected: Callable[[int, int]
 
 def decode(frame: bytes, n_tags: int) -> Columns:
     """As :func:`gwanje.ext.columns.decode`."""
-    try:
-        content = msgpack.unpackb(frame)
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException, RecursionError) as error:
-        raise ValueError(f"not msgpack: {error}") from None
-    if not isinstance(content, dict) or list(content) != ["n", *RUNS, "v"]:
-        raise ValueError("not a map of five columns")
+    content = unpack(frame)
     count = content["n"]
-    if type(count) is not int or not 0 <= count <= MAX_TAGS:
-        raise ValueError("no number of tags")
-    columns = [content[key] for key in (*RUNS, "v")]
-    if any(type(one) is not bytes or len(one) >> 16 for one in columns) or pack(content) != frame:
-        raise ValueError("a form of the map that is not ours")
+    if count > MAX_TAGS:
+        raise ValueError("more tags than there may be")
     firsts = {}
     for key, dtype in RUNS.items():
         if len(content[key]) % dtype.itemsize:
