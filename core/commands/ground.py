@@ -121,7 +121,11 @@ class Ground:
         return False
 
     def refuse(self, refused: Refused, message: Mapping[str, Any], who: Principal | None) -> Refused:
-        """Count, journal and return a refusal."""
+        """Count, journal and return a refusal.
+
+        The entry names the id that was sent as ``asked_id``: ``command_id`` stands only in entries about commands that
+        the core has taken, so that nobody writes an end into the story of somebody else's.
+        """
         self.refused += 1
         if who is not None and who.is_program and self._again(refused, message, who):
             self.muted += 1
@@ -131,9 +135,11 @@ class Ground:
         op = message.get("op")
         kind = EntryKind.LEASE_REFUSED if op in ("lease", "renew", "release") else EntryKind.COMMAND_REFUSED
         told = {key: plain(message[key]) for key in _TOLD_KEYS if key in message}
+        if refused.command_id:
+            told["asked_id"] = refused.command_id
         if who is not None:
             told |= {"author": who.name, "role": str(who.role), "session_id": who.session_id}
-        self.desk.note(kind, code=str(refused.code), detail=refused.detail, command_id=refused.command_id, **told)
+        self.desk.note(kind, code=str(refused.code), detail=refused.detail, **told)
         return refused
 
     def _again(self, refused: Refused, message: Mapping[str, Any], who: Principal) -> bool:

@@ -419,7 +419,9 @@ class OperatingDesk:
     def _expired(self, command: Command) -> Expired:
         """Too late: it is told, in a storm by number only, and nothing of it is kept: it stays expired."""
         if self._ground.tell_some():
-            self._ground.desk.note(EntryKind.COMMAND_EXPIRED, **_told(command))
+            told = _told(command)
+            told["asked_id"] = told.pop("command_id")  # see Ground.refuse
+            self._ground.desk.note(EntryKind.COMMAND_EXPIRED, **told)
         return Expired(command.command_id)
 
     def _refuse(

@@ -32,7 +32,7 @@ _ENDS = frozenset(
         EntryKind.COMMAND_TIMED_OUT, EntryKind.COMMAND_CANCELLED,
     }
 )  # fmt: skip
-"""Entries after which nothing more becomes of a command; a refused repetition of it is none."""
+"""Entries after which nothing more becomes of the command that they name."""
 ENTRY_WORDS = (b'"kind":"command_', b'"kind":"points_given_back"')
 """What stands in the lines of the entries about commands."""
 RECENT_BYTES = 32 << 20
@@ -144,7 +144,7 @@ class CommandServer:
                 open_ids[command_id] = None
                 if entry.data.get("boot") == ground.boot:  # else its times mean nothing here
                     ground.remember(command_id, int(entry.data.get("expires_mono_ns", 0)))
-            elif entry.kind in _ENDS and entry.data.get("code") != Code.REPLAYED:
+            elif entry.kind in _ENDS:
                 open_ids.pop(command_id, None)
         for command_id in open_ids:
             ground.desk.note(EntryKind.COMMAND_TIMED_OUT, command_id=command_id, reason="the core was restarted")
@@ -168,8 +168,7 @@ class CommandServer:
             if entry.kind == EntryKind.POINTS_GIVEN_BACK:
                 found = [one for one in found if one.point not in data.get("points", ())]
             elif entry.kind in (EntryKind.COMMAND_REFUSED, EntryKind.COMMAND_EXPIRED):
-                if data.get("code") != Code.REPLAYED:
-                    found = [one for one in found if one.command_id != data.get("command_id")]
+                found = [one for one in found if one.command_id != data.get("command_id")]
             elif (
                 entry.kind == EntryKind.COMMAND_REQUESTED
                 and data.get("boot") == ground.boot

@@ -685,6 +685,21 @@ def test_a_core_that_knows_nothing_of_what_was_takes_nothing_issued_before(world
     assert again.write(command_id="new") is None
 
 
+@pytest.mark.parametrize("session", ["mallory/viewer", "lee/operator", "planner/program", "guessed"])
+def test_nobody_writes_an_end_into_the_story_of_a_command(world: World, session: str) -> None:
+    now = world.clock.mono_ns()
+    world.write(command_id="x1", point=ESS1, value=0.0)
+    for op in ("write", "execute", "second", "progress", "cancel", "no such op"):
+        told = {"command_id": "x1", "point": ESS1, "value": 0.0, "outcome": "refused", "code": "refused_by_owner"}
+        times = {"issued_mono_ns": now - 9 * S, "issued_utc_ns": 0, "expires_mono_ns": now - S, "reason": "r"}
+        world.request(op, session, select_id="s", **told, **times)
+    ours = [entry.kind for entry in read(world.path) if entry.data.get("command_id") == "x1"]
+    assert ours == ["command_requested"]
+    again = restarted(world)
+    assert "command_timed_out" in [one.kind for one in read(again.path) if one.data.get("command_id") == "x1"]
+    assert again.server.held_points == 1
+
+
 def test_a_restart_after_the_lease_ran_out_shows_none(world: World) -> None:
     world.lease()
     world.clock.advance_ns(10 * S)
