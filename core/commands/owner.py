@@ -47,7 +47,11 @@ def seal(secret: bytes, owner: str, command: Command, sent_mono_ns: int) -> dict
 
 
 class Coverage(Protocol):
-    """What tells of danger tags; see :class:`gwanje.core.commands.coverage.LeaseCoverage`."""
+    """What tells of gate and danger tags; see :class:`gwanje.core.commands.coverage.LeaseCoverage`."""
+
+    @property
+    def gate_closed(self) -> bool:
+        """Whether the core lets nothing be written."""
 
     def until_mono_ns(self, tag_id: int) -> int:
         """Negative when nobody may write the tag."""
@@ -153,11 +157,11 @@ class Office:
         tag = self._tags.get(command.point) if command.point in self._tags else None
         if tag is None or tag.owner != self._owner:
             return Code.UNKNOWN_POINT, f"{command.point} is none of {self._owner}"
-        if self._read_only:
-            return Code.READ_ONLY, "site.toml"
+        if self._read_only or self._coverage.gate_closed:
+            return Code.READ_ONLY, "site.toml" if self._read_only else ""
         return next(limits(tag, command.value), None) or self._barred(tag)
 
     def _barred(self, tag: Tag) -> tuple[Code, str] | None:
         if self._coverage.until_mono_ns(self._tags.index(tag.name)) < 0:
-            return Code.SAFETY_TAG, "a danger tag or the closed gate bars the point"
+            return Code.SAFETY_TAG, "a danger tag is on it"
         return None

@@ -53,7 +53,9 @@ class Control:
 
 
 class Free:
-    """No danger tag anywhere."""
+    """Gate open, no danger tag anywhere."""
+
+    gate_closed = False
 
     def until_mono_ns(self, _tag_id):
         return 0

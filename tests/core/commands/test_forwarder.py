@@ -149,7 +149,9 @@ def test_an_owner_that_does_not_want_it_is_a_refusal(owners: Owners) -> None:
 
 
 class Free:
-    """No danger tag anywhere."""
+    """Gate open, no danger tag anywhere."""
+
+    gate_closed = False
 
     def until_mono_ns(self, _tag_id: int) -> int:
         return 0

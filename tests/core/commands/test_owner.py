@@ -31,6 +31,7 @@ class World:
         self.clock = VirtualClock(mono_ns=1_000 * NS_PER_S)
         self.owner, self.point = owner, point
         self.barred: set[int] = set()
+        self.gate_closed = False
         self.taken: list[Command] = []
         self.refuses: Refused | None = None
         self.office = self.made()
@@ -167,7 +168,9 @@ def test_even_the_core_is_not_believed_blindly(world: World, changes: dict[str, 
 def test_gate_and_danger_tag_are_the_last_word(world: World) -> None:
     world.barred = {TAGS.index(POINT)}
     assert world.code(world.sealed()) == "safety_tag"
-    world.barred = set()
+    world.barred, world.gate_closed = set(), True
+    assert world.code(world.sealed()) == "read_only"
+    world.gate_closed = False
     world.office = world.made(read_only=True)
     assert world.code(world.sealed()) == "read_only"
     assert world.taken == []

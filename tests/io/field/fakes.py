@@ -80,6 +80,7 @@ class Ears:
         self.frames: list[list[int]] = []
         self.samples: dict[int, Sample] = {}
         self.covered: dict[int, int] = {}
+        self.gate_closed = False
         self._heard = asyncio.Event()
 
     def write(self, ids, values, quality, source_utc_ns, received_mono_ns) -> None:
