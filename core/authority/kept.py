@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from gwanje.core.clock import Clock
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.messages import Event
 from gwanje.core.quality import Quality
+from gwanje.core.state_file import StateFile
 from gwanje.core.store import TagWriter
 from gwanje.core.tags import TagTable
 
@@ -34,44 +33,19 @@ STATE_BYTES_MAX = 1_048_576
 class Outside:
     """The authority's hands; see :class:`gwanje.core.authority.authority.Outside`."""
 
-    def __init__(self, path: Path, publisher: Publisher, clock: Clock) -> None:
-        self._path = path
+    def __init__(self, file: StateFile, publisher: Publisher, clock: Clock) -> None:
+        self._file = file
         self._publisher = publisher
         self._clock = clock
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replace the state file in one step; it lies in memory, so there is no disk to wait for."""
-        fresh = self._path.with_name(f"{self._path.name}.new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(json.dumps(state, ensure_ascii=False))
-        os.replace(fresh, self._path)
+        self._file.save(state)
 
     def announce(self, class_name: str, source: str, text_ko: str, text_en: str) -> None:
         """Publish an event."""
         utc_ns, mono_ns = self._clock.utc_ns(), self._clock.mono_ns()
         self._publisher.event(Event("authority", source, class_name, utc_ns, mono_ns, text_ko, text_en))
-
-
-def load_state(path: Path) -> Mapping[str, Any] | None:
-    """What an earlier core of this run kept; ``None`` when there is nothing.
-
-    Raises:
-        ValueError: it is damaged.
-        OSError: it cannot be read.
-    """
-    try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(STATE_BYTES_MAX + 1)
-    except FileNotFoundError:
-        return None
-    try:
-        state = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is damaged: {error}") from None
-    if len(text) > STATE_BYTES_MAX or not isinstance(state, dict):
-        raise ValueError(f"{path.name} is no state of sessions")
-    return state
 
 
 class AreaTags:
@@ -115,18 +89,19 @@ class KeptAuthority:
         tags: TagTable, writer: TagWriter, publisher: Publisher, clock: Clock, desk: JournalDesk, boot: str,
     ) -> None:  # fmt: skip
         book = UserBook(security_dir)
-        path = run_dir / STATE_FILE
+        file = StateFile(run_dir / STATE_FILE, STATE_BYTES_MAX)
         self.authority = Authority(
             credentials.read_hashes(run_dir), book, AreaMap(areas), settings, clock, desk,
-            Outside(path, publisher, clock), boot,
+            Outside(file, publisher, clock), boot,
         )  # fmt: skip
         self._verifier = Verifier(book.renew_hash, UsersError)
         self._service = SessionService(self.authority, self._verifier, clock, desk)
         self._tags = AreaTags(areas, tags, writer, publisher, clock)
         self._lost = ""
         try:
-            self.authority.take_up(load_state(path))
+            self.authority.take_up(file.load())
         except (OSError, ValueError) as error:
+            file.doubt()
             self._lost = f"sessions of the core before are not known, everybody must sign in again: {error}"
 
     @property

@@ -101,7 +101,10 @@ class SessionService:
             case "who":
                 return self._who(message)
             case "sessions":
-                return {"sessions": [self._told(one) for one in self._authority.sessions.all()]}
+                return {
+                    "sessions": [self._told(one) for one in self._authority.sessions.all()],
+                    "n_users": len(self._authority.book.users),
+                }
             case "areas":
                 return {"areas": [self._area(one) for one in self._authority.areas.ids]}
             case "take_area" | "release_area" | "hand_over" | "accept_area" as op:

@@ -12,8 +12,7 @@ what lies over it: at once, and again often enough that no screen takes it for s
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +22,7 @@ import numpy.typing as npt
 from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.bus import Publisher
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.journal.chain import JournalError
+from gwanje.core.journal.chain import Entry, JournalError
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.messages import Event
@@ -39,6 +38,7 @@ from gwanje.core.overrides.table import (
 )
 from gwanje.core.quality import is_bad
 from gwanje.core.requests import TEXT_MAX, Code, RequestError, refusal, take_number, take_text
+from gwanje.core.state_file import StateFile
 from gwanje.core.store import CommonWriter, TagStore
 from gwanje.core.tags import Tag
 
@@ -46,6 +46,11 @@ SERVICE = "overrides"
 STATE_FILE = "overrides.json"
 ROLES = frozenset({Role.OPERATOR, Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN})
 """A program has no eyes to judge by: what it does not measure it leaves BAD."""
+ENTRY_WORD = b'"override'
+"""What stands in the line of every entry about an override: as a member, or in its kind."""
+NEWEST_BYTES = 4 << 20
+"""How much of the journal is compared with the file: thousands of entries, where a kill can undo the last one."""
+_BEGINS = (EntryKind.VALUE_SUBSTITUTED, EntryKind.VALUE_BLOCKED)
 SLOW_NS = NS_PER_S
 """What lies over a tag is told again once a second."""
 FAST_STALE_NS = 5 * NS_PER_S // 2
@@ -90,7 +95,7 @@ class OverrideService:
     ) -> None:  # fmt: skip
         self._store, self._common, self._publisher, self._desk = store, common, publisher, desk
         self._authority, self._clock, self._boot, self._followed = authority, clock, boot, followed
-        self._path = run_dir / STATE_FILE
+        self._file = StateFile(run_dir / STATE_FILE, STATE_BYTES_MAX)
         self._tags = store.table
         self._table = OverrideTable(self._tags)
         self._slow_at_ns = 0
@@ -100,18 +105,49 @@ class OverrideService:
         """Go on with what a forerunner left; what cannot be read is given back, and the journal says so."""
         now, ended = self._clock.mono_ns(), []
         try:
-            if self._path.exists():
-                with self._path.open(encoding="utf-8") as file:
-                    ended = self._table.take_up(file.read(STATE_BYTES_MAX + 1), self._boot, now)
+            state = self._file.load()
+            if state is not None:
+                ended = self._table.take_up(state, self._boot, now)
         except (OSError, ValueError) as error:
+            self._file.doubt()
             lost = [self._tags.by_id(int(one)).name for one in self._store.overridden(now)]
             self._desk.note(EntryKind.OVERRIDES_LOST, reason=str(error)[:TEXT_MAX], points=lost)
         known = {self._tags.index(one.point) for one in self._table}
         orphans = [int(one) for one in self._store.overridden(now) if int(one) not in known]
+        self._follow_journal({one.point for one in ended})
         self._show()
         for one in ended:
             self._tell_end(EntryKind.OVERRIDE_ENDED, one, now)
         self._publish(orphans)
+
+    def _follow_journal(self, ended: Set[str]) -> None:
+        """Undo what a kill left half done: the journal's last word about a tag and the file's must be the same.
+
+        What was entered and not kept does not lie, and an entry says so. What was given back in the journal is given
+        back: nobody looks at a value that he believes to be raw while it is not.
+        """
+        last: dict[str, Entry] = {}
+        try:
+            entries = self._desk.find(ENTRY_WORD, NEWEST_BYTES)
+        except JournalError:
+            return  # the journal says so itself; the file's word stands alone
+        for entry in entries:
+            points = entry.data.get("points") or [entry.data.get("point")]
+            last |= {str(point): entry for point in points if point}
+        lost, given_back = [], False
+        for point, entry in last.items():
+            if point in ended or point not in self._tags:
+                continue
+            lies = self._table.get(point)
+            if entry.kind == EntryKind.VALUE_RESTORED and lies is not None:
+                self._table.take(point)
+                given_back = True
+            elif entry.kind in _BEGINS and lies is None and entry.data.get("boot") == self._boot:
+                lost.append(point)
+        if given_back:
+            self._save_or_say()
+        if lost:
+            self._desk.note(EntryKind.OVERRIDES_LOST, points=lost, reason="the core stopped before they were kept")
 
     def handle(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """Answer one request."""
@@ -186,7 +222,7 @@ class OverrideService:
             raise RequestError(Code.NOT_OVERRIDABLE, f"{tag.name} is substituted: give it back first")
         self._table.put(override)
         entry = EntryKind.VALUE_SUBSTITUTED if kind is Kind.SUBSTITUTED else EntryKind.VALUE_BLOCKED
-        told = _entry(override, now, utc) | {"for_s": seconds}
+        told = _entry(override, now, utc) | {"for_s": seconds, "boot": self._boot}
         try:
             self._journal(entry, who, told | ({"instead_of": str(before.kind)} if before else {}))
             self._save()
@@ -249,10 +285,8 @@ class OverrideService:
         Raises:
             RequestError: it cannot be written.
         """
-        fresh = self._path.with_name(self._path.name + ".new")
         try:
-            fresh.write_text(self._table.state(self._boot), encoding="utf-8")
-            os.replace(fresh, self._path)
+            self._file.save(self._table.state(self._boot))
         except OSError as error:
             raise RequestError(Code.STATE, str(error)) from None
 

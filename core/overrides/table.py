@@ -7,7 +7,6 @@ the monotonic clock, which every reader enforces (:mod:`gwanje.ext.tagstore`).
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -177,24 +176,23 @@ class OverrideTable:
             np.array([one.until_mono_ns for one in rows], np.int64),
         )
 
-    def state(self, boot: str) -> str:
-        """For a successor on the same boot."""
-        return json.dumps({"boot": boot, "overrides": [asdict(one) for one in self]}, ensure_ascii=False)
+    def state(self, boot: str) -> dict[str, Any]:
+        """For a successor on the same boot, as JSON can hold it."""
+        return {"boot": boot, "overrides": [asdict(one) for one in self]}
 
-    def take_up(self, text: str, boot: str, now_mono_ns: int) -> list[Override]:
+    def take_up(self, state: Mapping[str, Any], boot: str, now_mono_ns: int) -> list[Override]:
         """Take over what a forerunner kept; those whose time is over meanwhile are returned.
 
         Raises:
-            ValueError: the text is damaged; nothing is taken over.
+            ValueError: the state is damaged; nothing is taken over.
         """
         try:
-            state = json.loads(text) if len(text) <= STATE_BYTES_MAX else None
-            if not isinstance(state, dict) or not isinstance(state["overrides"], list):
+            if not isinstance(state["overrides"], list):
                 raise ValueError("it is no state of overrides")
             if state.get("boot") != boot:
                 return []
             kept = [_read(one, self._tags) for one in state["overrides"]]
-        except (KeyError, TypeError, RecursionError) as error:
+        except (KeyError, TypeError) as error:
             raise ValueError(f"it is damaged: {error}") from None
         if len(kept) > OVERRIDES_MAX:
             raise ValueError(f"it holds {len(kept)} overrides")

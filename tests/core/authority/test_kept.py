@@ -1,14 +1,14 @@
 """The authority's files: what an earlier core kept, damaged or not; the door of failures keeps its limits."""
 
-import json
 import stat
 
 import pytest
 
 from gwanje.core.authority import attempts as limits
 from gwanje.core.authority.attempts import Attempts
-from gwanje.core.authority.kept import STATE_BYTES_MAX, Outside, load_state
+from gwanje.core.authority.kept import STATE_BYTES_MAX, STATE_FILE, Outside
 from gwanje.core.clock import VirtualClock
+from gwanje.core.state_file import StateFile
 
 S = 1_000_000_000
 
@@ -21,36 +21,29 @@ class Publisher:
         self.events.append(event)
 
 
+def made(folder):
+    return StateFile(folder / STATE_FILE, STATE_BYTES_MAX)
+
+
 def test_what_is_kept_is_for_this_user_alone_and_comes_back(tmp_path):
-    outside = Outside(tmp_path / "sessions.json", Publisher(), VirtualClock())
+    outside = Outside(made(tmp_path), Publisher(), VirtualClock())
     for number in (1, 2):
         outside.save({"version": 1, "number": number, "name": "홍길동"})
-    assert load_state(tmp_path / "sessions.json") == {"version": 1, "number": 2, "name": "홍길동"}
+    assert made(tmp_path).load() == {"version": 1, "number": 2, "name": "홍길동"}
     assert stat.S_IMODE((tmp_path / "sessions.json").stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["sessions.json"]
-
-
-def test_nothing_kept_is_no_damage(tmp_path):
-    assert load_state(tmp_path / "sessions.json") is None
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "5", "[" * 100_000, json.dumps({"x": "y" * STATE_BYTES_MAX})])
-def test_damage_is_said(tmp_path, text):
-    (tmp_path / "sessions.json").write_text(text)
-    with pytest.raises(ValueError, match=r"sessions\.json is"):
-        load_state(tmp_path / "sessions.json")
 
 
 def test_a_link_is_not_written_through(tmp_path):
     (tmp_path / "sessions.json.new").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic"):
-        Outside(tmp_path / "sessions.json", Publisher(), VirtualClock()).save({})
+        Outside(made(tmp_path), Publisher(), VirtualClock()).save({})
     assert not (tmp_path / "elsewhere").exists()
 
 
 def test_what_happens_to_an_area_is_an_event_for_every_screen(tmp_path):
     publisher = Publisher()
-    Outside(tmp_path / "x", publisher, VirtualClock()).announce("area_taken", "jincheon", "관할 인수", "area taken")
+    Outside(made(tmp_path), publisher, VirtualClock()).announce("area_taken", "jincheon", "관할 인수", "area taken")
     (event,) = publisher.events
     assert (event.kind, event.class_name, event.source) == ("authority", "area_taken", "jincheon")
 

@@ -532,6 +532,7 @@ def test_a_damaged_state_is_said_and_gives_nobody_anything(world, damage):
     with pytest.raises(ValueError, match=r"session|area|without a name"):
         world.start()
     assert world.holder("jincheon") == ""
+    assert world.ask("sessions")["sessions"] == [], "it is said that everybody must sign in again"
 
 
 def test_a_state_that_cannot_be_kept_is_kept_later(world):
@@ -543,3 +544,15 @@ def test_a_state_that_cannot_be_kept_is_kept_later(world):
     assert world.authority.state_trouble == ""
     world.start()
     world.authority.principal({"session": token})
+
+
+def test_who_asked_a_while_ago_is_who_they_are_now(world, user):
+    token = world.sign_in("kim", "kim's password")["session"]
+    who = world.authority.principal({"session": token})
+    assert world.authority.present(who) == who
+    world.change_user(user("kim", Role.ADMIN))
+    assert world.authority.present(who) == who, "what was asked for was asked for with the role of that time"
+    world.change_user(user("kim", Role.VIEWER))
+    assert world.authority.present(who).role is Role.VIEWER
+    world.ask("lock", session=token)
+    assert world.authority.present(who) is None

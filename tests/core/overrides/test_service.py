@@ -1,5 +1,6 @@
 """Substituted and blocked values: who may, what everybody sees, how they end, and what survives kill -9."""
 
+import json
 import math
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.clock import VirtualClock
-from gwanje.core.journal.chain import JournalError
+from gwanje.core.journal.chain import Entry, JournalError
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.overrides.service import STATE_FILE, OverrideService
 from gwanje.core.overrides.table import LONGEST_S
@@ -59,6 +60,13 @@ class Journal:
 
     def note(self, kind: EntryKind, **data: Any) -> None:
         self.entries.append((str(kind), data))
+
+    def find(self, word: bytes, newest_bytes: int) -> list[Entry]:
+        return [
+            Entry(seq, 1, kind, data, "")
+            for seq, (kind, data) in enumerate(self.entries, start=1)
+            if word in json.dumps({"kind": kind, "data": data}).encode()
+        ]
 
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.entries]
@@ -426,3 +434,41 @@ while True:
             assert town.read(point)[0] == value == float(point.split(".")[1][1:])
         town.common.close()
     assert "overrides_lost" not in town.journal.kinds()
+
+
+def test_killed_between_journal_and_file_the_override_does_not_lie_and_an_entry_says_so(town: Town) -> None:
+    town.write(5.0)
+    town.ask("block")
+    file = town.folder / STATE_FILE
+    before = file.read_bytes()
+    town.substitute(point="a.b.state", value=1.0)
+    file.write_bytes(before)  # as if killed after the entry
+    town.restart()
+    town.restart()
+    assert [one["point"] for one in town.service.handle({"op": "overrides"})["overrides"]] == [POWER]
+    lost = [data for kind, data in town.journal.entries if kind == "overrides_lost"]
+    assert [one["points"] for one in lost] == [["a.b.state"]], "told once"
+
+
+def test_killed_while_a_value_was_given_back_it_is_given_back(town: Town) -> None:
+    town.write(5.0)
+    town.ask("block")
+    file = town.folder / STATE_FILE
+    before = file.read_bytes()
+    town.ask("restore")
+    file.write_bytes(before)
+    town.restart()
+    assert town.service.handle({"op": "overrides"}) == {"overrides": []}
+    assert json.loads(file.read_text(encoding="utf-8"))["overrides"] == []
+    town.write(6.0)
+    assert town.read() == (6.0, Quality.SIMULATED)
+
+
+def test_an_end_by_time_before_or_over_a_restart_is_no_loss(town: Town) -> None:
+    town.substitute(for_s=60)
+    town.substitute(point="a.b.state", value=1.0, for_s=600)
+    town.step(61)
+    town.restart()
+    town.clock.advance_ns(700 * S)
+    town.restart()
+    assert town.journal.kinds()[2:] == ["override_ended", "override_ended"]
