@@ -122,6 +122,15 @@ def test_alarm_and_shelf_are_as_they_were_after_kill_9_of_the_core(city):
     ))  # fmt: skip
 
 
+def test_status_tells_who_comes_on_duty_what_stands(city):
+    desk = city.status()["desk"]
+    assert (desk["read_only"], desk["alarms_shelved"], desk["journal_ok"], desk["journal_signed"]) == (0, 1, 1, 1)
+    assert None not in desk.values()
+    told = said(city.cli("status"))
+    assert "1 shelved" in told
+    assert "gate: open" in told
+
+
 def test_one_flipped_byte_of_the_signed_journal_is_named(city):
     journal = city.data / "chungbuk" / "latest" / "state" / "journal.jsonl"
     assert "minji" in said(city.cli("journal", "show", "--kind", "command_requested", "--lang", "en"))
