@@ -60,6 +60,7 @@ class Desk:
         session: who is signed in; None for nobody.
         procedure: the operation under way at this desk.
         presented: the last answer of ``alarms`` / ``presented``; None before one came.
+        n_users: how many users the site has; None before an answer said so.
         lost: the core is silent: what is shown is old, and nothing can be operated.
         generation: raised with every change of what is shown.
     """
@@ -70,6 +71,7 @@ class Desk:
     session: Session | None = None
     areas: tuple[picture.Area, ...] = ()
     people: tuple[picture.Person, ...] = ()
+    n_users: int | None = None
     operations: tuple[picture.Operation, ...] = ()
     safety_tags: tuple[picture.SafetyTag, ...] = ()
     overrides: tuple[picture.Override, ...] = ()
@@ -139,6 +141,7 @@ class Desk:
                 self._change("areas", picture.read_areas(content, now))
             case "sessions":
                 self._change("people", picture.read_people(content))
+                self._change("n_users", picture.read_n_users(content))
             case "operations":
                 self._change("operations", picture.read_operations(content))
                 self._set_procedure(self.procedure.follow(self.operations))

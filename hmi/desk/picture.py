@@ -155,6 +155,12 @@ def read_people(content: Mapping[str, Any]) -> tuple[Person, ...]:
     ))  # fmt: skip
 
 
+def read_n_users(content: Mapping[str, Any]) -> int | None:
+    """How many users the site has, of ``session`` / ``sessions``; None when the answer does not say."""
+    n = content.get("n_users")
+    return n if type(n) is int and n >= 0 else None
+
+
 def _operation(entry: Mapping[str, Any], state: str) -> Operation:
     ko, en = str(entry.get("text_ko") or ""), str(entry.get("text_en") or "")
     return Operation(

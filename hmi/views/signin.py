@@ -83,7 +83,7 @@ class SignInSheet(Sheet):
             text = who if self._locked else f"{who}. {texts('session.switch')}"
         else:
             text = texts("session.nobody")
-            text += "" if self._desk.people else f"\n{texts('session.no_users')}"
+            text += f"\n{texts('session.no_users')}" if self._desk.n_users == 0 else ""
         show_text(self.state, text)
         self.user.setVisible(not self._locked)
         self.user_name.setVisible(not self._locked)

@@ -116,6 +116,7 @@ class FakeCore:
         "guest": ("open", "viewer"),
     })  # fmt: skip
     points: dict[str, FakePoint] = field(default_factory=points)
+    hidden: dict[str, int] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
     silent: set[str] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -219,7 +220,7 @@ class FakeCore:
         return {"sessions": [
             {"user": who.user, "role": who.role, "session_id": who.session_id, "console": who.console,
              "locked": who.locked, "since_utc_ns": 0} for who in self.sessions.values()
-        ]}  # fmt: skip
+        ], "n_users": len(self.users)}  # fmt: skip
 
     def session_areas(self, _message: dict[str, Any]) -> dict[str, Any]:
         return {"areas": [dict(one) for one in self.areas.values()]}
@@ -425,7 +426,7 @@ class FakeCore:
             raise RequestTimeoutError("nothing is presented yet")
         return {"presented": self.rows, "flood": self.flood, "n_active": self.n_active,
                 "n_folded": max(0, self.n_active - len(self.rows)), "banner_ko": self.banner[0],
-                "banner_en": self.banner[1]}  # fmt: skip
+                "banner_en": self.banner[1], **self.hidden}  # fmt: skip
 
     def alarms_shelved(self, _message: dict[str, Any]) -> dict[str, Any]:
         return {"shelved": [dict(one) for one in self.shelf]}

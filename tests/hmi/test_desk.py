@@ -89,6 +89,16 @@ def test_the_secret_and_the_password_are_shown_nowhere(seat):
     assert "secret-" not in repr(seat.desk)
 
 
+def test_whether_the_site_has_users_is_known_before_anybody_signs_in(seat, core):
+    assert seat.desk.n_users is None, "nobody has said so yet"
+    seat.settle(6)
+    assert seat.desk.people == ()
+    assert seat.desk.n_users == len(core.users)
+    core.users.clear()
+    seat.settle(6)
+    assert seat.desk.n_users == 0
+
+
 def test_the_next_shift_signs_in_over_the_last_one(seat, core):
     seat.sign_in()
     seat.sign_in("박산", area="")

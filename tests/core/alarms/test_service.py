@@ -57,12 +57,12 @@ class Desk:
         self.boot = "boot 1"
         self.begin()
 
-    def begin(self) -> None:
+    def begin(self, journal_opens: bool = True) -> None:
         table = AlarmTable(self.definitions, [event_alarm()], self.tags, TOPOLOGY, PLACES)
         self.names = [self.tags.by_id(int(one)).name for one in table.tag_ids]
         self.alarms = KeptAlarms(
             table, self.folder / "alarms.sqlite", self.clock, self.published.append, self.journal, self.authority,
-            self.boot, len(self.journal.entries),
+            self.boot, len(self.journal.entries) if journal_opens else None,
         )  # fmt: skip
 
     def look(self, after_s: float = 0.0, **values: float) -> None:
@@ -364,6 +364,25 @@ def test_spoilt_key_figures_are_counted_anew_and_that_is_said(desk: Desk) -> Non
     assert desk.journal.kinds()[-1] == "alarm_store_set_aside"
     assert desk.ask("kpis")["raised_24_h"] == 0
     assert desk.state(f"lost:{ESS}") == "unack_active"
+
+
+@pytest.mark.parametrize("file_lost", [False, True])
+def test_sequences_go_on_when_the_journal_cannot_be_opened_at_start(desk: Desk, file_lost: bool) -> None:
+    desk.look(after_s=11)  # the figures are kept
+    for _ in range(2):  # what happens now is not in them when it is killed
+        desk.look(after_s=1, system__core__load=1.0)
+        assert desk.ask("ack", alarm_id="load")["outcome"] == "done"
+        desk.look(after_s=1, system__core__load=0.0)
+    assert desk.state("load") == "normal"
+    last = desk.published[-1].sequence
+    if file_lost:
+        (desk.folder / "alarms.sqlite").unlink()
+    desk.begin(journal_opens=False)
+    if file_lost:  # nobody knows a number before the journal is there
+        desk.alarms.number_from(len(desk.journal.entries))
+    desk.published.clear()
+    desk.look(after_s=1, system__core__load=1.0)
+    assert desk.published[0].sequence > last
 
 
 def test_sequences_go_on_when_the_file_is_lost(desk: Desk) -> None:

@@ -556,3 +556,9 @@ def test_who_asked_a_while_ago_is_who_they_are_now(world, user):
     assert world.authority.present(who).role is Role.VIEWER
     world.ask("lock", session=token)
     assert world.authority.present(who) is None
+
+
+def test_how_many_users_there_are_is_told_before_anybody_signs_in(world):
+    assert world.ask("sessions") == {"sessions": [], "n_users": 3}
+    world.users()
+    assert world.ask("sessions")["n_users"] == 0
