@@ -9,6 +9,7 @@ user's sessions end, a session that ended holds no area. The service with which 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from gwanje.core.authority.areas import AreaMap, AreaTable, Holding
@@ -143,7 +144,29 @@ class Authority:
             role = min(role, cap, key=RANK.__getitem__)
         return Principal(user.name, role, session.session_id, session.console)
 
+    def present(self, who: Principal) -> Principal | None:
+        """Who asked a while ago, as they are now; ``None`` when the session is over or locked.
+
+        A role that has grown since does not count: what was asked for was asked for with the one of that time.
+        """
+        session = self.sessions.by_id(who.session_id)
+        user = None if session is None else self.book.get(session.user)
+        now = self._clock.mono_ns()
+        if session is None or user is None or self.sessions.over(session, now) or self.sessions.locked(session, now):
+            return None
+        return replace(who, role=min(user.role, who.role, key=RANK.__getitem__))
+
     # ------------------------------------------------------------ areas
+
+    def witness_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
+        """What is against somebody's agreeing to another's operation: they need not hold the area, but be allowed to.
+
+        Under a point of no area stands a supervisor.
+        """
+        area, user = self.map.of(point), self.book.get(principal.name)
+        if not area:
+            return None if principal.role in FORCE_ROLES else (Code.NO_AREA, point)
+        return None if user is not None and user.may_take(area) else (Code.AREA_NOT_ALLOWED, area)
 
     def area_of(self, point: str) -> str:
         """The area of authority that a point belongs to; empty when it has none."""

@@ -75,6 +75,12 @@ class Authority(Principals, Protocol):
     def area_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
         """Why the area of authority is against it; ``None`` when it is not."""
 
+    def witness_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
+        """Why the area is against somebody's agreeing to another's operation; ``None`` when it is not."""
+
+    def present(self, who: Principal) -> Principal | None:
+        """Who asked a while ago, as they are now; ``None`` when the session is over or locked."""
+
 
 @dataclass(slots=True)
 class Ground:

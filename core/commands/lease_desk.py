@@ -15,8 +15,6 @@ from gwanje.core.commands.safety_tags import SafetyKind
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import TEXT_MAX, Code, Refused, take_number, take_points, take_text
 
-LEASE_ROLES = frozenset({Role.PROGRAM, Role.ENGINEER, Role.ADMIN})
-
 _FAULT_CODES = {
     LeaseFault.UNKNOWN_LEASE: Code.UNKNOWN_LEASE,
     LeaseFault.NO_POINTS: Code.LEASE_POINTS,
@@ -55,7 +53,7 @@ class LeaseDesk:
         ground = self._ground
         name, reason = take_text(message, "name"), take_text(message, "reason", TEXT_MAX)
         points, ttl_s = take_points(message, POINTS_MAX), take_number(message, "ttl_s")
-        if who.role not in LEASE_ROLES:
+        if not who.is_program:  # a person holds areas and operates; to stream past both is for programs alone
             return ground.refuse(Refused(Code.ROLE, who.role), message, who)
         if read_only:
             return ground.refuse(Refused(Code.READ_ONLY), message, who)

@@ -239,6 +239,13 @@ class OperatingDesk:
             return self._refuse(Code.SECOND, "the same person", message, who, command_id)
         if who.is_program or not run.operation.allows(who.role):
             return self._refuse(Code.SECOND, f"{who.role}, {run.operation.min_role}", message, who, command_id)
+        not_theirs = self._ground.authority.witness_refusal(who, run.command.point)
+        if not_theirs is not None:
+            return self._refuse(*not_theirs, message, who, command_id)
+        author = self._ground.authority.present(first)
+        if author is None:
+            return self._refuse(Code.SECOND, f"the session of {first.name} is locked or over", message, who, command_id)
+        first = author
         life_ns = run.command.expires_mono_ns - run.command.issued_mono_ns
         command = replace(run.command, issued_mono_ns=now, expires_mono_ns=now + life_ns)
         situation = replace(self._situation(command.point, first, now), reserved=None)

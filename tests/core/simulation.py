@@ -401,6 +401,12 @@ class SimulatedCore:
             raise RequestError(Code.SESSION_OVER, "")  # tokens are made anew with every run
         return Principal(name, Role(role), f"s-{name}")
 
+    def witness_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
+        return None
+
+    def present(self, who: Principal) -> Principal | None:
+        return who
+
     def area_refusal(self, principal: Principal, point: str) -> None:
         return None
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from gwanje.core.authority.principal import Principal, Role
 from gwanje.core.commands.messages import Accepted, Confirmed, Expired, to_message
 from gwanje.core.commands.operations import OperationClass, Operations, Second
 from gwanje.core.commands.operations_table import RESERVED_S, SECOND_S, SELECTIONS_OF_ONE_MAX
@@ -472,6 +473,24 @@ def test_the_second_is_another_person_with_the_same_right(two: World, session: s
     two.operate(BREAKER, 0.0, command_id="c1")
     assert refused(agree(two, session, "c1")) == code
     assert two.forwarded == []
+
+
+def test_the_second_must_be_allowed_the_area(two: World) -> None:
+    two.operate(BREAKER, 0.0, command_id="c1")
+    two.not_theirs[("lee", BREAKER)] = (Code.AREA_NOT_ALLOWED, "grid")
+    assert refused(agree(two, "lee/operator", "c1")) == Code.AREA_NOT_ALLOWED
+    assert agree(two, "park/operator", "c1") == {}
+
+
+def test_the_first_must_still_be_there_with_the_right(two: World) -> None:
+    two.operate(BREAKER, 0.0, command_id="c1")
+    two.now["s-kim"] = None
+    assert refused(agree(two, "lee/operator", "c1")) == Code.SECOND
+    two.now["s-kim"] = Principal("kim", Role.VIEWER, "s-kim")
+    assert refused(agree(two, "lee/operator", "c1")) == Code.ROLE
+    assert two.forwarded == []
+    del two.now["s-kim"]
+    assert agree(two, "lee/operator", "c1") == {}
 
 
 def test_a_second_that_comes_late_or_twice_or_after_a_change(two: World) -> None:

@@ -482,6 +482,12 @@ def test_a_write_of_unknown_outcome_stays_with_the_person(world: World) -> None:
     assert set(world.covered) == {ESS2}
 
 
+@pytest.mark.parametrize("role", ["operator", "supervisor", "engineer", "admin"])
+def test_people_lease_nothing(world: World, role: str) -> None:
+    assert world.lease(session=f"lee/{role}").code is Code.ROLE
+    assert world.covered == {}
+
+
 def test_of_two_writes_of_a_point_the_refused_ones_leave_nothing(world: World) -> None:
     world.write(point=ESS1, value=0.0, command_id="a")
     world.write(point=ESS1, value=1.0, command_id="b", session="lee/operator")
@@ -787,7 +793,6 @@ def test_the_client_speaks_with_the_server(world: World) -> None:
     assert isinstance(person.give_back([ESS1], "done"), Released)
     assert isinstance(program.lease("tie_line", [ESS1], 5.0, "balance"), Granted)
     assert isinstance(program.release("tie_line"), Released)
-    assert isinstance(CommandClient(bus, "park/supervisor").set_gate(True, "work"), Released)
     typo = person.write(IMPORT, math.nan, "typo")
     assert isinstance(typo, Refused)
     assert (typo.code, typo.detail) == (Code.NOT_FINITE, "value is nan")

@@ -107,6 +107,9 @@ class World:
         self.values: dict[str, Seen] = {}
         self.covered: dict[str, int] = {}
         self.areas: dict[tuple[str, str], tuple[Code, str]] = {}
+        self.not_theirs: dict[tuple[str, str], tuple[Code, str]] = {}
+        self.now: dict[str, Principal | None] = {}
+        """Session id → who it is now; ``None`` for a session that is locked or over."""
         self.path = folder / "journal.jsonl"
         self.clock = clock or VirtualClock(mono_ns=1_000 * S)
         self.journal = Journal.open(self.path, self.clock)
@@ -190,6 +193,12 @@ class World:
         if self.state_full:
             raise OSError(28, "No space left on device")
         self.safety = json.loads(json.dumps(state))
+
+    def witness_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
+        return self.not_theirs.get((principal.name, point))
+
+    def present(self, who: Principal) -> Principal | None:
+        return self.now.get(who.session_id, who)
 
     def area_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
         return self.areas.get((principal.name, point))
