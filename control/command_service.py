@@ -7,9 +7,7 @@ chosen is kept in the run directory: a part that is restarted goes on with it, a
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,12 +18,14 @@ from gwanje.control.microgrid.params import SetpointParams
 from gwanje.core.bus import Server
 from gwanje.core.commands.messages import Command
 from gwanje.core.requests import Code, Refused
+from gwanje.core.state_file import StateFile
 
 IMPORT_POINT = "control.tie.import_setpoint_w"
 STRATEGY_POINT = "control.tie.strategy"
 STRATEGIES = ("fixed", "smooth", "manual")
 """Values 0, 1 and 2 of :data:`STRATEGY_POINT`."""
 FILE = "control-chosen.json"
+FILE_BYTES_MAX = 4_096
 POLL_MS = 200
 """How soon the thread sees that it shall end."""
 
@@ -84,9 +84,9 @@ class ControlCommands:
 
     def __init__(self, params: SetpointParams, file: Path, present_w: Callable[[], float]) -> None:
         self._params = params
-        self._file = file
+        self._file = StateFile(file, FILE_BYTES_MAX)
         self._present_w = present_w
-        self.chosen = _load(file, params)
+        self.chosen = _load(self._file, params)
 
     def carry_out(self, command: Command) -> Refused | None:
         """Do what a command says that :class:`gwanje.core.commands.owner.Office` has opened, or say why not."""
@@ -97,7 +97,7 @@ class ControlCommands:
         if isinstance(chosen, str):
             return Refused(Code.OWNER, chosen)
         try:
-            _save(self._file, chosen)
+            self._file.save(asdict(chosen))
         except OSError as error:
             return Refused(Code.STATE, error.strerror or str(error))
         self.chosen = chosen
@@ -144,19 +144,14 @@ class CommandThread:
         self._thread.join(wait_s)
 
 
-def _load(file: Path, params: SetpointParams) -> Chosen:
+def _load(file: StateFile, params: SetpointParams) -> Chosen:
     """What was chosen earlier in this run; what cannot be read, or is out of bounds now, was not."""
     try:
-        chosen = Chosen(**json.loads(file.read_text(encoding="utf-8")))
+        state = file.load()
+        chosen = Chosen(**state) if state is not None else Chosen()
         if chosen.strategy not in ("", *STRATEGIES):
             return Chosen()
         within = params.import_min_w <= chosen.manual_w <= params.import_max_w
     except (OSError, ValueError, TypeError):
         return Chosen()
     return chosen if within or chosen.strategy != "manual" else Chosen()
-
-
-def _save(file: Path, chosen: Chosen) -> None:
-    fresh = file.with_name(file.name + ".new")
-    fresh.write_text(json.dumps(asdict(chosen)), encoding="utf-8")
-    os.replace(fresh, file)

@@ -92,10 +92,6 @@ class CommandClient:
         """Let programs have points again that people took out of their leases."""
         return self._released({"op": "give_back", "points": list(points), "reason": reason})
 
-    def set_gate(self, read_only: bool, reason: str) -> Released | Refused | TimedOut:
-        """Close or open the site's read-only gate (supervisor and above)."""
-        return self._released({"op": "gate", "read_only": read_only, "reason": reason})
-
     def _lease(self, message: dict[str, Any]) -> Granted | Refused | TimedOut:
         answer = self._ask(message, "")
         if isinstance(answer, Granted):

@@ -1,6 +1,7 @@
 """The last look before a device: nothing but the core's own commands, once, in time, in order and within bounds."""
 
 import hmac
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -75,21 +76,9 @@ def services() -> list[Any]:
     """The two parts that own points, each as it answers."""
     field = CommandService([], lambda *_: None, VirtualClock(mono_ns=5), SECRET, TAGS, World(), read_only=False)
     world = World("control", IMPORT_POINT)
-    commands = ControlCommands(SetpointParams(import_min_w=-9, import_max_w=9), world_file(), lambda: 0.0)
+    commands = ControlCommands(SetpointParams(import_min_w=-9, import_max_w=9), Path("/nowhere/at/all"), lambda: 0.0)
     world.office = Office("control", SECRET, TAGS, world, world.clock, commands.carry_out, read_only=False)
     return [("field", field.answer, lambda: None), ("control", world.office.answer, lambda: commands.chosen.strategy)]
-
-
-def world_file() -> Any:
-    class Nowhere:
-        """A file that is not there and takes everything."""
-
-        name = "x"
-
-        def read_text(self, **_: Any) -> str:
-            raise OSError
-
-    return Nowhere()
 
 
 @pytest.mark.parametrize(("owner", "answer", "state"), services(), ids=["field", "control"])
