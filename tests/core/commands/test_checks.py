@@ -58,7 +58,7 @@ def test_a_direct_write_passes_no_warning(world: World) -> None:
     placed = world.request("place_tag", "park/supervisor", scope=IMPORT, kind="caution", reason="crew", review_s=3600.0)
     assert placed["outcome"] != "refused", placed
     assert world.write(value=1_000.0).detail.startswith("주의 태그 (park): crew")
-    assert world.write(value=1_000.0, session="planner/program") is None, "programs have no eyes: for them there are limits and danger"
+    assert world.write(value=1_000.0, session="planner/program") is None, "programs accept nothing"
 
 
 def test_a_warning_is_accepted_by_selecting(world: World) -> None:

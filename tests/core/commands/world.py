@@ -220,8 +220,8 @@ class World:
         message: dict[str, Any] = {
             "op": "write", "command_id": f"id{len(self.replies)}-{now}", "point": IMPORT, "value": 300_000.0,
             "unit": "W", "session": "kim/operator", "area": "microgrid", "reason": "evening peak",
-            "issued_mono_ns": now, "issued_utc_ns": self.clock.utc_ns(), "expires_mono_ns": now + 5 * S, "seen_mono_ns": now,
-            **changes,
+            "issued_mono_ns": now, "issued_utc_ns": self.clock.utc_ns(), "expires_mono_ns": now + 5 * S,
+            "seen_mono_ns": now, **changes,
         }  # fmt: skip
         return self.ask({key: value for key, value in message.items() if value is not ...})
 
