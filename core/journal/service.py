@@ -16,7 +16,7 @@ from gwanje.core.journal.chain import Entry, JournalError
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.texts import describe
-from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, Refused, RequestError, take_number, take_text, take_whole
+from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, RequestError, refusal, take_number, take_text, take_whole
 
 SERVICE = "journal"
 RECENT_MAX = 200
@@ -62,9 +62,9 @@ class JournalService:
                     return self._newest(message)
             raise RequestError(Code.MALFORMED, "unknown op")
         except RequestError as error:
-            return _refusal(Refused(error.code, error.detail))
+            return refusal(error.code, error.detail)
         except JournalError as error:
-            return _refusal(Refused(Code.JOURNAL, str(error.strerror or error)[:TEXT_MAX]))
+            return refusal(Code.JOURNAL, str(error.strerror or error)[:TEXT_MAX])
 
     def _record(self, message: Mapping[str, Any]) -> dict[str, Any]:
         who = self._principals.principal(message)
@@ -100,11 +100,4 @@ def _row(entry: Entry) -> dict[str, Any]:
     return {
         "seq": entry.seq, "utc_ns": entry.utc_ns, "kind": entry.kind, "author": author,
         "text_ko": describe(entry, "ko"), "text_en": describe(entry, "en"),
-    }  # fmt: skip
-
-
-def _refusal(refused: Refused) -> dict[str, Any]:
-    return {
-        "outcome": "refused", "code": str(refused.code), "detail": refused.detail, "text_ko": refused.text_ko,
-        "text_en": refused.text_en,
     }  # fmt: skip

@@ -553,6 +553,26 @@ def test_a_damaged_gate_is_closed(town: Town, content: str) -> None:
     assert "gate_changed" in town.kinds()
 
 
+def test_safety_tags_that_cannot_be_read_close_the_gate_until_a_supervisor_opens_it(town: Town) -> None:
+    town.add_user("park", Role.SUPERVISOR)
+    (town.state_dir / "safety_tags.json").write_text("{", encoding="utf-8")
+    for _ in range(2):  # also a core that is started once more knows that nobody has looked
+        town.start()
+        told = town.bus.request("command", {"op": "leases"})
+        assert told["read_only"] is True
+        town.stop()
+    town.start()
+    session = town.sign_in("park")
+    opening = {"op": "gate", "read_only": False, "reason": "looked at the site", "session": session}
+    assert town.bus.request("command", opening)["outcome"] != "refused"
+    kept = town.state_dir / "safety_tags.json"
+    town.until(lambda: '"doubt": ""' in kept.read_text(encoding="utf-8"))
+    town.stop()
+    town.start()
+    assert town.bus.request("command", {"op": "leases"})["read_only"] is False
+    assert (town.state_dir / "safety_tags.json.damaged-1").read_text(encoding="utf-8") == "{"
+
+
 def test_an_alarm_file_that_cannot_be_opened_does_not_stop_the_alarms(town: Town) -> None:
     (town.state_dir / "alarms.sqlite").mkdir()
     town.start()
