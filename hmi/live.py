@@ -42,7 +42,7 @@ def places_of(site: Site) -> Places:
     parts = {
         key.removeprefix("part."): Label(ko[key], en[key]) for key in ko if key.startswith("part.")
     }
+    parts |= {f"part_{name}": label for name, label in list(parts.items())}
     parts |= {f"system.{name}": label for name, label in list(parts.items())}
-    parts |= {f"system.part_{name}": label for name, label in list(parts.items()) if "." not in name}
     parts |= {area.id: Label(area.name_ko, area.name_en) for area in site.areas}
     return Places.build([*site.devices, *site.nodes], parts)

@@ -62,6 +62,8 @@ class Desk:
         presented: the last answer of ``alarms`` / ``presented``; None before one came.
         n_users: how many users the site has; None before an answer said so.
         lost: the core is silent: what is shown is old, and nothing can be operated.
+        read_only: the gate of commands is closed: nothing is written to the site.
+        gate_words: who closed it and why, where that is known.
         generation: raised with every change of what is shown.
     """
 
@@ -81,6 +83,8 @@ class Desk:
     procedure: Procedure = field(default_factory=Procedure)
     notice: Notice | None = None
     lost: bool = False
+    read_only: bool = False
+    gate_words: Label = field(default_factory=lambda: Label("", ""))
     generation: int = 0
     _touched_mono_ns: int = -_TOUCH_NS
     _token: str = field(default="", repr=False)
@@ -108,6 +112,11 @@ class Desk:
             self._poll(key, _QUICK_NS if quick else every_ns, now_mono_ns, {})
         if self._token:
             self._poll(("session", "who"), _WHO_NS, now_mono_ns, {"session": self._token})
+
+    def see_gate(self, read_only: bool, words: Label) -> None:
+        """What is known of the gate of commands."""
+        self._change("read_only", read_only)
+        self._change("gate_words", words if read_only else Label("", ""))
 
     def _poll(self, key: tuple[str, str], every_ns: int, now_mono_ns: int, more: dict[str, Any]) -> None:
         poll = self._polls.setdefault(key, _Poll())
@@ -268,15 +277,18 @@ class Desk:
             return None
         return max(0, (self.session.locks_mono_ns - now_mono_ns) // NS_PER_S)
 
-    def why_not(self, role: str = "operator", area: str = "") -> str:
+    def why_not(self, role: str = "operator", area: str = "", *, writes: bool = False) -> str:
         """Key of the text that says why this desk may not do something; empty when nothing here is against it.
 
         Args:
             role: the least role that may.
             area: that must be held, where it is known.
+            writes: it would write to the site, which a closed gate forbids everybody.
         """
         if self.lost:
             return "why.lost"
+        if writes and self.read_only:
+            return "why.read_only"
         if self.session is None:
             return "why.signed_out"
         if self.session.locked:

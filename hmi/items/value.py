@@ -15,6 +15,8 @@ _TIME = int(Quality.TIME)
 _MARKED = _MANUAL | _TIME
 SHORT_FROM = 1e7
 """Counters that run for months would not fit, and nobody reads their last digits."""
+MARK_GAP_PX = 5
+"""Behind a mark, in the reference layout."""
 NOTHING = "—"
 """Stands where there is no number."""
 
@@ -68,13 +70,37 @@ def draw_value(
     ink.text(room, text, font, color, align)
 
 
+def manual(quality: int) -> bool:
+    """Whether a person has put a value in or holds the last one."""
+    return bool(quality & _MANUAL)
+
+
+def said(quantity: Quantity, shown: Shown, lang: str) -> str:
+    """As :func:`value_text`, for a value within a sentence: its marks M and T stand behind it as letters."""
+    marks = _marks(shown.quality) if shown.available else []
+    return " ".join([value_text(quantity, shown, lang), *marks])
+
+
+def draw_badge(ink: Ink, box: QRectF, mark: str) -> None:
+    """One of the marks M and T in its dark square."""
+    ink.box(box, "badge", "badge")
+    ink.text(box, mark, "digit", "badge_text", "center")
+
+
+def draw_marked(ink: Ink, room: QRectF, text: str, quality: int, font: str, color: str = "text") -> None:
+    """A text from the left with the marks of a quality before it."""
+    if quality & _MARKED:
+        room = _draw_marks(ink, room, text, quality, font, "left")
+    ink.lines(room, text, (font, "small"), 1, color)
+
+
 def _marks(quality: int) -> list[str]:
     return [mark for mark, bits in (("M", _MANUAL), ("T", _TIME)) if quality & bits]
 
 
 def marks_width(style: Style, quality: int, height: float) -> float:
     """Room that the marks of a quality take before a number in a line of some height."""
-    return len(_marks(quality)) * (min(height, style.line_height("digit")) + style.px(3))
+    return len(_marks(quality)) * (min(height, style.line_height("digit")) + style.px(MARK_GAP_PX))
 
 
 def _draw_marks(ink: Ink, room: QRectF, text: str, quality: int, font: str, align: str) -> QRectF:
@@ -88,9 +114,8 @@ def _draw_marks(ink: Ink, room: QRectF, text: str, quality: int, font: str, alig
             "center": room.center().x() - (width + total) / 2}[align]  # fmt: skip
     left = max(room.left(), left)
     for number, mark in enumerate(marks):
-        box = QRectF(left + number * (size + style.px(3)), room.center().y() - size / 2, size, size)
-        ink.box(box, "badge", "badge")
-        ink.text(box, mark, "digit", "badge_text", "center")
+        box = QRectF(left + number * (size + style.px(MARK_GAP_PX)), room.center().y() - size / 2, size, size)
+        draw_badge(ink, box, mark)
     if align == "right":
         return room
     right = room.right() if align == "left" else left + total + width + 1

@@ -111,6 +111,11 @@ class AlarmModel:
             self._out = frozenset(sources | {".".join(one.split(".")[:2]) for one in sources})
         return prefix in self._out
 
+    def hidden_counts(self) -> tuple[int, int, int]:
+        """How many are shelved, suppressed by design, out of service."""
+        states = [one.state for one in self._hidden.values()]
+        return states.count("shelved"), states.count("suppressed"), states.count("out_of_service")
+
     def counts(self) -> dict[int, PriorityCount]:
         """Per priority 1…4."""
         standing, unacknowledged = [0] * 5, [0] * 5

@@ -12,6 +12,9 @@ from gwanje.hmi.display.model import Label
 KEPT = 200
 """More than any list on the screen can show; the full record is the historian's and the journal's."""
 
+GATE = "gate"
+"""Class of the event with which the core says who closed or opened the gate of commands."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -33,12 +36,17 @@ class Line:
 
 
 class EventModel:
-    """Bounded lists of events and alarm changes."""
+    """Bounded lists of events and alarm changes.
+
+    Attributes:
+        gate: the last word about the gate of commands.
+    """
 
     def __init__(self) -> None:
         self.acoustic: deque[Event] = deque(maxlen=KEPT)
         self.lines: deque[Line] = deque(maxlen=KEPT)
         self._seen: deque[str] = deque(maxlen=KEPT * 2)
+        self.gate: Event | None = None
         self.generation = 0
 
     def add_events(self, events: Iterable[Event]) -> None:
@@ -47,6 +55,8 @@ class EventModel:
             if event.event_id in self._seen:
                 continue
             self._seen.append(event.event_id)
+            if event.class_name == GATE and (self.gate is None or event.utc_ns >= self.gate.utc_ns):
+                self.gate = event
             if event.kind == "acoustic":
                 self.acoustic.appendleft(event)
             self.lines.appendleft(Line(event.utc_ns, event.source, event.text_ko, event.text_en, 0, event.kind))

@@ -78,6 +78,7 @@ class Presented:
         members: of each group.
         flood: whether there are too many to be read one by one.
         banner: the core's line about the flood.
+        hidden: how many are shelved, suppressed by design, out of service.
     """
 
     rows: tuple[Row, ...] = ()
@@ -86,6 +87,7 @@ class Presented:
     n_active: int = 0
     n_folded: int = 0
     banner: Label = _NOTHING
+    hidden: tuple[int, int, int] = (0, 0, 0)
 
     def listed(self, opened: Collection[str]) -> list[Row]:
         """All rows with the members of open groups below their group."""
@@ -147,7 +149,7 @@ def read_presented(content: Mapping[str, Any] | None, model: AlarmModel) -> Pres
     """
     if content is None:
         rows = tuple(Row(one.alarm_id, alarm=one) for one in model.ordered()[:ROWS_MAX])
-        return Presented(rows, n_active=len(model.ordered()))
+        return Presented(rows, n_active=len(model.ordered()), hidden=model.hidden_counts())
     found: list[Row] = []
     members: dict[str, tuple[AlarmChange, ...]] = {}
     entries = content.get("presented")
@@ -172,8 +174,16 @@ def read_presented(content: Mapping[str, Any] | None, model: AlarmModel) -> Pres
     ko, en = str(content.get("banner_ko") or ""), str(content.get("banner_en") or "")
     return Presented(
         tuple(found), members, bool(content.get("flood")), int(content.get("n_active") or 0),
-        int(content.get("n_folded") or 0), Label(ko or en, en or ko),
+        int(content.get("n_folded") or 0), Label(ko or en, en or ko), _hidden(content, model),
     )  # fmt: skip
+
+
+def _hidden(content: Mapping[str, Any], model: AlarmModel) -> tuple[int, int, int]:
+    """As the core counts them; as the bus told of them where it does not."""
+    told = [content.get(f"n_{state}") for state in HIDDEN]
+    if not all(isinstance(n, int) for n in told):
+        return model.hidden_counts()
+    return told[0] or 0, told[1] or 0, told[2] or 0
 
 
 def to_acknowledge(rows: Sequence[Row]) -> list[Row]:

@@ -84,9 +84,9 @@ class AlarmSheet(Sheet):
 
         return go
 
-    def open(self) -> None:
-        """Show the standing alarms."""
-        self.page = PAGES[0]
+    def open(self, page: str = PAGES[0]) -> None:
+        """Show a page: the standing alarms, or what is put aside."""
+        self.page = page
         self._desk.ask_soon("presented")
         self.dress()
         self.show()

@@ -15,10 +15,10 @@ from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.table import Column
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.alarms import needs_acknowledgement
-from gwanje.hmi.model.places import without_place
+from gwanje.hmi.model.places import in_words, without_place
 from gwanje.hmi.model.presented import Group, Row
 from gwanje.hmi.views.panel import Ui
-from gwanje.hmi.views.values import value_of
+from gwanje.hmi.views.values import draw_alarm_value
 
 SHOWN_STATES = ("unack_active", "ack_active", "unack_returned", "latched")
 BLINK_NS = 500_000_000
@@ -208,9 +208,10 @@ class AlarmTable(QWidget):
             symbols.first_out(ink, rooms["first"], texts("alarms.first_out"))
         place = self._live.places.of_alarm(change).of(lang)
         ink.text(rooms["place"], place, strong, elide=True)
-        text = without_place(texts.pick(change.text_ko, change.text_en), place)
+        words = in_words(texts.pick(change.text_ko, change.text_en), self._live.site.tags, self._live.places, lang)
+        text = without_place(words, place)
         ink.text(rooms["text"], text, strong, elide=True)
-        ink.text(rooms["value"], value_of(self.ui, self._live, change), "label", "live", elide=True)
+        draw_alarm_value(ink, rooms["value"], self.ui, self._live, change)
         ink.text(rooms["state"], state_text(self.ui, change.state), strong, elide=True)
 
     def _draw_group(self, ink: Ink, row: Row, rect: QRectF) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
-from PySide6.QtCore import QRect, QRectF
+from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QMouseEvent
 
 from gwanje.core.messages import AlarmChange
@@ -15,13 +15,13 @@ from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.table import Column
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.alarms import FLOOD_PER_BIN, RATE_BINS, needs_acknowledgement
-from gwanje.hmi.model.places import without_place
+from gwanje.hmi.model.places import in_words, without_place
 from gwanje.hmi.model.presented import Group, Presented, Row, read_presented
 from gwanje.hmi.style import Style
 from gwanje.hmi.views.alarmsheet import flood_text
 from gwanje.hmi.views.alarmtable import SHOWN_STATES, group_text, state_text
 from gwanje.hmi.views.panel import Panel, Part, Ui
-from gwanje.hmi.views.values import count_text, value_of
+from gwanje.hmi.views.values import count_text, draw_alarm_value, quality_of
 
 ROWS = 3
 BLINK_NS = 500_000_000
@@ -36,13 +36,17 @@ class Banner(Panel):
 
     def __init__(self, ui: Ui, live: Live) -> None:
         super().__init__(ui, "")
+        self.setMouseTracking(True)
         self._live = live
         self._rows: list[Part] = []
         self._side: Part | None = None
         self._presented = Presented()
         self._known = (-1, -1)
         self._seen = (False, -1)
+        self._qualities: list[int] = []
+        self._shelf = QRectF()
         self.on_open: Callable[[], None] = lambda: None
+        self.on_shelf: Callable[[], None] = lambda: None
 
     def arrange(self) -> None:
         """See :class:`Panel`."""
@@ -58,9 +62,21 @@ class Banner(Panel):
         self._side = Part(QRect(right + 1, 1, self.width() - right - 2, self.height() - 2), self._draw_side)
         self.parts = [*self._rows, self._side]
 
-    def mousePressEvent(self, _event: QMouseEvent) -> None:
-        """Qt: open the whole list."""
-        self.on_open()
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        """Qt: open the whole list, or the shelf where it is counted."""
+        (self.on_shelf if self._shelf.contains(event.position()) else self.on_open)()
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        """Qt: show what can be clicked."""
+        over = self._shelf.contains(event.position())
+        self.setCursor(Qt.CursorShape.PointingHandCursor if over else Qt.CursorShape.ArrowCursor)
+
+    def hint_at(self, at: QPoint) -> str:
+        """See :class:`Panel`."""
+        if not self._shelf.contains(QPointF(at)):
+            return ""
+        shelved, suppressed, out = self._presented.hidden
+        return self.ui.texts("banner.shelf_hint", shelved=shelved, suppressed=suppressed, out=out)
 
     def draw_still(self, ink: Ink) -> None:
         """See :class:`Panel`."""
@@ -86,6 +102,11 @@ class Banner(Panel):
         if (alarms.generation, desk.generation) != self._known:
             self._known = (alarms.generation, desk.generation)
             self._presented = read_presented(desk.presented, alarms)
+            self.update()
+        shown = [row.alarm for row in self.rows() if row.alarm is not None]
+        qualities = [quality_of(self._live, one) for one in shown]
+        if qualities != self._qualities:
+            self._qualities = qualities
             self.update()
         blinking = any(row.unacknowledged for row in self.rows())
         lit = bool(now_mono_ns // BLINK_NS % 2) if blinking else True
@@ -124,7 +145,7 @@ class Banner(Panel):
         widest = max(states, key=lambda one: style.width_of(one, "label"))
         columns = (
             Column("time", _TIME, "label"), Column("first", texts("alarms.first_out"), "digit"),
-            Column("place", share=15), Column("text", share=30), Column("value", "120,300 > 100,000", "label"),
+            Column("place", share=15), Column("text", share=30), Column("value", "M 120,300 > 100,000", "label"),
             Column("response", share=43), Column("state", widest, "label"),
         )  # fmt: skip
         return table.rooms(style, rect.adjusted(style.px(46), 0, -style.px(8), 0), columns)
@@ -139,9 +160,10 @@ class Banner(Panel):
             symbols.first_out(ink, rooms["first"], texts("alarms.first_out"))
         place = self._live.places.of_alarm(change).of(lang)
         ink.lines(rooms["place"], place, (strong, "small"), 2)
-        text = without_place(texts.pick(change.text_ko, change.text_en), place)
+        words = in_words(texts.pick(change.text_ko, change.text_en), self._live.site.tags, self._live.places, lang)
+        text = without_place(words, place)
         ink.lines(rooms["text"], text, (strong, "small"), 2)
-        ink.text(rooms["value"], value_of(self.ui, self._live, change), "label", "live", elide=True)
+        draw_alarm_value(ink, rooms["value"], self.ui, self._live, change)
         ink.lines(rooms["response"], texts.pick(change.response_ko, change.response_en), ("body", "small"), 2)
         ink.text(rooms["state"], state_text(self.ui, change.state), strong, elide=True)
 
@@ -162,17 +184,20 @@ class Banner(Panel):
         rect = QRectF(self._side.rect).adjusted(style.px(10), 0, -style.px(10), 0)
         flood = flood_text(self.ui, self._presented)
         if flood:
-            strip = QRectF(rect.left(), rect.top() + 2, rect.width(), style.line_height("small") + style.px(4))
+            height = style.line_height("small") + style.px(3)
+            strip = QRectF(rect.left(), rect.top() + style.px(4), rect.width(), height)
             ink.box(strip, "lost")
-            ink.lines(strip, flood, ("label", "small"), 1, "lost_text")
+            ink.lines(strip.adjusted(style.px(8), 0, -style.px(8), 0), flood, ("label", "small"), 1, "lost_text")
             rect.setTop(strip.bottom())
         heads = [texts("banner.standing"), texts("banner.unacknowledged")]
         head = max(style.width_of(one, "small") for one in heads) + style.px(10)
         counts_width = rect.width() * 0.7
         cell = (counts_width - head) / 4
         line = style.line_height("label") + style.px(6)
-        tops = [rect.top() + rect.height() * 0.36 - line / 2, rect.top() + rect.height() * 0.76 - line / 2]
-        for text, top in zip(heads, tops, strict=True):
+        line = min(line, rect.height() / 3)
+        tops = [rect.top() + rect.height() * (2 * row + 1) / 6 - line / 2 for row in range(3)]
+        self._draw_shelf(ink, QRectF(rect.left(), tops[2], counts_width, line))
+        for text, top in zip(heads, tops, strict=False):
             ink.text(QRectF(rect.left(), top, head, line), text, "small", "secondary")
         for priority, count in self._live.alarms.counts().items():
             left, size = rect.left() + head + (priority - 1) * cell, style.px(17)
@@ -187,6 +212,18 @@ class Banner(Panel):
             ink.text(room.translated(0, tops[1] - tops[0]), count_text(count.unacknowledged), "label", color)
         left = rect.left() + counts_width + style.px(8)
         self._draw_rate(ink, QRectF(left, rect.top(), rect.right() - left, rect.height()))
+
+    def _draw_shelf(self, ink: Ink, room: QRectF) -> None:
+        """How many alarms stand nowhere because somebody or the design put them aside; a click shows them."""
+        style, texts = self.ui.style, self.ui.texts
+        keys = ("banner.shelved", "banner.suppressed", "banner.out_of_service")
+        counts = self._presented.hidden
+        words = [texts(key, n=count_text(n)) for key, n in zip(keys, counts, strict=True) if n or key == keys[0]]
+        text, font = " · ".join(words), "label" if any(counts) else "small"
+        if style.width_of(text, font) > room.width():
+            font = "small"
+        self._shelf = QRectF(room)
+        ink.text(room, text, font, "text" if any(counts) else "secondary", elide=True)
 
     def _draw_rate(self, ink: Ink, rect: QRectF) -> None:
         """Alarms per ten minutes over two hours, with the line beyond which it is a flood."""

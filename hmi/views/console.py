@@ -111,6 +111,10 @@ class Console:
         else:
             self.alarms.open()
 
+    def open_shelf(self) -> None:
+        """What is put aside."""
+        self.alarms.open("shelved")
+
     def lock(self) -> None:
         """Lock at once; what was being typed goes."""
         if self._desk.can_act:

@@ -11,7 +11,16 @@ from gwanje.hmi.binding import Bindings, Shown
 from gwanje.hmi.display.model import Element, Quantity
 from gwanje.hmi.items import symbols
 from gwanje.hmi.items.ink import Ink
-from gwanje.hmi.items.value import draw_value, marks_width, number_text, value_text
+from gwanje.hmi.items.value import (
+    draw_badge,
+    draw_marked,
+    draw_value,
+    manual,
+    marks_width,
+    number_text,
+    said,
+    value_text,
+)
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.alarms import needs_acknowledgement
 from gwanje.hmi.model.objects import BREAKER, TIE
@@ -22,6 +31,8 @@ from gwanje.hmi.views.panel import Part, Ui
 BUS_A_AT = 0.315
 """Share of the body above the first bus bar."""
 BUS_B_AT = 0.67
+_BEHIND = ("online", "soc", "state")
+"""What a feeder's symbol comes from; its number carries its own marks."""
 STILL_KW = 0.5
 """Below this no direction is drawn: an arrow that flips about zero says nothing."""
 
@@ -69,7 +80,7 @@ class Diagram(ObjectPanel):
             for at in range(view.first, self._end_of(index, len(quantities)))
         }
         self._grid: Part | None = None
-        self._simulated = [False] * len(self._elements)
+        self._badges = [(False, False)] * len(self._elements)
         self._columns: list[QRect] = []
         self._symbols: list[Part] = []
         self._numbers: list[Part] = []
@@ -172,8 +183,9 @@ class Diagram(ObjectPanel):
             moving = position == self._elements[index].first
             parts = (self._numbers[index], self._arrows[index] if moving else self._symbols[index])
             dirty |= {id(part): part for part in parts}
-            if self._simulated[index] != self.bindings.shown[self._elements[index].first].simulated:
-                self._simulated[index] = not self._simulated[index]
+            badges = self._badges_of(self._elements[index])
+            if self._badges[index] != badges:
+                self._badges[index] = badges
                 dirty[id(self._symbols[index])] = self._symbols[index]
         if self._alarm_generation != self._live.alarms.generation:
             self._alarm_generation = self._live.alarms.generation
@@ -181,6 +193,12 @@ class Diagram(ObjectPanel):
         dirty |= self._look_at_marks(now_mono_ns)
         for part in dirty.values():
             self.repaint_part(part)
+
+    def _badges_of(self, view: _ElementView) -> tuple[bool, bool]:
+        """Whether a feeder is simulated, and whether a person put in anything that its symbol shows."""
+        known = [one for one in (view.shown(self.bindings, name) for name in _BEHIND) if one is not None]
+        simulated = self.bindings.shown[view.first].simulated
+        return simulated, any(one.available and manual(one.quality) for one in known)
 
     def _look_at_marks(self, now_mono_ns: int) -> dict[int, Part]:
         """What people have done to objects since the last look."""
@@ -239,7 +257,7 @@ class Diagram(ObjectPanel):
         text = grid.transformer.of(texts.lang)
         loading = self.bindings.shown[self._loading_at] if self._loading_at is not None else None
         if grid.loading is not None and loading is not None:
-            text = f"{text} · {value_text(grid.loading, loading, texts.lang)} %"
+            text = f"{text} · {_percent(grid.loading, loading, texts.lang)}"
         ink.text(QRectF(right, transformer_y - line / 2, width, line), text, "label")
         self._draw_tie(ink, QRectF(rect.left(), y, x - style.px(46) - rect.left(), rect.height()))
 
@@ -253,7 +271,7 @@ class Diagram(ObjectPanel):
             text += f" · {operation_text(self.ui.texts, self._live.site.tags, operation)}"
         if self._marks[BREAKER].tag:
             room = room.adjusted(self.ui.style.px(14), 0, 0, 0)
-        ink.text(room, text, "label", elide=operation is not None)
+        draw_marked(ink, room, text, shown.quality if shown.available else 0, "label")
         self._draw_mark(ink, x - self.ui.style.px(22), y, quantity)
         half = self.ui.style.px(9)
         box = QRectF(x - half, y - half, 2 * half, 2 * half)
@@ -270,6 +288,9 @@ class Diagram(ObjectPanel):
         exporting = shown.available and shown.value < -STILL_KW
         importing = shown.available and shown.value > STILL_KW
         known = "diagram.balanced" if shown.available else "diagram.tie"
+        breaker = self.bindings.shown[1]
+        if breaker.available and not breaker.doubtful and not breaker.value:
+            known = "diagram.parted"
         key = "diagram.export" if exporting else "diagram.import" if importing else known
         ink.text(QRectF(room.left(), middle - line, room.width(), line), texts(key), "label", align="right")
         value = QRectF(room.left(), middle, room.width(), style.line_height("value") + style.px(4))
@@ -280,10 +301,10 @@ class Diagram(ObjectPanel):
         if self._setpoint_at is not None and grid.setpoint is not None:
             setpoint = self.bindings.shown[self._setpoint_at]
             number = value_text(grid.setpoint, setpoint, texts.lang)
-            word = texts("diagram.setpoint", value=number, unit=grid.setpoint.unit)
+            word = texts("diagram.setpoint", value=number, unit=grid.setpoint.unit) + _letters(setpoint)
             ink.text(QRectF(room.left(), value.bottom(), room.width(), line), word, "small", align="right")
         if self._mode_at is not None and grid.mode is not None:
-            word = value_text(grid.mode, self.bindings.shown[self._mode_at], texts.lang)
+            word = said(grid.mode, self.bindings.shown[self._mode_at], texts.lang)
             ink.text(QRectF(room.left(), value.bottom() + line, room.width(), line), word, "small", align="right")
         width = style.width_of(f"{value_text(grid.tie, magnitude, texts.lang)} {grid.tie.unit}", "value")
         width += marks_width(style, magnitude.quality, value.height())
@@ -321,11 +342,15 @@ class Diagram(ObjectPanel):
         )
 
     def _draw_symbol(self, view: _ElementView, box: QRectF, ink: Ink) -> None:
-        style, value, soc = self.ui.style, view.shown(self.bindings, "value"), view.shown(self.bindings, "soc")
+        style, soc = self.ui.style, view.shown(self.bindings, "soc")
         fill = soc.value / 100 if soc is not None and soc.available else None
         symbols.device(ink, box, view.element.symbol, fill, self._dead(view))
-        if value is not None and value.simulated:
+        simulated, put_in = self._badges_of(view)
+        if simulated:
             self._draw_simulated(ink, box)
+        if put_in:
+            size = style.line_height("digit")
+            draw_badge(ink, QRectF(box.left(), box.top(), size, size), "M")
         self._draw_focus(ink, view.prefix, box)
         draw_marks(ink, box, self._marks[view.prefix], self.ui.texts("diagram.out"))
         alarm = self._alarm_of(view.prefix)
@@ -369,11 +394,20 @@ class Diagram(ObjectPanel):
             return texts("diagram.offline")
         state = view.shown(self.bindings, "state")
         if element.state is not None and state is not None and state.available and state.value != element.state_normal:
-            return value_text(element.state, state, texts.lang)
+            return said(element.state, state, texts.lang)
         soc, setpoint = view.shown(self.bindings, "soc"), view.shown(self.bindings, "setpoint")
         if element.soc is None or soc is None:
             return element.label.of(texts.other_lang)
-        text = f"{value_text(element.soc, soc, texts.lang)} %"
+        text = _percent(element.soc, soc, texts.lang)
         if element.setpoint is not None and setpoint is not None and setpoint.available:
-            text += " · " + texts("diagram.set", value=number_text(setpoint.value, 0))
+            text += " · " + texts("diagram.set", value=number_text(setpoint.value, 0)) + _letters(setpoint)
         return text
+
+
+def _percent(quantity: Quantity, shown: Shown, lang: str) -> str:
+    return f"{value_text(quantity, shown, lang)} %{_letters(shown)}"
+
+
+def _letters(shown: Shown) -> str:
+    """The mark of a value that a person put in, behind its unit."""
+    return " M" if shown.available and manual(shown.quality) else ""

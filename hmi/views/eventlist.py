@@ -1,17 +1,17 @@
-"""Everything that happened lately, alarms and events together, newest first."""
+"""Everything that happened lately, alarms and events together, newest first: when, what, where."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from PySide6.QtCore import QRectF
+from PySide6.QtCore import QPoint, QPointF, QRectF
 
 from gwanje.hmi.items import symbols, table
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.table import Column
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.events import Line
-from gwanje.hmi.model.places import without_place
+from gwanje.hmi.model.places import in_words, without_place
 from gwanje.hmi.views.panel import Panel, Part, Ui
 
 
@@ -35,9 +35,30 @@ class EventList(Panel):
             self._seen = self._live.events.generation
             self.repaint_part(self._list)
 
+    def _line_height(self) -> float:
+        """Room for two lines of what happened."""
+        return 2 * self.ui.style.line_height("small") + self.ui.style.px(5)
+
+    def hint_at(self, at: QPoint) -> str:
+        """See :class:`Panel`: the whole of a line."""
+        body, line, lines = self.body, self._line_height(), self._live.events.lines
+        row = int((at.y() - body.top()) // line)
+        if not body.contains(QPointF(at)) or row >= min(len(lines), int(body.height() // line)):
+            return ""
+        return " · ".join(self._words(lines[row])[::-1])
+
+    def _words(self, line: Line) -> tuple[str, str]:
+        """What happened, and where."""
+        texts, live = self.ui.texts, self._live
+        place = live.places.named(line.place, line.source).of(texts.lang)
+        words = in_words(texts.pick(line.text_ko, line.text_en), live.site.tags, live.places, texts.lang)
+        text = without_place(words, place)
+        if line.priority and line.state != "unack_active":
+            text = f"{texts(f'alarm_short.{line.state}')} · {text}"
+        return text, place
+
     def _draw(self, ink: Ink) -> None:
-        body, style = self.body, self.ui.style
-        line = style.line_height("body") + style.px(7)
+        body, line = self.body, self._line_height()
         lines = list(self._live.events.lines)[: int(body.height() // line)]
         if not lines:
             room = QRectF(body.left(), body.top(), body.width(), line)
@@ -48,19 +69,16 @@ class EventList(Panel):
             ink.line(body.left(), top + line - 0.5, body.right(), top + line - 0.5, "row_rule")
 
     def _draw_line(self, ink: Ink, line: Line, rect: QRectF) -> None:
-        style, texts = self.ui.style, self.ui.texts
-        columns = (Column("time", "00:00:00"), Column("place", share=38), Column("text", share=62))
+        style = self.ui.style
+        columns = (Column("time", "00:00:00", "small"), Column("text", share=72), Column("place", share=28))
         rooms = table.rooms(style, rect.adjusted(style.px(26), 0, 0, 0), columns)
         if line.priority:
             self._draw_mark(ink, rect, line)
         moment = datetime.fromtimestamp(line.utc_ns / 1e9, self._live.zone)
-        ink.text(rooms["time"], moment.strftime("%H:%M:%S"), "body")
-        place = (line.place or self._live.places.of(line.source)).of(texts.lang)
-        ink.text(rooms["place"], place, "body", elide=True)
-        text = without_place(texts.pick(line.text_ko, line.text_en), place)
-        if line.priority and line.state != "unack_active":
-            text = f"{texts(f'alarm_short.{line.state}')} · {text}"
-        ink.text(rooms["text"], text, "body", elide=True)
+        ink.text(rooms["time"], moment.strftime("%H:%M:%S"), "small")
+        text, place = self._words(line)
+        ink.lines(rooms["place"], place, ("body", "small"), 2, "secondary")
+        ink.lines(rooms["text"], text, ("body", "small"), 2)
 
     def _draw_mark(self, ink: Ink, room: QRectF, line: Line) -> None:
         """The alarm's symbol when it came; only its digit when it was acknowledged or went."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from PySide6.QtCore import QPoint, QRect, QRectF, Qt
+from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QMouseEvent
 
 from gwanje.hmi.binding import Bindings
@@ -16,6 +16,11 @@ from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.live import Live
 from gwanje.hmi.views.panel import Panel, Part, Ui
 from gwanje.hmi.views.seat import SEAT_PX, Seat
+
+CHIP_PX = 30
+"""A chip's frame and the gap behind it, in the reference layout."""
+TITLE_SHARE = 0.6
+"""Of the height, for the names; the keys stand below them."""
 
 
 class Header(Panel):
@@ -43,7 +48,9 @@ class Header(Panel):
         self._times: Part | None = None
         self._shown: tuple[object, ...] = ()
         self._seat_shown: tuple[object, ...] = ()
-        self._n_areas = 0
+        self._needs = (0, False)
+        self._short = False
+        self._gate = QRectF()
         self._second = ""
 
     def arrange(self) -> None:
@@ -55,16 +62,28 @@ class Header(Panel):
         self._times = Part(QRect(int(self.width() - times - pad), 0, int(times + pad), height), self._draw_times)
         left = int(pad + titles + style.px(16))
         room = self._times.rect.left() - left
-        chips = min(int(room * 0.68), int(self._seat.width(style, self.ui.texts.lang)))
+        self._short = False
+        wanted = int(self._seat.width(style, self.ui.texts))
+        if room - self._chips_width() < wanted:
+            self._short = True
+        chips = max(min(room - self._chips_width(), wanted), int(style.px(SEAT_PX)))
         self._chips = Part(QRect(self._times.rect.left() - chips, 0, chips, height), self._draw_chips)
         self._middle = Part(QRect(left, 0, room - chips, height), self._draw_middle)
         self.parts = [self._middle, self._chips, self._times]
+
+    def _chips_width(self) -> int:
+        """Room that SIMULATED and the closed gate need."""
+        style, texts = self.ui.style, self.ui.texts
+        words = [texts("header.simulated_short" if self._short else "header.simulated")]
+        words += [texts("header.read_only")] if self._live.desk.read_only else []
+        return int(sum(style.width_of(one, "label") + style.px(CHIP_PX) for one in words))
 
     def _titles_width(self) -> float:
         style, site = self.ui.style, self._live.site
         name = self.ui.texts.pick(site.name_ko, site.name_en)
         title = self._live.display.title.of(self.ui.texts.lang)
-        return style.width_of(name, "header") + style.px(18) + style.width_of(title, "title") + 2
+        titles = style.width_of(name, "header") + style.px(18) + style.width_of(title, "title") + 2
+        return max(titles, style.width_of(self.ui.texts("header.keys"), "small") + 2)
 
     def draw_still(self, ink: Ink) -> None:
         """See :class:`Panel`."""
@@ -73,10 +92,14 @@ class Header(Panel):
         name = self.ui.texts.pick(site.name_ko, site.name_en)
         pad = style.size("padding")
         width = style.width_of(name, "header") + 1
-        ink.text(QRectF(pad, 0, width, self.height()), name, "header")
+        half = self.height() * TITLE_SHARE
+        ink.text(QRectF(pad, 0, width, half), name, "header")
         title = self._live.display.title.of(self.ui.texts.lang)
         left = pad + width + style.px(18)
-        ink.text(QRectF(left, style.px(2), style.width_of(title, "title") + 1, self.height()), title, "title")
+        ink.text(QRectF(left, style.px(1), style.width_of(title, "title") + 1, half), title, "title")
+        keys = self.ui.texts("header.keys")
+        room = QRectF(pad, half - 1, style.width_of(keys, "small") + 2, self.height() - half)
+        ink.text(room, keys, "small")
 
     def tick(self, now_mono_ns: int) -> None:
         """Look at clocks and link."""
@@ -99,8 +122,9 @@ class Header(Panel):
 
     def _look_at_seat(self, now_mono_ns: int) -> None:
         desk = self._live.desk
-        if len(desk.areas) != self._n_areas:
-            self._n_areas = len(desk.areas)
+        needs = (len(desk.areas), desk.read_only)
+        if needs != self._needs:
+            self._needs = needs
             self.relayout()
         left = desk.locks_in_s(now_mono_ns)
         shown = (desk.generation, left if left is not None else -1)
@@ -112,7 +136,8 @@ class Header(Panel):
     def _draw_chips(self, ink: Ink) -> None:
         assert self._chips is not None
         lost = bool(self._shown) and bool(self._shown[2])
-        self._seat.draw(ink, QRectF(self._chips.rect), self.ui.texts, self._live.clock.mono_ns(), not lost)
+        self._seat.draw(ink, QRectF(self._chips.rect), self.ui.texts, self._live.clock.mono_ns(),
+                        not lost and not self._wide())  # fmt: skip
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Qt: who sits here, and who holds what."""
@@ -122,6 +147,9 @@ class Header(Panel):
 
     def hint_at(self, at: QPoint) -> str:
         """See :class:`Panel`."""
+        if self._live.desk.read_only and self._gate.contains(QPointF(at)):
+            words = self._live.desk.gate_words.of(self.ui.texts.lang)
+            return "\n".join([self.ui.texts("header.read_only_hint"), *([words] if words else [])])
         return self._seat.hint(at, self.ui.texts)
 
     def _wall(self) -> datetime:
@@ -151,12 +179,18 @@ class Header(Panel):
         top = rect.center().y() - box_height / 2
         left = rect.left()
         if simulated:
-            text = texts("header.simulated")
-            width = style.width_of(text, "label") + style.px(26)
-            box = QRectF(left, top, width, box_height)
+            text = texts("header.simulated_short" if self._short else "header.simulated")
+            box = QRectF(left, top, style.width_of(text, "label") + style.px(20), box_height)
             ink.box(box, "badge", "badge_text", 1.4)
             ink.text(box, text, "label", "badge_text", "center")
-            left += width + style.px(14)
+            left = box.right() + style.px(CHIP_PX - 20)
+        self._gate = QRectF()
+        if self._live.desk.read_only:
+            text = texts("header.read_only")
+            self._gate = QRectF(left, top, style.width_of(text, "label") + style.px(20), box_height)
+            ink.box(self._gate, "bar", "text", 2.0)
+            ink.text(self._gate, text, "label", "text", "center")
+            left = self._gate.right() + style.px(CHIP_PX - 20)
         room = QRectF(left, top, rect.right() - left - style.px(8), box_height)
         if lost:
             # Who holds what is not known now: the line takes the room of the areas.
@@ -168,13 +202,28 @@ class Header(Panel):
             return
         notice = self._live.desk.notice
         if notice is not None:
-            text = notice_text(texts, notice)
-            if notice.bad:
-                ink.box(room, "bar", "text", 1.4)
-            ink.text(room.adjusted(style.px(8), 0, -style.px(8), 0), text, "label", elide=True)
-            return
-        key = "header.degraded" if degraded else "header.keys"
-        ink.text(room, texts(key), "small", "text", "left", elide=True)
+            self._draw_notice(ink, room, notice)
+        elif degraded:
+            ink.lines(room.adjusted(0, -top, 0, top), texts("header.degraded"), ("small",), 2)
+
+    def _wide(self) -> bool:
+        """Whether a notice needs the room of the areas for the seconds for which it stands."""
+        style, notice = self.ui.style, self._live.desk.notice
+        if notice is None or self._middle is None:
+            return False
+        text = notice_text(self.ui.texts, notice)
+        free = self._middle.rect.width() - self._chips_width() - style.px(24)
+        return style.width_of(text, "label") > free
+
+    def _draw_notice(self, ink: Ink, room: QRectF, notice: Notice) -> None:
+        assert self._chips is not None
+        style = self.ui.style
+        text = notice_text(self.ui.texts, notice)
+        if self._wide():
+            room.setRight(self._chips.rect.right() - style.px(SEAT_PX) - style.px(8))
+        if notice.bad:
+            ink.box(room, "bar", "text", 1.4)
+        ink.lines(room.adjusted(style.px(8), 0, -style.px(8), 0), text, ("label", "small"), 1)
 
 
 def notice_text(texts: Texts, notice: Notice) -> str:

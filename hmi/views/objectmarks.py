@@ -17,6 +17,7 @@ from gwanje.hmi.items import symbols
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.model.alarms import AlarmModel
 from gwanje.hmi.model.objects import PlantObject
+from gwanje.hmi.views.values import why_text
 
 SHOWN_NS = 8 * NS_PER_S
 """How long the end of an operation stays at the object."""
@@ -98,9 +99,9 @@ def hint(texts: Texts, desk: Desk, one: PlantObject) -> str:
             minutes = max(0, (override.until_mono_ns - now) // (60 * NS_PER_S))
             lines.append(texts(f"mark.left_{override.kind}", user=override.author, minutes=minutes,
                                reason=override.reason))  # fmt: skip
-    why = desk.why_not(area=one.area)
+    why = desk.why_not(area=one.area, writes=True)
     if not one.point:
         lines.append(texts("faceplate.no_point"))
     elif why:
-        lines.append(texts(why))
+        lines.append(why_text(texts, desk, why))
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from gwanje.hmi.desk.picture import Operation
 from gwanje.hmi.desk.procedure import BEFORE_EXECUTE, ENDED, UNDER_WAY, Procedure, Seen, Stage
 from gwanje.hmi.desk.units import Scale, TypedError
 from gwanje.hmi.views.forms import Field, Sheet, show_text
+from gwanje.hmi.views.values import why_text
 
 STATES_MAX = 4
 """States of a point that are offered as buttons."""
@@ -156,16 +157,16 @@ class OperateForm(QWidget):
         procedure, texts = self.procedure, self._sheet.ui.texts
         stage = procedure.stage
         idle, open_ = stage is Stage.IDLE, stage in (Stage.SELECTED, Stage.CHECKING, Stage.CHECKED)
-        why = self._desk.why_not(area=self.area)
+        why, back = self._desk.why_not(area=self.area, writes=True), self._desk.why_not(area=self.area)
         other = self._other()
         danger = any(one.kind == "danger" and one.covers(*self.names) for one in self._desk.safety_tags)
-        blocked = texts(why) if why else texts("operate.danger") if danger else other
+        blocked = why_text(texts, self._desk, why) if why else texts("operate.danger") if danger else other
         self.select.setVisible(idle or stage is Stage.FAILED or stage is Stage.DONE)
         self.select.setEnabled(not blocked)
         self.select.setToolTip(blocked)
         show_text(self.why, blocked if not open_ and stage not in UNDER_WAY else "")
         states = self.tag.states[:STATES_MAX] if self.tag.states else ()
-        held = self._show_held(idle or stage in (Stage.DONE, Stage.FAILED), why)
+        held = self._show_held(idle or stage in (Stage.DONE, Stage.FAILED), back)
         for typed in (self.reason, self.reason_name):
             typed.setVisible(open_ or held)
         self.value_name.setVisible(open_)
@@ -291,7 +292,7 @@ class OperateForm(QWidget):
         self.cancel.setText(texts("common.cancel" if stage in BEFORE_EXECUTE else "common.clear"))
         self._asked = self._waiting_for_second()
         self.second.setVisible(self._asked is not None)
-        why = self._desk.why_not()
+        why = self._desk.why_not(writes=True)
         self.second.setEnabled(not why)
         self.second.setToolTip(texts(why) if why else "")
         self.show_time(self._desk.clock.mono_ns())

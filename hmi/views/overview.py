@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
+from gwanje.core.quality import Quality
 from gwanje.hmi.binding import Bindings
 from gwanje.hmi.clock import FrameClock
+from gwanje.hmi.display.model import Label
+from gwanje.hmi.i18n import LANGUAGES, read_table
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.presented import to_acknowledge
 from gwanje.hmi.style import Style
@@ -26,6 +30,8 @@ from gwanje.hmi.views.health import Health, OwnFigures
 from gwanje.hmi.views.indicators import Indicators
 from gwanje.hmi.views.panel import Panel, Ui
 
+READ_ONLY = "system.commands.read_only"
+"""Tag that says whether the gate of commands is closed."""
 UPPER_ROW = (("indicators", 592), ("diagram", 740), ("acoustic", 556))
 LOWER_ROW = (("balance", 800), ("events", 466), ("map", 326), ("health", 288))
 UPPER_SHARE = 0.605
@@ -44,6 +50,7 @@ class Overview(QWidget):
         self.ui = ui
         self._live = live
         self._clock = clock
+        self._by_site = Label(*(read_table(lang)["header.by_site"] for lang in LANGUAGES))
         self.header = Header(ui, live)
         self.banner = Banner(ui, live)
         self.indicators = Indicators(ui, live)
@@ -63,7 +70,7 @@ class Overview(QWidget):
         self.console = Console(ui, live, live.desk, self)
         self.header.on_seat, self.header.on_areas = self.console.open_sign_in, self.console.open_areas
         self.diagram.on_object = self.console.open_object
-        self.banner.on_open = self.console.toggle_alarms
+        self.banner.on_open, self.banner.on_shelf = self.console.toggle_alarms, self.console.open_shelf
         self.setWindowTitle(ui.texts.pick(live.site.name_ko, live.site.name_en))
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
@@ -119,7 +126,21 @@ class Overview(QWidget):
     def _tick_desk(self, now_mono_ns: int) -> None:
         """The operator's desk, and the sheets that show it."""
         self._live.desk.tick(now_mono_ns, self._live.link.lost(now_mono_ns))
+        self._look_at_gate()
         self.console.tick(now_mono_ns)
+
+    def _look_at_gate(self) -> None:
+        """Is the site read-only, by its file or by somebody's word?"""
+        live = self._live
+        closed = live.site.read_only
+        if READ_ONLY in live.site.tags:
+            readings = live.snapshot.read(live.site.tags.indices([READ_ONLY]).astype(np.int64))
+            closed |= not int(readings.quality[0]) & int(Quality.NEVER) and float(readings.value[0]) >= 0.5
+        told = live.events.gate
+        words = Label(told.text_ko, told.text_en) if told is not None else Label("", "")
+        if live.site.read_only:
+            words = self._by_site
+        live.desk.see_gate(closed, words)
 
     def _judge(self, _now_mono_ns: int) -> None:
         """Once a second: is anything simulated, and does the machine keep up?"""

@@ -11,7 +11,7 @@ from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.style import Style
 from gwanje.hmi.views.forms import clock_left
 
-SEAT_PX, AREA_PX = 196, 84
+SEAT_PX, AREA_PX = 196, 74
 """Least widths in the reference layout."""
 
 
@@ -22,13 +22,14 @@ class Seat:
         self._desk = desk
         self._rooms: list[tuple[QRectF, str]] = []
 
-    def width(self, style: Style, lang: str) -> float:
+    def width(self, style: Style, texts: Texts) -> float:
         """Wanted for the areas and the person."""
-        return style.px(SEAT_PX) + sum(self._widths(style, lang))
+        return style.px(SEAT_PX) + sum(self._widths(style, texts))
 
-    def _widths(self, style: Style, lang: str) -> list[float]:
-        names = [_short(area.name.of(lang)) for area in self._desk.areas]
-        return [max(style.px(AREA_PX), style.width_of(name, "seat") + style.px(22)) for name in names]
+    def _widths(self, style: Style, texts: Texts) -> list[float]:
+        names = [_short(area.name.of(texts.lang)) for area in self._desk.areas]
+        least = max(style.px(AREA_PX), style.width_of(texts("areas.free"), "small") + style.px(18))
+        return [max(least, style.width_of(name, "seat") + style.px(18)) for name in names]
 
     def at(self, point: QPoint) -> str:
         """``seat``, the id of an area, or nothing."""
@@ -39,7 +40,7 @@ class Seat:
         style, areas = ink.style, self._desk.areas if areas_known else ()
         gap, pad = style.px(4), style.px(3)
         seat = min(style.px(SEAT_PX), rect.width())
-        widths = self._widths(style, texts.lang) if areas else []
+        widths = self._widths(style, texts) if areas else []
         widths = _narrowed(widths, rect.width() - seat)
         self._rooms = []
         left = rect.left()
@@ -53,10 +54,11 @@ class Seat:
         self._draw_seat(ink, room, texts, now_mono_ns)
 
     def _lines(self, ink: Ink, room: QRectF, first: str, second: str, color: str) -> None:
-        pad = ink.style.px(6)
+        pad = ink.style.px(5)
         half = room.height() / 2
         inner = room.adjusted(pad, 0, -pad, 0)
-        ink.text(QRectF(inner.left(), inner.top(), inner.width(), half), first, "seat", color, elide=True)
+        font = "seat" if ink.style.width_of(first, "seat") <= inner.width() else "small"
+        ink.text(QRectF(inner.left(), inner.top(), inner.width(), half), first, font, color, elide=True)
         ink.text(QRectF(inner.left(), inner.top() + half, inner.width(), half), second, "small", color, elide=True)
 
     def _draw_area(self, ink: Ink, room: QRectF, area: Area, texts: Texts) -> None:

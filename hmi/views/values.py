@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+from PySide6.QtCore import QRectF
+
 from gwanje.core.messages import AlarmChange
+from gwanje.core.quality import Quality
+from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.display.loader import CONVERSIONS
-from gwanje.hmi.items.value import number_text
+from gwanje.hmi.i18n import Texts
+from gwanje.hmi.items.ink import Ink
+from gwanje.hmi.items.value import draw_marked, manual, number_text
 from gwanje.hmi.live import Live
 from gwanje.hmi.views.panel import Ui
 
@@ -43,6 +50,37 @@ def value_of(ui: Ui, live: Live, change: AlarmChange) -> str:
     if any(node.name == change.source for node in site.nodes):
         return "" if math.isnan(change.value) else texts("banner.confidence", value=number_text(change.value, 2))
     return value_and_limit(change)
+
+
+def quality_of(live: Live, change: AlarmChange) -> int:
+    """What is known now of the tag behind an alarm; 0 where its source is no tag."""
+    if change.source not in live.site.tags:
+        return 0
+    readings = live.snapshot.read(live.site.tags.indices([change.source]).astype(np.int64))
+    quality = int(readings.quality[0])
+    return 0 if quality & Quality.NEVER else quality
+
+
+def draw_alarm_value(ink: Ink, room: QRectF, ui: Ui, live: Live, change: AlarmChange) -> None:
+    """The number behind an alarm; it carries M while a person has put in or holds its tag, "?" while that is uncertain.
+
+    It is the number with which the alarm came, so the tag's falling silent later says nothing about it.
+    """
+    text, quality = value_of(ui, live, change), quality_of(live, change)
+    marked = manual(quality)
+    uncertain = bool(quality & Quality.UNCERTAIN)
+    if text and (marked or uncertain):
+        draw_marked(ink, room, text + ("?" if uncertain else ""), quality, "label", "text")
+        return
+    ink.text(room, text, "label", "live", elide=True)
+
+
+def why_text(texts: Texts, desk: Desk, why: str) -> str:
+    """Why something cannot be done, in words; empty for an empty key."""
+    if not why:
+        return ""
+    words = desk.gate_words.of(texts.lang) if why == "why.read_only" else ""
+    return f"{texts(why)} ({words})" if words else texts(why)
 
 
 def count_text(n: int) -> str:

@@ -362,7 +362,7 @@ def test_what_one_press_acknowledges(make):
 
 
 @pytest.mark.parametrize(("text", "place", "rest"), [
-    ("가로등: 통신 복구", "가로등", "통신 복구"), ("Lamps is on", "Lamps", "is on"),
+    ("가로등: 통신 복구", "가로등", "통신 복구"), ("Lamps is on", "Lamps", "Lamps is on"), ("Lamps On", "Lamps", "On"),
     ("Lampshade", "Lamps", "Lampshade"),
     ("Lamps", "Lamps", "Lamps"), ("Lamps: ", "Lamps", "Lamps: "), ("x", "", "x"),
 ])  # fmt: skip

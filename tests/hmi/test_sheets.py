@@ -233,7 +233,7 @@ def test_from_selection_to_confirmation_with_what_was_seen(ready):
     assert any(note.text.startswith("동작 중 100 kW") for note in notes)
     ready.core.move("confirmed")
     ready.turn(6)
-    assert "[확인됨]" in plate.operate.progress.text()
+    assert "[동작 확인됨]" in plate.operate.progress.text()
 
 
 @pytest.mark.parametrize("focus", ["value", "reason", "execute", "cancel", "accept"])
