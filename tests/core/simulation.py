@@ -26,6 +26,7 @@ from gwanje.core.commands.safety_tags import SafetyTags
 from gwanje.core.commands.server import CommandServer
 from gwanje.core.journal.chain import Entry, JournalLockedError, read, segments_of
 from gwanje.core.journal.desk import OWED_MAX, JournalDesk
+from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.verify import verify
 from gwanje.core.journal.writer import Journal
 from gwanje.core.requests import Code, RequestError
@@ -223,6 +224,12 @@ class Faults:
     killed: float = 0.01
     power_cut: float = 0.003
     wall_steps: bool = True
+    unkept: float = 0.03
+    """How often a spell begins in which the state cannot be saved."""
+    storm: float = 0.01
+    """How often hundreds of entries about something else are written at once."""
+    not_theirs: float = 0.05
+    """How often the area is somebody else's."""
 
 
 class SimulatedCore:
@@ -234,7 +241,7 @@ class SimulatedCore:
 
     def __init__(self, seed: int, faults: Faults | None = None) -> None:
         self.seed, self.faults = seed, faults or Faults()
-        self.random, self.wall = random.Random(seed), random.Random(~seed)
+        self.random, self.wall, self.unkept = random.Random(seed), random.Random(~seed), random.Random(seed + 0.5)
         self.disk, self.clock, self.boot = MemoryDisk(seed), VirtualClock(mono_ns=1_000 * S), 0
         self.network: list[tuple[int, int, Callable[[], None]]] = []
         self.captured: list[dict[str, Any]] = []
@@ -246,7 +253,7 @@ class SimulatedCore:
         self.kept_state: str | None = None
         self.kept_safety: str | None = None
         self.kept_gate: str | None = None
-        self.gate_shown = True
+        self.gate_shown, self.state_full = True, False
         self.trace: list[tuple[Any, ...]] = []
         self.outcomes: list[str] = []
         self.told_accepted: set[str] = set()
@@ -301,6 +308,10 @@ class SimulatedCore:
             self.disk.die_at = len(self.disk.operations) + self.random.randint(0, 12)
         if chance() < 0.6:
             self._somebody_asks()
+        self.state_full = self.unkept.random() < (0.9 if self.state_full else faults.unkept) and faults.unkept > 0
+        if self.unkept.random() < faults.storm:
+            for _ in range(300):
+                self.desk.note(EntryKind.ALARM_CHANGED, alarm_id="grid.frequency", reason="x" * 200)
         self._deliver()
         self.server.look()
         if chance() < 0.5:
@@ -407,19 +418,26 @@ class SimulatedCore:
     def present(self, who: Principal) -> Principal | None:
         return who
 
-    def area_refusal(self, principal: Principal, point: str) -> None:
-        return None
+    def area_refusal(self, principal: Principal, point: str) -> tuple[Code, str] | None:
+        theirs = principal.is_program or self.unkept.random() >= self.faults.not_theirs
+        return None if theirs else (Code.AREA_NOT_HELD, point)
 
     def samples(self, names: Iterable[str]) -> Mapping[str, Seen]:
         return {name: Seen(0.0, 0, self.clock.mono_ns()) for name in names}
 
     def save(self, state: Mapping[str, Any]) -> None:
-        self.kept_state = json.dumps(state)  # it lies on tmpfs: neither full nor slow with the journal's disk
+        self._may_fail()
+        self.kept_state = json.dumps(state)
+
+    def _may_fail(self) -> None:
+        if self.state_full:
+            raise OSError(errno.ENOSPC, "No space left on device")
 
     def show_gate(self, closed: bool) -> None:
         self.gate_shown = closed
 
     def save_gate(self, state: Mapping[str, Any]) -> None:
+        self._may_fail()
         self.kept_gate = json.dumps(state)
 
     def save_safety(self, state: Mapping[str, Any]) -> None:
@@ -454,6 +472,7 @@ class SimulatedCore:
         )
         assert command.command_id not in self.forwarded, f"{told} left twice"
         assert now < command.expires_mono_ns <= command.issued_mono_ns + 60 * S, f"{told} left too late or for ever"
+        assert not self.gate_shown, f"{told} left through a closed gate"
         self.forwarded[command.command_id] = command
         self.trace.append((now, "forward", command.point, command.value, command.author))
         if command.role is not Role.PROGRAM:
@@ -499,8 +518,8 @@ class SimulatedCore:
 
     def settle(self) -> None:
         """No fault any more: what was under way ends, and a fresh command goes through."""
-        self.faults = Faults(0, 0, 0, 0.01, 0, 0, 0, 0, 0, False)
-        self.disk.full, self.disk.fail_sync, self.disk.die_at = False, False, None
+        self.faults = Faults(0, 0, 0, 0.01, 0, 0, 0, 0, 0, False, 0, 0, 0)
+        self.disk.full, self.disk.fail_sync, self.disk.die_at, self.state_full = False, False, None, False
         for _ in range(400):
             self.clock.advance_ns(S // 4)
             self._deliver()

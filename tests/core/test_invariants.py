@@ -17,8 +17,10 @@ from simulation import POINTS, TAGS, Faults, S, SimulatedCore, seeds
 
 from gwanje.core.bus import Bus
 from gwanje.core.clock import SystemClock, VirtualClock
+from gwanje.core.commands import server
 from gwanje.core.commands.coverage import BARRED, LeaseCoverage
 from gwanje.core.commands.ground import Ground
+from gwanje.core.commands.lease_desk import LeaseDesk
 from gwanje.core.commands.leases import TTL_S_MAX, LeaseTable
 from gwanje.core.commands.operating import PENDING_MAX
 from gwanje.core.journal.desk import JournalDesk
@@ -287,12 +289,12 @@ def test_addresses_are_told_apart() -> None:
 # ---------------------------------------------------------------- the checks themselves
 
 
-def broken(change: Callable[[pytest.MonkeyPatch], None]) -> str:
+def broken(change: Callable[[pytest.MonkeyPatch], None], faults: Faults | None = None) -> str:
     """What the simulation says of a core that was changed."""
     with pytest.MonkeyPatch.context() as patched:
         change(patched)
         for seed in range(60):
-            core = SimulatedCore(seed)
+            core = SimulatedCore(seed, faults)
             try:
                 core.run(200)
                 core.settle()
@@ -313,4 +315,23 @@ def test_the_simulation_notices_a_core_that_forgets_what_it_has_done() -> None:
 
 def test_the_simulation_notices_a_core_that_takes_from_people() -> None:
     said = broken(lambda p: p.setattr(LeaseTable, "_held", lambda self, point, now: False))
+    assert "although a person holds it" in said
+
+
+def test_the_simulation_notices_a_core_that_believes_an_old_state() -> None:
+    said = broken(lambda p: p.setattr(LeaseDesk, "retake", lambda self, holds: None), Faults(killed=0.08, unkept=0.3))
+    assert "although a person holds it" in said
+
+
+def test_the_simulation_notices_a_core_that_reads_too_little_of_its_journal() -> None:
+    said = broken(lambda p: p.setattr(server, "RECENT_BYTES", 1 << 10))
+    assert "left twice" in said or "has no outcome" in said or "although a person holds it" in said
+
+
+def test_the_simulation_notices_a_core_that_does_not_hold_what_no_program_has_now() -> None:
+    def only_leased(self: LeaseTable, point: str, author: str, now: int, **more: object) -> object:
+        return take(self, point, author, now, **more) if self.holder_of(point, now) else None  # type: ignore[arg-type]
+
+    take = LeaseTable.take
+    said = broken(lambda p: p.setattr(LeaseTable, "take", only_leased))
     assert "although a person holds it" in said
