@@ -10,12 +10,9 @@ This module holds no clock, no bus and no file except :func:`save` and :func:`lo
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from gwanje.core.clock import NS_PER_S
@@ -315,35 +312,3 @@ class LeaseTable:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"not a lease state: {error!r}") from None
         return self.leases()
-
-
-def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Replace the state file in one step; a kill leaves the old or the new one.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_text(json.dumps(state, ensure_ascii=False), encoding="utf-8")
-    os.replace(fresh, path)
-
-
-def load(path: Path) -> Mapping[str, Any] | None:
-    """The state file's content; ``None`` when there is none.
-
-    Raises:
-        ValueError: it is damaged.
-        OSError: it cannot be read.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(STATE_BYTES_MAX + 1)
-    except FileNotFoundError:
-        return None
-    try:
-        state = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is damaged: {error}") from None
-    if len(text) > STATE_BYTES_MAX or not isinstance(state, dict):
-        raise ValueError(f"{path.name} is no lease state")
-    return state

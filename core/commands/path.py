@@ -9,12 +9,11 @@ from typing import Any
 from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.bus import Publisher
 from gwanje.core.clock import boot_id
-from gwanje.core.commands import leases as lease_files
 from gwanje.core.commands import safety_tags as safety_files
 from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.forwarder import Forwarder
 from gwanje.core.commands.ground import Authority, Ground, Reply
-from gwanje.core.commands.leases import LeaseTable
+from gwanje.core.commands.leases import STATE_BYTES_MAX, LeaseTable
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.operations import acts_on
 from gwanje.core.commands.operations_table import Seen
@@ -47,6 +46,7 @@ class Outside:
         self._coverage = LeaseCoverage(ctx.run_dir, ctx.tags.n)
         self._news: list[Event] = []
         self.lease_changed = lease_changed
+        self.lease_file = StateFile(ctx.run_dir / LEASE_FILE, STATE_BYTES_MAX)
         self.gate_file = StateFile(ctx.state_dir / GATE_FILE, GATE_BYTES_MAX, durable=True)
 
     def forward(self, owner: str, command: Command) -> None:
@@ -74,7 +74,7 @@ class Outside:
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep leases for a restart."""
-        lease_files.save(self._ctx.run_dir / LEASE_FILE, state)
+        self.lease_file.save(state)
 
     def save_safety(self, state: Mapping[str, Any]) -> None:
         """Keep safety tags for ever."""
@@ -145,7 +145,7 @@ class CommandPath:
             gate_trouble = str(error)
             self._ctx.log.warning("the gate is not known and stays closed: %s", error)
         try:
-            leases = lease_files.load(self._ctx.run_dir / LEASE_FILE)
+            leases = self._outside.lease_file.load()
         except (OSError, ValueError) as error:
             self._ctx.log.warning("leases of the core before are not known: %s", error)
         try:

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from gwanje.core.commands.leases import (
     POINTS_MAX,
+    STATE_BYTES_MAX,
     TTL_S_MAX,
     Fault,
     Given,
     Lease,
     LeaseFault,
     LeaseTable,
-    load,
-    save,
 )
+from gwanje.core.state_file import StateFile
 
 S = 1_000_000_000
 NOW = 1_000 * S
@@ -161,8 +161,8 @@ def test_state_survives_a_restart_and_only_what_is_still_valid(tmp_path: Path) -
     lease = give(leases)
     give(leases, name="lighting", holder="lamps", points=("x.y.a", "x.y.b"), ttl_s=1.0)
     leases.take("x.y.a", "kim", NOW, hold_s=100.0)
-    save(tmp_path / "leases.json", leases.to_state("boot1"))
-    state = load(tmp_path / "leases.json")
+    StateFile(tmp_path / "leases.json", STATE_BYTES_MAX).save(leases.to_state("boot1"))
+    state = StateFile(tmp_path / "leases.json", STATE_BYTES_MAX).load()
     assert state is not None
     fresh = table()
     assert fresh.restore(state, "boot1", NOW + 2 * S) == (lease,)
@@ -182,11 +182,11 @@ def test_damaged_state_is_said(tmp_path: Path, text: str) -> None:
     path = tmp_path / "leases.json"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"damaged|state"):
-        table().restore(load(path) or {}, "b", NOW)
+        table().restore(StateFile(path, STATE_BYTES_MAX).load() or {}, "b", NOW)
 
 
 def test_no_state_is_no_error(tmp_path: Path) -> None:
-    assert load(tmp_path / "leases.json") is None
+    assert StateFile(tmp_path / "leases.json", STATE_BYTES_MAX).load() is None
 
 
 VERBS = st.sampled_from(["ask", "ask2", "renew", "release", "take", "back", "wait"])
