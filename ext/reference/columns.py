@@ -40,7 +40,7 @@ def unpack(frame: bytes) -> dict[str, Any]:
     for key in ("n", *RUNS, "v"):
         form = 0xCD if key == "n" else 0xC5
         number = int.from_bytes(left[3:5], "big")
-        if len(left) < 5 or left[:3] != bytes([0xA1, ord(key), form]) or form == 0xC5 and len(left) < 5 + number:
+        if len(left) < 5 or left[:3] != bytes([0xA1, ord(key), form]) or (form == 0xC5 and len(left) < 5 + number):
             raise ValueError(f"column {key!r} is missing or cut off")
         content[key], left = (number, left[5:]) if key == "n" else (left[5 : 5 + number], left[5 + number :])
     if left or frame[:1] != b"\x85":
