@@ -232,8 +232,8 @@ class OperatingDesk:
         if run is None or run.state is not State.AWAITING_SECOND or run.deadline_mono_ns <= now:
             return self._refuse(Code.UNKNOWN_COMMAND, command_id, message, who)
         if (point, value) != (run.command.point, run.command.value):
-            asked = f"{point} {value:g}, {run.command.point} {run.command.value:g}"
-            return self._refuse(Code.ECHO, asked, message, who, command_id)
+            named = f"{point} {value:g}, {run.command.point} {run.command.value:g}"
+            return self._refuse(Code.ECHO, named, message, who, command_id)
         first = run.principal
         if who.name == first.name or who.session_id == first.session_id:
             return self._refuse(Code.SECOND, "the same person", message, who, command_id)

@@ -162,7 +162,8 @@ class CommandServer:
 
     def _taken(self, recent: Iterable[Entry]) -> list[Hold]:
         """What people's commands of this boot took and nobody has given back, oldest first."""
-        ground, found = self._ground, []
+        ground = self._ground
+        found: list[Hold] = []
         for entry in recent:
             data = entry.data
             if entry.kind == EntryKind.POINTS_GIVEN_BACK:
