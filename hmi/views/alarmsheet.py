@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 from gwanje.core.messages import AlarmChange
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.live import Live
+from gwanje.hmi.model.places import in_words
 from gwanje.hmi.model.presented import Presented, Row, read_presented, to_acknowledge
 from gwanje.hmi.views.alarmtable import AlarmTable, group_text, state_text
 from gwanje.hmi.views.forms import Sheet, show_text
@@ -126,7 +127,9 @@ class AlarmSheet(Sheet):
             show_text(self.about, texts("alarms.unfold"))
         elif change is not None:
             place = self._live.places.of_alarm(change).of(texts.lang)
-            show_text(self.name, f"{place} · {texts.pick(change.text_ko, change.text_en)}")
+            words = texts.pick(change.text_ko, change.text_en)
+            words = in_words(words, self._live.site.tags, self._live.places, texts.lang)
+            show_text(self.name, f"{place} · {words}")
             show_text(self.response, texts.pick(change.response_ko, change.response_en))
             show_text(self.about, self._about(change))
         else:

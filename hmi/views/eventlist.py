@@ -77,8 +77,9 @@ class EventList(Panel):
         moment = datetime.fromtimestamp(line.utc_ns / 1e9, self._live.zone)
         ink.text(rooms["time"], moment.strftime("%H:%M:%S"), "small")
         text, place = self._words(line)
-        ink.lines(rooms["place"], place, ("body", "small"), 2, "secondary")
-        ink.lines(rooms["text"], text, ("body", "small"), 2)
+        for name, words, color in (("place", place, "secondary"), ("text", text, "text")):
+            font = "body" if style.width_of(words, "body") <= rooms[name].width() else "small"
+            ink.lines(rooms[name], words, (font,), 2, color)
 
     def _draw_mark(self, ink: Ink, room: QRectF, line: Line) -> None:
         """The alarm's symbol when it came; only its digit when it was acknowledged or went."""

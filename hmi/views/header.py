@@ -45,6 +45,7 @@ class Header(Panel):
         self.on_seat: Callable[[], None] = lambda: None
         self.on_areas: Callable[[], None] = lambda: None
         self._middle: Part | None = None
+        self._keys: Part | None = None
         self._times: Part | None = None
         self._shown: tuple[object, ...] = ()
         self._seat_shown: tuple[object, ...] = ()
@@ -69,7 +70,9 @@ class Header(Panel):
         chips = max(min(room - self._chips_width(), wanted), int(style.px(SEAT_PX)))
         self._chips = Part(QRect(self._times.rect.left() - chips, 0, chips, height), self._draw_chips)
         self._middle = Part(QRect(left, 0, room - chips, height), self._draw_middle)
-        self.parts = [self._middle, self._chips, self._times]
+        half = int(height * TITLE_SHARE)
+        self._keys = Part(QRect(int(pad), half, left - int(pad), height - half), self._draw_keys)
+        self.parts = [self._middle, self._chips, self._times, self._keys]
 
     def _chips_width(self) -> int:
         """Room that SIMULATED and the closed gate need."""
@@ -97,9 +100,6 @@ class Header(Panel):
         title = self._live.display.title.of(self.ui.texts.lang)
         left = pad + width + style.px(18)
         ink.text(QRectF(left, style.px(1), style.width_of(title, "title") + 1, half), title, "title")
-        keys = self.ui.texts("header.keys")
-        room = QRectF(pad, half - 1, style.width_of(keys, "small") + 2, self.height() - half)
-        ink.text(room, keys, "small")
 
     def tick(self, now_mono_ns: int) -> None:
         """Look at clocks and link."""
@@ -130,14 +130,15 @@ class Header(Panel):
         shown = (desk.generation, left if left is not None else -1)
         if shown != self._seat_shown and self._chips is not None and self._middle is not None:
             self._seat_shown = shown
-            self.repaint_part(self._chips)
-            self.repaint_part(self._middle)
+            for part in (self._chips, self._middle, self._keys):
+                assert part is not None
+                self.repaint_part(part)
 
     def _draw_chips(self, ink: Ink) -> None:
         assert self._chips is not None
         lost = bool(self._shown) and bool(self._shown[2])
         self._seat.draw(ink, QRectF(self._chips.rect), self.ui.texts, self._live.clock.mono_ns(),
-                        not lost and not self._wide())  # fmt: skip
+                        not lost and self._notice_at() != "areas")  # fmt: skip
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Qt: who sits here, and who holds what."""
@@ -206,20 +207,36 @@ class Header(Panel):
         elif degraded:
             ink.lines(room.adjusted(0, -top, 0, top), texts("header.degraded"), ("small",), 2)
 
-    def _wide(self) -> bool:
-        """Whether a notice needs the room of the areas for the seconds for which it stands."""
+    def _draw_keys(self, ink: Ink) -> None:
+        """The keys, or for some seconds what was done."""
+        assert self._keys is not None
+        notice, room = self._live.desk.notice, QRectF(self._keys.rect)
+        if notice is not None and self._notice_at() == "keys":
+            ink.lines(room, notice_text(self.ui.texts, notice), ("label", "small"), 1, "live")
+            return
+        ink.text(room, self.ui.texts("header.keys"), "small")
+
+    def _notice_at(self) -> str:
+        """Where a notice stands: between the chips, else in the place of the keys when it is good news, else over the
+        areas for the seconds for which it stands.
+        """
         style, notice = self.ui.style, self._live.desk.notice
-        if notice is None or self._middle is None:
-            return False
+        if notice is None or self._middle is None or self._keys is None:
+            return ""
         text = notice_text(self.ui.texts, notice)
-        free = self._middle.rect.width() - self._chips_width() - style.px(24)
-        return style.width_of(text, "label") > free
+        if style.width_of(text, "label") <= self._middle.rect.width() - self._chips_width() - style.px(24):
+            return "middle"
+        good = not notice.bad and style.width_of(text, "small") <= self._keys.rect.width()
+        return "keys" if good else "areas"
 
     def _draw_notice(self, ink: Ink, room: QRectF, notice: Notice) -> None:
         assert self._chips is not None
         style = self.ui.style
         text = notice_text(self.ui.texts, notice)
-        if self._wide():
+        where = self._notice_at()
+        if where == "keys":
+            return
+        if where == "areas":
             room.setRight(self._chips.rect.right() - style.px(SEAT_PX) - style.px(8))
         if notice.bad:
             ink.box(room, "bar", "text", 1.4)

@@ -104,6 +104,7 @@ def test_an_empty_form_asks_nobody(screen):
 
 
 def test_the_first_person_learns_how_users_are_made(screen):
+    screen.core.users.clear()
     screen.turn(3)
     screen.view.console.open_sign_in()
     assert "gwanje user add" in words(screen.view.console.sign_in)

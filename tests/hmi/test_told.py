@@ -142,6 +142,18 @@ def test_keys_areas_and_gate_are_readable_to_their_end(application, fake, site, 
     screen.view.close()
 
 
+def test_good_news_leaves_the_areas_in_sight_and_a_refusal_is_read_to_its_end(application, fake, site):
+    screen = fake.build(1366, 768, "en", site)
+    close_gate(screen)
+    screen.sign_in(areas=("microgrid",))
+    shown = words(screen, screen.view.header)
+    assert {"Area taken", "Microgrid", "System"} <= set(shown)
+    screen.desk.say("why.role_supervisor")
+    screen.turn(1, spectra=False)
+    assert screen.view.ui.texts("why.role_supervisor") in words(screen, screen.view.header)
+    screen.view.close()
+
+
 @pytest.mark.parametrize("size", [(1920, 1080), (1366, 768)])
 def test_an_event_says_first_and_in_two_lines_what_happened(application, fake, site, size):
     screen = fake.build(*size, "en", site)
