@@ -44,7 +44,7 @@ class Banner(Panel):
         self._known = (-1, -1)
         self._seen = (False, -1)
         self._qualities: list[int] = []
-        self._shelf = QRectF()
+        self._shelf, self._flood = QRectF(), QRectF()
         self.on_open: Callable[[], None] = lambda: None
         self.on_shelf: Callable[[], None] = lambda: None
 
@@ -73,6 +73,8 @@ class Banner(Panel):
 
     def hint_at(self, at: QPoint) -> str:
         """See :class:`Panel`."""
+        if self._flood.contains(QPointF(at)):
+            return flood_text(self.ui, self._presented)
         if not self._shelf.contains(QPointF(at)):
             return ""
         shelved, suppressed, out = self._presented.hidden
@@ -182,10 +184,10 @@ class Banner(Panel):
         assert self._side is not None
         style, texts = self.ui.style, self.ui.texts
         rect = QRectF(self._side.rect).adjusted(style.px(10), 0, -style.px(10), 0)
-        flood = flood_text(self.ui, self._presented)
+        flood, self._flood = flood_text(self.ui, self._presented), QRectF()
         if flood:
-            height = style.line_height("small") + style.px(3)
-            strip = QRectF(rect.left(), rect.top() + style.px(4), rect.width(), height)
+            height = style.line_height("small") + style.px(5)
+            self._flood = strip = QRectF(rect.left(), rect.top() + style.px(4), rect.width(), height)
             ink.box(strip, "lost")
             ink.lines(strip.adjusted(style.px(8), 0, -style.px(8), 0), flood, ("label", "small"), 1, "lost_text")
             rect.setTop(strip.bottom())

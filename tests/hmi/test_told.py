@@ -202,3 +202,4 @@ def test_the_line_of_a_flood_keeps_off_its_frame(screen, fake):
     note = next(one for one in said(screen, banner) if "홍수" in one.text)
     assert note.room.top() >= 4
     assert banner.width() - note.room.right() >= 8
+    assert banner.hint_at(note.room.center().toPoint()) == note.text
