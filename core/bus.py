@@ -91,6 +91,10 @@ class RequestTimeoutError(Exception):
     """Nobody answered in time."""
 
 
+TransportError = zmq.ZMQError
+"""A socket that cannot be opened or used: no descriptors are left, the address is gone."""
+
+
 class RequestRefusedError(Exception):
     """The service answered with an error; the text is the service's."""
 

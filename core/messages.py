@@ -63,7 +63,7 @@ def _check_scalars(name: str, content: Any) -> None:
 
 def _decoded(cls: type[Any], frame: bytes) -> Any:
     content = unpack_map(frame, _MESSAGE)
-    if content.keys() != {name for name, _ in _members(cls)}:
+    if content.keys() != {name for name, _ in _members(cls)}:  # type: ignore[arg-type]  # a class can be hashed
         raise FrameError(f"not a {cls.__name__}: members are missing or unknown")
     try:
         return cls(**content)
@@ -111,7 +111,8 @@ class Event:
 
     def encode(self) -> bytes:
         """The message's bytes."""
-        return bytes(msgpack.packb({name: getattr(self, name) for name, _ in _members(type(self))}))
+        names = _members(type(self))  # type: ignore[arg-type]  # a class can be hashed
+        return bytes(msgpack.packb({name: getattr(self, name) for name, _ in names}))
 
     @classmethod
     def decode(cls, frame: bytes) -> Self:

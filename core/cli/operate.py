@@ -24,6 +24,8 @@ from gwanje.core.tags import Tag
 
 LOOK_S = 1.0
 """How often the core's list is asked beside the events, which may be lost."""
+LOST_S = 5.0
+"""A command that the core has not known for so long has no end to wait for: the core was started anew."""
 FOLLOW_S_MAX = 700.0
 """Longer than any operation may take to be confirmed."""
 
@@ -32,6 +34,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "usual": ("통상 범위", "usual range"), "class": ("등급", "class"), "confirm": ("확인 기한", "confirmed within"),
     "interlock": ("인터록", "interlock"), "mode": ("조건", "mode"), "tag": ("안전 태그", "safety tag"),
     "lease": ("제어 프로그램", "steered by"), "blocks": ("차단", "BLOCKS"), "clear": ("정상", "clear"),
+    "lost": ("코어가 이 명령을 더는 모릅니다: 결과 불명", "the core knows nothing of it any more: outcome not known"),
     "blocks_when": ("차단 사유", "would block"), "given_back": ("프로그램에 돌려줌", "given back to programs"),
     "unknown": ("알 수 없음", "not known"), "reserved": ("예약", "reserved for"), "warning": ("주의", "warning"),
     "accept": ("--yes 로 확인하십시오", "accept with --yes"), "refused": ("거부", "REFUSED"),
@@ -289,11 +292,15 @@ class Follower:
         """Print until the end; the last state."""
         clock = self._desk.clock
         end_ns = self._since_ns + round(FOLLOW_S_MAX * NS_PER_S)
-        look_ns = clock.mono_ns()
+        look_ns = known_ns = clock.mono_ns()
         while clock.mono_ns() < end_ns:
             if clock.mono_ns() >= look_ns:
                 look_ns = clock.mono_ns() + round(LOOK_S * NS_PER_S)
-                self._look()
+                if self._look():
+                    known_ns = clock.mono_ns()
+                elif clock.mono_ns() - known_ns > LOST_S * NS_PER_S:
+                    print(f"  {self._desk.word('lost')}", file=sys.stderr)
+                    break
             elif self._heard.poll(50):
                 while (message := self._heard.receive()) is not None:
                     if isinstance(message, Event) and message.data.get("command_id") == self._command_id:
@@ -304,14 +311,18 @@ class Follower:
         self.close()
         return self._told[-1] if self._told else ""
 
-    def _look(self, last: bool = False) -> None:
+    def _look(self, last: bool = False) -> bool:
+        """Ask the core where the command stands; whether it knows it."""
         listing = self._desk.client.operations()
+        known = False
         for one in (*listing.get("running", ()), *listing.get("recent", ())):
             if one["command_id"] == self._command_id:
+                known = True
                 ended = State(one["state"]) in ENDED
                 self._tell(one["state"], one["since_mono_ns"], "")
                 if last and ended:
                     self._sum_up(one)
+        return known
 
     def _tell(self, state: str, mono_ns: int, text: str) -> None:
         if state in self._told or (self._told and _ORDER.index(state) < _ORDER.index(self._told[-1])):

@@ -14,9 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import zmq
-
-from gwanje.core.bus import RequestRefusedError
+from gwanje.core.bus import RequestRefusedError, TransportError
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.commands.messages import FORWARD_TIMEOUT_NS, Command, Expired, owner_service, to_message
 from gwanje.core.commands.owner import seal
@@ -53,7 +51,7 @@ class _Line:
     waiting: dict[str, tuple[Command, int]] = field(default_factory=dict)
 
 
-_FAILURES = (RequestRefusedError, zmq.ZMQError, OSError, ValueError)
+_FAILURES = (RequestRefusedError, TransportError, OSError, ValueError)
 """What a connection may raise: no descriptors left, a socket that is gone. The command is refused, the core goes on."""
 
 

@@ -14,9 +14,7 @@ from functools import partial
 from threading import BoundedSemaphore
 from typing import Any
 
-import zmq
-
-from gwanje.core.bus import RequestRefusedError, RequestTimeoutError, Server
+from gwanje.core.bus import RequestRefusedError, RequestTimeoutError, Server, TransportError
 from gwanje.core.clock import Clock
 from gwanje.core.commands.messages import SERVICE, Command
 from gwanje.core.commands.owner import Coverage, Office
@@ -64,7 +62,7 @@ class Reporter:
     def _send(self, message: dict[str, Any]) -> None:
         try:
             self._request(SERVICE, message, REPORT_TIMEOUT_MS)
-        except (RequestTimeoutError, RequestRefusedError, zmq.ZMQError, OSError) as error:
+        except (RequestTimeoutError, RequestRefusedError, TransportError, OSError) as error:
             self._log.warning("the core did not take a report: %s", error)
         finally:
             self._room.release()
