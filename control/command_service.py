@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gwanje.control.microgrid.params import SetpointParams
-from gwanje.core.bus import Server
+from gwanje.core.bus.bus import Server
 from gwanje.core.commands.messages import Command
 from gwanje.core.requests import Code, Refused
 from gwanje.core.state_file import StateFile

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gwanje.control.microgrid.params import ControlConfig
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 from gwanje.ext.control_loop import FAST, SLOW, ControlLoop
 from gwanje.ext.reference.tie_line import TieLineParams
 from gwanje.ext.tagstore import StoreView

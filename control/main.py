@@ -23,14 +23,14 @@ from gwanje.control.loop import allowed_processors, build_loop, processors, refu
 from gwanje.control.microgrid import degradations, tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
 from gwanje.core.authority.credentials import owner_secret
-from gwanje.core.bus import Bus, Publisher
+from gwanje.core.bus.bus import Bus, Publisher
+from gwanje.core.bus.messages import Event
+from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.commands.client import CommandClient
 from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.messages import owner_service
 from gwanje.core.commands.owner import Office
-from gwanje.core.messages import Event
-from gwanje.core.part import PartContext, PartError
-from gwanje.core.store import StoreError
+from gwanje.core.tags.store import StoreError
 from gwanje.ext.control_loop import FAST, ControlLoop
 from gwanje.ext.reference.tie_line import WAIT
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from gwanje.core.bus.messages import Event
+from gwanje.core.bus.rate import RateLimit
 from gwanje.core.clock import Clock
-from gwanje.core.messages import Event
-from gwanje.core.rate import RateLimit
 from gwanje.core.requests import Code, refusal
 
 EVENTS_MAX = 500

@@ -16,13 +16,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core import stale
 from gwanje.core.alarms.service import KeptAlarms
 from gwanje.core.alarms.table import AlarmTable
 from gwanje.core.authority.kept import KeptAuthority
 from gwanje.core.authority.keys import KeysError
 from gwanje.core.authority.service import SERVICE as SESSION_SERVICE
-from gwanje.core.bus import Publisher, Server
+from gwanje.core.bus.bus import Publisher, Server
+from gwanje.core.bus.messages import Event
+from gwanje.core.bus.rate import RateLimit
+from gwanje.core.bus.snapshot import SERVICE as SNAPSHOT_SERVICE
+from gwanje.core.bus.snapshot import SnapshotService
+from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S, Clock, boot_id, read_both
 from gwanje.core.commands.messages import SERVICE
 from gwanje.core.commands.path import CommandPath
@@ -35,18 +39,14 @@ from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.opening import OpeningJournal, SigningKey
 from gwanje.core.journal.service import SERVICE as JOURNAL_SERVICE
 from gwanje.core.journal.service import JournalService
-from gwanje.core.messages import Event
-from gwanje.core.part import PartContext, PartError
-from gwanje.core.quality import Quality
-from gwanje.core.rate import RateLimit
 from gwanje.core.refusals import CHANGES, Refusals
 from gwanje.core.serving import Door, Handler, Mishaps, Reply, Serving
-from gwanje.core.snapshot_service import SERVICE as SNAPSHOT_SERVICE
-from gwanje.core.snapshot_service import SnapshotService
-from gwanje.core.store import Snapshot, TagWriter
-from gwanje.core.tag_keeping import STATUS_TAGS as TAG_STATUS
-from gwanje.core.tag_keeping import TagKeeping
-from gwanje.core.tags import TagTable
+from gwanje.core.tags import stale
+from gwanje.core.tags.keeping import STATUS_TAGS as TAG_STATUS
+from gwanje.core.tags.keeping import TagKeeping
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Snapshot, TagWriter
+from gwanje.core.tags.table import TagTable
 
 OWNER = "core"
 JOURNAL_FILE = "journal.jsonl"

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gwanje.core.bus.rate import RateLimit
 from gwanje.core.clock import Clock
 from gwanje.core.commands.ground import plain
 from gwanje.core.commands.rates import Bucket
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
-from gwanje.core.rate import RateLimit
 from gwanje.core.requests import TEXT_MAX, plain_op
 
 CHANGES: Mapping[str, frozenset[str]] = {

@@ -17,10 +17,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gwanje.core.bus.rate import RateLimit
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
-from gwanje.core.rate import RateLimit
 from gwanje.core.requests import Code, plain_op, refusal
 
 TURN_MESSAGES = 200
@@ -35,7 +35,7 @@ Handler = Callable[[Mapping[str, Any], Reply], None]
 
 
 class Asked(Protocol):
-    """A request with its way back; see :class:`gwanje.core.bus.Request`."""
+    """A request with its way back; see :class:`gwanje.core.bus.bus.Request`."""
 
     @property
     def message(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Asked(Protocol):
 
 
 class Inbox(Protocol):
-    """Where requests arrive; see :class:`gwanje.core.bus.Server`."""
+    """Where requests arrive; see :class:`gwanje.core.bus.bus.Server`."""
 
     def receive(self, timeout_ms: int = 0) -> Asked | None:
         """The next request, or None."""

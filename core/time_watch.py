@@ -16,12 +16,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from gwanje.core.bus.messages import Event
 from gwanje.core.clock import NS_PER_S, Clock, ClockReading, Synchronisation, read_both, synchronisation, utc_text
 from gwanje.core.journal.kinds import EntryKind
-from gwanje.core.messages import Event
-from gwanje.core.quality import Quality
-from gwanje.core.store import Sample
-from gwanje.core.toml_reader import Reader
+from gwanje.core.site.toml_reader import Reader
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Sample
 
 STEP_S = 0.1
 """Faster than any keeper turns a clock evenly (500 ppm), coarser than two readings lie apart."""
@@ -129,7 +129,7 @@ def _doubts(offset_ns: int, sync: Synchronisation | None, rules: TimeRules) -> s
 
 
 class Flags(Protocol):
-    """Adds quality bits to all that is written; see :class:`gwanje.core.store.CommonWriter`."""
+    """Adds quality bits to all that is written; see :class:`gwanje.core.tags.store.CommonWriter`."""
 
     def flag(self, quality: int) -> None:
         """Bits from now on."""

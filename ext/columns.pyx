@@ -1,4 +1,4 @@
-"""Columns of a scan as runs: what a column frame (:mod:`gwanje.core.scan`) carries, written and read in one pass.
+"""Columns of a scan as runs: what a column frame (:mod:`gwanje.core.bus.scan`) carries, written and read in one pass.
 
 A scan has neighbouring tags, one time per device and nearly always one quality. So ids are written as ranges, qualities
 and source times as runs of equal ones, values as they are; a thousand tags of twenty devices take 8.3 kB, not 22. This

@@ -16,7 +16,7 @@ import urllib3
 
 from gwanje.core.bench import BenchOptions, Result, free_port, interleaved, median, on_disk, program, result
 from gwanje.core.clock import NS_PER_S, SystemClock
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.historian import archive
 from gwanje.historian.columns import PointPacker, Points
 from gwanje.historian.config import MEGABYTE, HistorianConfig

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from gwanje.core.messages import AlarmChange, Event
+from gwanje.core.bus.messages import AlarmChange, Event
 from gwanje.historian.spool import Frame, Packed
 
 FRAME_POINTS_MAX = 65_536

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from gwanje.core.config import Site
+    from gwanje.core.site.config import Site
 
 DIALECTS = ("influxdb2", "victoriametrics")
 MEGABYTE = 1_048_576

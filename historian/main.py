@@ -11,10 +11,10 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
+from gwanje.core.bus.messages import AlarmChange, Event
+from gwanje.core.bus.scan import Scan
+from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.messages import AlarmChange, Event
-from gwanje.core.part import PartContext, PartError
-from gwanje.core.scan import Scan
 from gwanje.historian.columns import alarm_row, event_row
 from gwanje.historian.config import HistorianConfig
 from gwanje.historian.files import Disk, HistoryError

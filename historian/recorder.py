@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 from gwanje.historian import columns
 from gwanje.historian.columns import EventPacker, EventRow, PointPacker, Points
 from gwanje.historian.config import MEGABYTE, HistorianConfig

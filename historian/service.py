@@ -14,8 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from gwanje.core.bus import Request
-from gwanje.core.part import PartContext
+from gwanje.core.bus.bus import Request
+from gwanje.core.city.part import PartContext
 
 SERVICE = "history"
 TAGS_MAX = 64

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.quality import Quality
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.table import TagTable
 from gwanje.hmi.display.model import Quantity
 from gwanje.hmi.store import Snapshot
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import Bus, RequestRefusedError, RequestTimeoutError
 from gwanje.core.clock import NS_PER_S
 from gwanje.hmi.display.model import Quantity
 

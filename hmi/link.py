@@ -15,13 +15,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from gwanje.core.bus.messages import AlarmChange, Blob, Event
+from gwanje.core.bus.scan import Scan
+from gwanje.core.bus.wire import Message
 from gwanje.core.clock import Clock
-from gwanje.core.messages import AlarmChange, Blob, Event
-from gwanje.core.scan import Scan
-from gwanje.core.store import Snapshot as StoreSnapshot
-from gwanje.core.store import StoreError, TagStore
-from gwanje.core.tags import TagTable
-from gwanje.core.wire import Message
+from gwanje.core.tags.store import Snapshot as StoreSnapshot
+from gwanje.core.tags.store import StoreError, TagStore
+from gwanje.core.tags.table import TagTable
 from gwanje.hmi.spectra import Spectra
 from gwanje.hmi.store import Snapshot
 

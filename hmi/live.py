@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from gwanje.core.clock import Clock
-from gwanje.core.config import Site
+from gwanje.core.site.config import Site
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.display.model import Display, Label
 from gwanje.hmi.i18n import read_table

@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S, Clock, SystemClock
-from gwanje.core.part import PartContext, PartError
-from gwanje.core.store import StoreError
-from gwanje.core.toml_reader import ConfigErrors
+from gwanje.core.site.toml_reader import ConfigErrors
+from gwanje.core.tags.store import StoreError
 from gwanje.hmi.probe import WindowProbe
 
 if TYPE_CHECKING:
-    from gwanje.core.config import Site
+    from gwanje.core.site.config import Site
     from gwanje.hmi.screen import Screen
 
 ARRIVE_WITHIN_NS = 10 * NS_PER_S

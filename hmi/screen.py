@@ -11,11 +11,11 @@ from zoneinfo import ZoneInfo
 
 from PySide6.QtWidgets import QApplication
 
-from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.messages import AlarmChange, Event
 from gwanje.core.clock import Clock
-from gwanje.core.config import Site
-from gwanje.core.messages import AlarmChange, Event
-from gwanje.core.store import TagStore
+from gwanje.core.site.config import Site
+from gwanje.core.tags.store import TagStore
 from gwanje.hmi.clock import FrameClock
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.desk.worker import Worker

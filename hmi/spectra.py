@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.messages import Blob
+from gwanje.core.bus.messages import Blob
 
 N_BANDS = 64
 N_COLUMNS = 256

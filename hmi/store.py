@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.quality import Quality
+from gwanje.core.tags.quality import Quality
 
 READ_TRIES = 3
 """Lock-free attempts before a reader takes the lock; a write of 10 000 tags takes under 1 ms."""

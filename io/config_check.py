@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gwanje.core.config import Device, Site
-from gwanje.core.toml_reader import KeyPath
+from gwanje.core.site.config import Device, Site
+from gwanje.core.site.toml_reader import KeyPath
 from gwanje.io.field.sunspec import ModelError, is_known, model_layout
 from gwanje.io.sim import street
 from gwanje.io.sim.main import is_loopback

@@ -32,7 +32,7 @@ HOMES = {
 EXCUSED = {("historian/victoria.py", "socket")}
 
 ZEROMQ_BEYOND = ("core/remote/", "core/benches/")
-"""Besides core/bus.py: what leaves the machine with CURVE, and what measures raw sockets beside the bus."""
+"""Besides core/bus/bus.py: what leaves the machine with CURVE, and what measures raw sockets beside the bus."""
 
 BANNED = {
     ("time", "time"): "clock.utc_ns()",
@@ -98,8 +98,8 @@ def test_only_ext_holds_kernels_and_few_open_zeromq():
     assert not [one for one in stray if ".venv" not in one.parts]
     users = [path for path, tree in sources(*ALLOWED) if any(m.split(".")[0] == "zmq" for _, m in imported(tree))]
     places = {path.relative_to(ROOT).as_posix() for path in users}
-    assert "core/bus.py" in places
-    wrong = {place for place in places if place != "core/bus.py" and not place.startswith(ZEROMQ_BEYOND)}
+    assert "core/bus/bus.py" in places
+    wrong = {place for place in places if place != "core/bus/bus.py" and not place.startswith(ZEROMQ_BEYOND)}
     assert not wrong
 
 

@@ -19,11 +19,11 @@ from gwanje.control.acoustic.head import Head
 from gwanje.control.acoustic.model import ModelError, Yamnet
 from gwanje.control.acoustic.settings import NODE_QUANTITIES, AcousticSettings, read_settings, tag_names
 from gwanje.core.audio_ring import RING_NAME, AudioRingError, RingReader
+from gwanje.core.bus.messages import Event, Scalar
+from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.messages import Event, Scalar
-from gwanje.core.part import PartContext, PartError
-from gwanje.core.quality import Quality
-from gwanje.core.tags import UnknownTagError
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.table import UnknownTagError
 
 TICK_NS: Final = BLOCK_SAMPLES * SAMPLE_NS
 REPORT_NS: Final = NS_PER_S  # tags are written once a second, and at once when an event begins

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from gwanje.control.acoustic.classes import CLASS_NAMES
 from gwanje.control.acoustic.detector import DetectorParams
-from gwanje.core.config import Site
-from gwanje.core.toml_reader import Document, KeyPath, Reader
+from gwanje.core.site.config import Site
+from gwanje.core.site.toml_reader import Document, KeyPath, Reader
 
 FILE: Final = "acoustic.toml"
 TAGS_FILE: Final = "tags/acoustic.toml"

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
-from gwanje.core.config import Site
-from gwanje.core.tags import TagTable
-from gwanje.core.toml_reader import KeyPath
+from gwanje.core.site.config import Site
+from gwanje.core.site.toml_reader import KeyPath
+from gwanje.core.tags.table import TagTable
 from gwanje.ext.control_loop import FAST, SLOW
 from gwanje.ext.reference.tie_line import BatteryParams, TieLineParams
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from gwanje.core.alarms.definitions import STATE_MAX, AlarmDefinition, Condition
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.quality import Quality, is_bad
+from gwanje.core.tags.quality import Quality, is_bad
 
 RATE_SLOTS = 9
 """Values kept of a rate's window: eight steps across it, so that its far end is known to an eighth."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from gwanje.core.alarms.conditions import RATE_SLOTS, SAME, spacing_ns
 from gwanje.core.alarms.definitions import STATE_MAX, AlarmDefinition, Condition
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.quality import Quality
+from gwanje.core.tags.quality import Quality
 
 ONSET_AGE_MAX_NS = NS_PER_S
 """A condition's beginning is taken from the sample that shows it, unless that is older than this: then it is now."""

@@ -10,7 +10,7 @@ from gwanje.core.alarms.states import Hidden
 from gwanje.core.alarms.suppression import Suppression
 from gwanje.core.alarms.topology import Places, Topology
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 
 
 class FactBook:

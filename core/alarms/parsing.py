@@ -24,8 +24,8 @@ from gwanje.core.alarms.definitions import (
     Texts,
 )
 from gwanje.core.alarms.topology import Places, Topology
-from gwanje.core.expression import ExpressionError, compile_condition
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.expression import ExpressionError, compile_condition
+from gwanje.core.tags.table import TagTable
 
 KeyPath = tuple[str | int, ...]
 Problems = list[tuple[KeyPath, str]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from gwanje.core.alarms.definitions import Texts
 from gwanje.core.alarms.states import REST, UNACKNOWLEDGED, Happening, Hidden, Phase, Standing
-from gwanje.core.messages import AlarmChange
+from gwanje.core.bus.messages import AlarmChange
 
 Rank = tuple[bool, bool, bool, int, int]
 

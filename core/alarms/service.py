@@ -14,11 +14,11 @@ from gwanje.core.alarms.records import Change, Counts, StoredAlarm
 from gwanje.core.alarms.states import Happening
 from gwanje.core.alarms.store import AlarmStore, AlarmStoreError, rebased
 from gwanje.core.alarms.table import AlarmTable
+from gwanje.core.bus.messages import AlarmChange, Event
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.journal.kinds import EntryKind
-from gwanje.core.messages import AlarmChange, Event
 from gwanje.core.requests import NAME_MAX, TEXT_MAX
-from gwanje.core.store import Snapshot
+from gwanje.core.tags.store import Snapshot
 
 REOPEN_NS = 2 * NS_PER_S
 """How often an alarm file that could not be opened or written is tried again."""

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from gwanje.core.alarms.topology import Topology
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.expression import Condition, compile_condition
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.expression import Condition, compile_condition
+from gwanje.core.tags.table import TagTable
 
 HOLD_NS = 5 * NS_PER_S
 """Inverters and meters answer again within this after their feeder is back."""

@@ -41,10 +41,10 @@ from gwanje.core.alarms.records import (
 from gwanje.core.alarms.states import ACTIVE, Happening, Hidden, Phase, Standing, after
 from gwanje.core.alarms.suppression import Suppression
 from gwanje.core.alarms.topology import Places, Topology
+from gwanje.core.bus.messages import AlarmChange, Event
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.messages import AlarmChange, Event
-from gwanje.core.store import Snapshot
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.store import Snapshot
+from gwanje.core.tags.table import TagTable
 
 EVENT_ALARMS_MAX = 1_000
 """Event alarms that stand at once; 200 nodes with five classes. Beyond it a class is folded into one alarm."""

@@ -11,9 +11,9 @@ import fnmatch
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gwanje.core.expression import ExpressionError, compile_condition
-from gwanje.core.tags import TagTable
-from gwanje.core.toml_reader import Document, Reader
+from gwanje.core.site.toml_reader import Document, Reader
+from gwanje.core.tags.expression import ExpressionError, compile_condition
+from gwanje.core.tags.table import TagTable
 
 KINDS = ("connection", "breaker", "feeder", "device", "load", "microphone", "centre", "part")
 GROUP_KINDS = frozenset({"connection", "breaker", "feeder", "centre"})

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from gwanje.core.tags import WRITABLE_KINDS, TagTable
-from gwanje.core.toml_reader import Document, Reader
+from gwanje.core.site.toml_reader import Document, Reader
+from gwanje.core.tags.table import WRITABLE_KINDS, TagTable
 
 AREAS_MAX = 64
 """A person can tell so many apart; each has a tag and a line on the screen."""

@@ -16,14 +16,14 @@ from gwanje.core.authority.settings import AuthoritySettings
 from gwanje.core.authority.user_book import UserBook
 from gwanje.core.authority.users import UsersError
 from gwanje.core.authority.verifier import Verifier
-from gwanje.core.bus import Publisher
+from gwanje.core.bus.bus import Publisher
+from gwanje.core.bus.messages import Event
 from gwanje.core.clock import Clock
 from gwanje.core.journal.desk import JournalDesk
-from gwanje.core.messages import Event
-from gwanje.core.quality import Quality
 from gwanje.core.state_file import StateFile
-from gwanje.core.store import TagWriter
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagWriter
+from gwanje.core.tags.table import TagTable
 
 STATE_FILE = "sessions.json"
 STATE_BYTES_MAX = 1_048_576

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gwanje.core.toml_reader import Reader
+from gwanje.core.site.toml_reader import Reader
 
 
 @dataclass(frozen=True, slots=True)

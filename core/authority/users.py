@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gwanje.core.authority.principal import Role
-from gwanje.core.part import ENTRIES
+from gwanje.core.city.part import ENTRIES
 
 USERS_FILE, LOCK_FILE = "users.json", "users.lock"
 VERSION = 1

@@ -11,15 +11,15 @@ import numpy as np
 from gwanje.core.authority.keys import Bundle, SiteKeys
 from gwanje.core.authority.principal import Role
 from gwanje.core.benches.children import BenchError, Door
-from gwanje.core.bus import Bus, Publisher, Subscriber
+from gwanje.core.bus.bus import Bus, Publisher, Subscriber
+from gwanje.core.bus.scan import Scan
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.remote.client import RemoteBus
 from gwanje.core.remote.gate import KeyRing
 from gwanje.core.remote.server import RemoteServer
 from gwanje.core.remote.settings import RemoteSettings
 from gwanje.core.remote.straight import StraightPublisher
-from gwanje.core.scan import Scan
-from gwanje.core.tags import BLOCK
+from gwanje.core.tags.table import BLOCK
 from gwanje.ext.tagstore import BLOCK_BYTES, StoreView
 
 PART = "field"

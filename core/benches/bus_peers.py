@@ -18,8 +18,8 @@ import numpy as np
 
 from gwanje.core.benches.bus_ours import FRAME_TAGS, PACE_NS, SETTLE_S, apply, columns, frame_of, settle_s
 from gwanje.core.benches.children import BenchError, Door, die_with_maker
+from gwanje.core.bus.scan import Scan, encoded
 from gwanje.core.clock import NS_PER_S, SystemClock
-from gwanje.core.scan import Scan, encoded
 
 DEEP = "record[queueSize=64,pipeline=true]"
 """What a subscriber of p4p may ask for when it wants many updates rather than the latest."""

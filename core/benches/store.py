@@ -22,8 +22,8 @@ import numpy.typing as npt
 from gwanje.core.bench import BenchOptions, Result, Watch, median, per_round, result
 from gwanje.core.benches.children import Child, Door, in_memory, pinned, two_processors
 from gwanje.core.clock import SystemClock
-from gwanje.core.store import Snapshot, TagStore
-from gwanje.core.tags import BLOCK, Tag, TagTable
+from gwanje.core.tags.store import Snapshot, TagStore
+from gwanje.core.tags.table import BLOCK, Tag, TagTable
 
 N_TAGS = 100_000
 """The design load."""

@@ -22,15 +22,15 @@ from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import EVERY_AREA, User, UsersFile
 from gwanje.core.bench import on_disk
 from gwanje.core.benches.children import BenchError, Child, Door, die_with_maker, in_memory
-from gwanje.core.bus import Bus, RequestTimeoutError
+from gwanje.core.bus.bus import Bus, RequestTimeoutError
+from gwanje.core.city.part import RunOptions
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.messages import Command, owner_service
 from gwanje.core.commands.owner import Office
-from gwanje.core.config import SUFFIX_UNITS, Site, load_site
 from gwanje.core.main import STARTUP_GRACE_NS, STATUS_TAGS
-from gwanje.core.part import RunOptions
-from gwanje.core.store import TagStore
+from gwanje.core.site.config import SUFFIX_UNITS, Site, load_site
+from gwanje.core.tags.store import TagStore
 
 OWNER = "control"
 USER, PASSWORD = "bench", "nobody signs in with this but a measurement"
@@ -156,7 +156,7 @@ def start(
     owner = stack.enter_context(Child(own, root, run_dir))
     stack.callback(owner.tell, ("stop", None))
     core = subprocess.Popen(
-        [sys.executable, "-m", "gwanje.core.run_part", "core", "--site", str(root), "--run", str(run_dir),
+        [sys.executable, "-m", "gwanje.core.city.run_part", "core", "--site", str(root), "--run", str(run_dir),
          "--options", options.to_json()],
         stderr=subprocess.PIPE, preexec_fn=die_with_maker,
     )  # fmt: skip

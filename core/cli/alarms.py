@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gwanje.core.alarms.operations import SERVICE_S, SHELVE_S
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
 from gwanje.core.cli.tokens import read_token
 from gwanje.core.clock import NS_PER_S, SystemClock

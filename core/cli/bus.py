@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gwanje.core.authority.keys import Bundle, KeysError
-from gwanje.core.bus import Bus, RequestTimeoutError, Subscriber
+from gwanje.core.bus.bus import Bus, RequestTimeoutError, Subscriber
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.remote.client import RemoteBus

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from gwanje.core.authority.keys import CLIENT_ROLES, PUBLIC_FILE, SECRET_FILE, KeysError, SiteKeys, key_id_of
 from gwanje.core.authority.principal import Role
+from gwanje.core.city.run_dir import default_data_base
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands
 from gwanje.core.clock import SystemClock
-from gwanje.core.config import load_site
-from gwanje.core.run_dir import default_data_base
+from gwanje.core.site.config import load_site
 
 
 def add(commands: Commands) -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from gwanje import __version__
-from gwanje.core.bus import Bus, BusError, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import Bus, BusError, RequestRefusedError, RequestTimeoutError
+from gwanje.core.city.part import PartError
+from gwanje.core.city.run_dir import RunDirError
 from gwanje.core.cli import alarms, bus, journal, keys, operate, safety, sessions, tags, users
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
-from gwanje.core.part import PartError
-from gwanje.core.run_dir import RunDirError
-from gwanje.core.store import StoreError
-from gwanje.core.toml_reader import ConfigErrors
+from gwanje.core.site.toml_reader import ConfigErrors
+from gwanje.core.tags.store import StoreError
 
 BENCHES = {
     "core": "gwanje.core.benches.area:run",
@@ -152,19 +152,19 @@ def _second(text: str) -> float:
 
 
 def _up(chosen: argparse.Namespace) -> int:
-    from gwanje.core.up import up
+    from gwanje.core.city.up import up
 
     return up(chosen)
 
 
 def _status(chosen: argparse.Namespace) -> int:
-    from gwanje.core.live import print_status
+    from gwanje.core.city.live import print_status
 
     return print_status(*attached(chosen), as_json=chosen.json)
 
 
 def _check(chosen: argparse.Namespace) -> int:
-    from gwanje.core.check import check_site
+    from gwanje.core.site.check import check_site
 
     site = check_site(chosen.site, chosen.data)
     points = sum(len(device.points) for device in site.devices)

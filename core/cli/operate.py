@@ -10,17 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.messages import Event
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
 from gwanje.core.cli.tokens import file_of_terminal, read_token
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.commands.messages import new_id
 from gwanje.core.commands.operations_table import ENDED, State
 from gwanje.core.commands.operator_client import Answer, OperatorClient
-from gwanje.core.config import Site
-from gwanje.core.messages import Event
-from gwanje.core.quality import Quality, describe, is_good
-from gwanje.core.tags import Tag
+from gwanje.core.site.config import Site
+from gwanje.core.tags.quality import Quality, describe, is_good
+from gwanje.core.tags.table import Tag
 
 LOOK_S = 1.0
 """How often the core's list is asked beside the events, which may be lost."""

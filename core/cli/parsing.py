@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gwanje.core.config import Site, load_site
-from gwanje.core.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
+from gwanje.core.city.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
+from gwanje.core.site.config import Site, load_site
 
 DEFAULT_SITE = Path(__file__).resolve().parents[2] / "configs" / "chungbuk"
 

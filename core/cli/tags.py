@@ -10,17 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gwanje.core.bus import BusError, RequestTimeoutError
+from gwanje.core.bus.bus import BusError, RequestTimeoutError
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
 from gwanje.core.cli.tokens import ask
 from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
-from gwanje.core.config import Site, load_site
 from gwanje.core.overrides.service import SERVICE
 from gwanje.core.overrides.table import DEFAULT_S, LONGEST_S
-from gwanje.core.quality import Quality, describe
-from gwanje.core.store import Snapshot, TagStore
-from gwanje.core.tag_service import described
-from gwanje.core.tags import Tag
+from gwanje.core.site.config import Site, load_site
+from gwanje.core.tags.quality import Quality, describe
+from gwanje.core.tags.service import described
+from gwanje.core.tags.store import Snapshot, TagStore
+from gwanje.core.tags.table import Tag
 
 ASK_TIMEOUT_MS = 500
 """Who laid something over a value is asked beside; without an answer the values are shown all the same."""

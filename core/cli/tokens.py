@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gwanje.core.authority.service import SERVICE
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
 from gwanje.core.cli.parsing import CommandError
 from gwanje.core.clock import SystemClock
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from gwanje.core.authority.passwords import hash_password, password_problem
 from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import EVERY_AREA, HUMAN_ROLES, NAME, RESERVED, User, UsersError, UsersFile
+from gwanje.core.city.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands
 from gwanje.core.clock import SystemClock, utc_text
-from gwanje.core.config import Site, load_site
-from gwanje.core.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
+from gwanje.core.site.config import Site, load_site
 
 FULL_NAME_MAX = 64
 

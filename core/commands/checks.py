@@ -24,10 +24,10 @@ from gwanje.core.commands.messages import Command
 from gwanje.core.commands.operations import Operation, OperationClass, Second
 from gwanje.core.commands.operations_table import Reserved, Seen, is_measured
 from gwanje.core.commands.safety_tags import SafetyKind, SafetyTag
-from gwanje.core.expression import Condition
-from gwanje.core.quality import Quality, is_good
 from gwanje.core.requests import Code
-from gwanje.core.tags import Tag
+from gwanje.core.tags.expression import Condition
+from gwanje.core.tags.quality import Quality, is_good
+from gwanje.core.tags.table import Tag
 
 SEEN_S_MAX = 2.0
 """Oldest view that an author may have acted on (research: values at most 2 s old)."""

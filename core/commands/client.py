@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from gwanje.core.authority.principal import Principal, Role
-from gwanje.core.bus import RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import RequestRefusedError, RequestTimeoutError
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.commands.messages import (
     EXPIRES_S_DEFAULT,
@@ -30,7 +30,7 @@ class RequestsBus(Protocol):
     clock: Clock
 
     def request(self, name: str, message: dict[str, Any], timeout_ms: int = REQUEST_TIMEOUT_MS) -> dict[str, Any]:
-        """Ask a service; see :meth:`gwanje.core.bus.Bus.request`."""
+        """Ask a service; see :meth:`gwanje.core.bus.bus.Bus.request`."""
 
 
 _SOMEBODY = Principal("-", Role.VIEWER, "")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gwanje.core.bus import RequestRefusedError, TransportError
+from gwanje.core.bus.bus import RequestRefusedError, TransportError
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.commands.messages import FORWARD_TIMEOUT_NS, Command, Expired, owner_service, to_message
 from gwanje.core.commands.owner import seal
@@ -26,7 +26,7 @@ became of a command before the core gives it up (``operations_table.ANSWER_S``).
 
 
 class Asks(Protocol):
-    """What is needed of a connection to an owner; see :class:`gwanje.core.bus.Asker`."""
+    """What is needed of a connection to an owner; see :class:`gwanje.core.bus.bus.Asker`."""
 
     def ask(self, message: Mapping[str, Any]) -> None:
         """Send; raises RequestRefusedError when it cannot be sent at all."""

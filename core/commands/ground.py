@@ -18,7 +18,7 @@ from gwanje.core.commands.safety_tags import SafetyTags
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import Code, Refused
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 
 REMEMBERED_MAX = 8_192
 """Command ids kept for the replay check: over a hundred new ones a second for the longest life of a command."""

@@ -30,9 +30,9 @@ from enum import StrEnum
 from typing import Any
 
 from gwanje.core.authority.principal import Role
-from gwanje.core.expression import Condition, ExpressionError, compile_condition
-from gwanje.core.tags import Tag, TagTable
-from gwanje.core.toml_reader import Document, Reader
+from gwanje.core.site.toml_reader import Document, Reader
+from gwanje.core.tags.expression import Condition, ExpressionError, compile_condition
+from gwanje.core.tags.table import Tag, TagTable
 
 WRITABLE_KINDS = ("setpoint", "parameter")
 """Kinds of tags that may be commanded."""

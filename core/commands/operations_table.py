@@ -22,8 +22,8 @@ from gwanje.core.authority.principal import Principal
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.operations import Operation, OperationClass, Second
-from gwanje.core.quality import Quality, is_good
 from gwanje.core.requests import Code, Refused
+from gwanje.core.tags.quality import Quality, is_good
 
 RESERVED_S = 30.0
 """How long a selection stands (research: select expires after 30 s)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gwanje.core.bus import RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import RequestRefusedError, RequestTimeoutError
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.commands.client import RequestsBus
 from gwanje.core.commands.messages import EXPIRES_S_DEFAULT, REQUEST_TIMEOUT_MS, SERVICE, TimedOut, new_id, to_message

@@ -20,12 +20,12 @@ from typing import Any, Protocol
 import msgpack
 
 from gwanje.core.authority.principal import Role
+from gwanje.core.bus.msgpack_map import FrameError, Limits, unpack_map
 from gwanje.core.clock import Clock
 from gwanje.core.commands.checks import limits
 from gwanje.core.commands.messages import FORWARD_TIMEOUT_NS, Accepted, Command, Expired, to_message
-from gwanje.core.msgpack_map import FrameError, Limits, unpack_map
 from gwanje.core.requests import NAME_MAX, Code, Refused, RequestError, take_text, take_whole
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 
 REMEMBERED_MAX = 4_096
 """Command ids kept besides the order of sending: a second fence, against a core that sends one command twice."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gwanje.core.authority.credentials import owner_secret
-from gwanje.core.bus import Publisher
+from gwanje.core.bus.bus import Publisher
+from gwanje.core.bus.messages import Event
+from gwanje.core.city.part import PartContext
 from gwanje.core.clock import boot_id
 from gwanje.core.commands import safety_tags as safety_files
 from gwanje.core.commands.coverage import LeaseCoverage
@@ -19,10 +21,8 @@ from gwanje.core.commands.operations import acts_on
 from gwanje.core.commands.operations_table import Seen
 from gwanje.core.commands.safety_tags import SafetyTags
 from gwanje.core.commands.server import CommandServer
-from gwanje.core.config import Site
 from gwanje.core.journal.desk import JournalDesk
-from gwanje.core.messages import Event
-from gwanje.core.part import PartContext
+from gwanje.core.site.config import Site
 from gwanje.core.state_file import StateFile
 
 LEASE_FILE = "leases.json"

@@ -20,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from gwanje.core.authority.principal import Principal, Role
-from gwanje.core.bus import Publisher
+from gwanje.core.bus.bus import Publisher
+from gwanje.core.bus.messages import Event
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.journal.chain import Entry, JournalError
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
-from gwanje.core.messages import Event
 from gwanje.core.overrides.table import (
     DEFAULT_S,
     STATE_BYTES_MAX,
@@ -36,11 +36,11 @@ from gwanje.core.overrides.table import (
     checked_value,
     refused_because,
 )
-from gwanje.core.quality import is_bad
 from gwanje.core.requests import TEXT_MAX, Code, RequestError, refusal, take_number, take_text
 from gwanje.core.state_file import StateFile
-from gwanje.core.store import CommonWriter, TagStore
-from gwanje.core.tags import Tag
+from gwanje.core.tags.quality import is_bad
+from gwanje.core.tags.store import CommonWriter, TagStore
+from gwanje.core.tags.table import Tag
 
 SERVICE = "overrides"
 STATE_FILE = "overrides.json"

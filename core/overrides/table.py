@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.quality import Quality
 from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, RequestError
-from gwanje.core.store import Overrides
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Overrides
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.ext.tagstore import OVERRIDES_MAX
 
 DEFAULT_S = 3_600.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from gwanje.core.authority.keys import KeysError, SiteKeys
-from gwanje.core.config import Site
-from gwanje.core.toml_reader import KeyPath
+from gwanje.core.site.config import Site
+from gwanje.core.site.toml_reader import KeyPath
 
 
 def problems(site: Site, security_dir: Path) -> list[tuple[str, KeyPath, str]]:

@@ -1,4 +1,4 @@
-"""The bus of a console on another machine: what :class:`gwanje.core.bus.Bus` offers to who hears and asks.
+"""The bus of a console on another machine: what :class:`gwanje.core.bus.bus.Bus` offers to who hears and asks.
 
 Everything is authenticated and encrypted with CURVE: the server by the public key in the bundle, the console by its
 own. Who has the wrong key gets no answer at all, and cannot tell why: so says the protocol.
@@ -13,7 +13,7 @@ from typing import Any
 import zmq
 
 from gwanje.core.authority.keys import Bundle
-from gwanje.core.bus import (
+from gwanje.core.bus.bus import (
     HIGH_WATER,
     LIBZMQ_MIN,
     MAX_ANSWER_BYTES,
@@ -24,14 +24,14 @@ from gwanje.core.bus import (
     Subscriber,
     check_libzmq,
 )  # fmt: skip
+from gwanje.core.bus.scan import MAX_TABLE
+from gwanje.core.bus.snapshot import SERVICE as SNAPSHOT
+from gwanje.core.bus.snapshot import TagPicture
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.remote.relay import SERVICE
 from gwanje.core.remote.server import HANDSHAKE_MS, HEARTBEAT_MS, SILENT_MS
 from gwanje.core.remote.settings import PUBLISH_PORT, REQUEST_PORT
-from gwanje.core.scan import MAX_TABLE
-from gwanje.core.snapshot_service import SERVICE as SNAPSHOT
-from gwanje.core.snapshot_service import TagPicture
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 
 RECONNECT_MS, RECONNECT_MS_MAX = 100, 2_000
 """A city that starts again is heard again within the second; one that is away is not hammered."""
@@ -116,7 +116,7 @@ class RemoteBus:
             raise RequestTimeoutError(text) from None
 
     def snapshot(self, table: TagTable, timeout_ms: int = 5_000) -> TagPicture:
-        """A picture of all tags; see :meth:`gwanje.core.bus.Bus.snapshot`."""
+        """A picture of all tags; see :meth:`gwanje.core.bus.bus.Bus.snapshot`."""
         self.measure_clock(timeout_ms)
         return TagPicture.read(self.request(SNAPSHOT, {}, timeout_ms), table)
 

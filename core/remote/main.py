@@ -6,7 +6,7 @@ It runs only where ``site.toml`` has a table ``[remote]``, and listens only with
 from __future__ import annotations
 
 from gwanje.core.authority.keys import KeysError
-from gwanje.core.part import PartContext, PartError
+from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.remote.gate import KeyRing
 from gwanje.core.remote.server import DoorError, RemoteServer, limit_descriptors
 

@@ -9,10 +9,10 @@ import msgpack
 import zmq
 
 from gwanje.core.authority.keys import ClientKey
-from gwanje.core.bus import MAX_REQUEST_BYTES, REQUEST_LIMITS, Bus
+from gwanje.core.bus.bus import MAX_REQUEST_BYTES, REQUEST_LIMITS, Bus
+from gwanje.core.bus.msgpack_map import FrameError, unpack_map
+from gwanje.core.bus.rate import RateLimit
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.msgpack_map import FrameError, unpack_map
-from gwanje.core.rate import RateLimit
 from gwanje.core.remote.rules import READS, refused, stamped
 
 SERVICE = "remote"

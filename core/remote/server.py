@@ -9,9 +9,9 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from gwanje.core.authority.keys import ClientKey
-from gwanje.core.bus import HIGH_WATER, MAX_REQUEST_BYTES, Bus, Subscriber
+from gwanje.core.bus.bus import HIGH_WATER, MAX_REQUEST_BYTES, Bus, Subscriber
+from gwanje.core.bus.messages import Event
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.messages import Event
 from gwanje.core.remote.gate import Gate, KeyRing, Refusals
 from gwanje.core.remote.relay import Relay
 from gwanje.core.remote.settings import RemoteSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
-from gwanje.core.toml_reader import Reader
+from gwanje.core.site.toml_reader import Reader
 
 PUBLISH_PORT, REQUEST_PORT = 17_670, 17_671
 TOPICS = ("scan", "event", "alarm")

@@ -11,7 +11,7 @@ from pathlib import Path
 import zmq
 
 from gwanje.core.authority.keys import ClientKey
-from gwanje.core.bus import HIGH_WATER, MAX_WIRE_BYTES, Mark, Publisher
+from gwanje.core.bus.bus import HIGH_WATER, MAX_WIRE_BYTES, Mark, Publisher
 from gwanje.core.clock import Clock
 from gwanje.core.remote.gate import Gate, KeyRing, Refusals
 

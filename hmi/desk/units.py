@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from gwanje.core.tags import Tag
+from gwanje.core.tags.table import Tag
 
 SHOWN = {"W": ("kW", 1e-3), "Wh": ("kWh", 1e-3), "var": ("kvar", 1e-3), "us": ("ms", 1e-3)}
 """Unit inside → (unit on the screen, factor); every other unit is shown as it is."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gwanje.core.bus import RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import RequestRefusedError, RequestTimeoutError
 
 MAX_WAITING = 64
 """Questions that wait at once; a person and a dozen polls make fewer. Beyond it a question is answered with BUSY."""
@@ -75,7 +75,7 @@ class Worker:
     """A queue of questions, one thread that asks them, a queue of answers.
 
     Args:
-        request: asks a service and waits, as :meth:`gwanje.core.bus.Bus.request`.
+        request: asks a service and waits, as :meth:`gwanje.core.bus.bus.Bus.request`.
     """
 
     def __init__(self, request: Request) -> None:

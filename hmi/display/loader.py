@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gwanje.core.expression import Constants, Expression, ExpressionError, compile_expression
-from gwanje.core.tags import TagTable
-from gwanje.core.toml_reader import ConfigErrors, Document, KeyPath, Reader
+from gwanje.core.site.toml_reader import ConfigErrors, Document, KeyPath, Reader
+from gwanje.core.tags.expression import Constants, Expression, ExpressionError, compile_expression
+from gwanje.core.tags.table import TagTable
 from gwanje.hmi.display.model import (
     CURVES,
     SYMBOLS,
@@ -26,7 +26,7 @@ from gwanje.hmi.display.model import (
 )
 
 if TYPE_CHECKING:
-    from gwanje.core.config import Site
+    from gwanje.core.site.config import Site
 
 CONVERSIONS = {
     ("W", "kW"): 1e-3, ("W", "MW"): 1e-6, ("Wh", "kWh"): 1e-3, ("Wh", "MWh"): 1e-6, ("var", "kvar"): 1e-3,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gwanje.core.expression import Expression
+from gwanje.core.tags.expression import Expression
 
 SYMBOLS = ("pv", "pv_floating", "wind", "ess", "home", "factory", "heat_pump", "ev", "lamp", "load")
 """Symbols that the single-line diagram can draw."""

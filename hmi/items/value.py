@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtCore import QRectF
 
-from gwanje.core.quality import Quality
+from gwanje.core.tags.quality import Quality
 from gwanje.hmi.binding import Shown
 from gwanje.hmi.display.model import Quantity
 from gwanje.hmi.items.ink import Ink

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gwanje.core.messages import AlarmChange
+from gwanje.core.bus.messages import AlarmChange
 
 MAX_STANDING = 20_000
 """Four times the storm of 5000 that the screen must survive; beyond it the least urgent is dropped and counted."""

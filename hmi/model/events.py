@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gwanje.core.messages import AlarmChange, Event
+from gwanje.core.bus.messages import AlarmChange, Event
 from gwanje.hmi.display.model import Label
 
 KEPT = 200

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from gwanje.core.authority.areas import Area, AreaMap
 from gwanje.core.commands.operations import Operations
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 from gwanje.hmi.display.model import Display, Label, Quantity
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from gwanje.core.messages import AlarmChange
-from gwanje.core.tags import TagTable
+from gwanje.core.bus.messages import AlarmChange
+from gwanje.core.tags.table import TagTable
 from gwanje.hmi.display.model import Label
 
 _NAMES = re.compile(r"\b(?:[a-z0-9_]+(?:\.[a-z0-9_]+)+|part_[a-z]+)\b", re.ASCII)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from gwanje.core.messages import AlarmChange
+from gwanje.core.bus.messages import AlarmChange
 from gwanje.hmi.display.model import Label
 from gwanje.hmi.model.alarms import HIDDEN, AlarmModel, needs_acknowledgement, rank
 

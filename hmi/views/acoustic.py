@@ -9,9 +9,9 @@ from functools import partial
 from PySide6.QtCore import QRect, QRectF, Qt
 from PySide6.QtGui import QImage, QMouseEvent
 
-from gwanje.core.config import Node
-from gwanje.core.expression import compile_expression
-from gwanje.core.messages import Event
+from gwanje.core.bus.messages import Event
+from gwanje.core.site.config import Node
+from gwanje.core.tags.expression import compile_expression
 from gwanje.hmi.binding import Bindings
 from gwanje.hmi.display.model import Quantity
 from gwanje.hmi.items import spectrogram, table

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
-from gwanje.core.messages import AlarmChange
+from gwanje.core.bus.messages import AlarmChange
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.places import in_words

@@ -9,7 +9,7 @@ from functools import partial
 from PySide6.QtCore import QPoint, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QMouseEvent
 
-from gwanje.core.messages import AlarmChange
+from gwanje.core.bus.messages import AlarmChange
 from gwanje.hmi.items import symbols, table
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.items.table import Column

@@ -6,7 +6,7 @@ from functools import partial
 
 from PySide6.QtCore import QPoint, QRect, QRectF
 
-from gwanje.core.messages import AlarmChange
+from gwanje.core.bus.messages import AlarmChange
 from gwanje.hmi.binding import Bindings, Shown
 from gwanje.hmi.display.model import Element, Quantity
 from gwanje.hmi.items import symbols

@@ -9,9 +9,9 @@ from datetime import datetime
 import numpy as np
 from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
 
-from gwanje.core.expression import Expression
-from gwanje.core.quality import SEVERITY_MASK, Quality
-from gwanje.core.tags import Tag
+from gwanje.core.tags.expression import Expression
+from gwanje.core.tags.quality import SEVERITY_MASK, Quality
+from gwanje.core.tags.table import Tag
 from gwanje.hmi.binding import Bindings
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.desk.procedure import BEFORE_EXECUTE, Seen, Stage

@@ -7,7 +7,7 @@ from typing import Any
 
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
-from gwanje.core.tags import Tag
+from gwanje.core.tags.table import Tag
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.desk.picture import SafetyTag
 from gwanje.hmi.desk.units import Scale, TypedError

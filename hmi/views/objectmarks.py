@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import QRectF
 
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.desk.picture import Operation
 from gwanje.hmi.desk.procedure import ENDED

@@ -12,7 +12,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
-from gwanje.core.tags import Tag
+from gwanje.core.tags.table import Tag
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.desk.picture import Operation
 from gwanje.hmi.desk.procedure import BEFORE_EXECUTE, ENDED, UNDER_WAY, Procedure, Seen, Stage

@@ -9,7 +9,7 @@ from PySide6.QtCore import QRect, Qt
 from PySide6.QtGui import QKeyEvent, QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QWidget
 
-from gwanje.core.quality import Quality
+from gwanje.core.tags.quality import Quality
 from gwanje.hmi.binding import Bindings
 from gwanje.hmi.clock import FrameClock
 from gwanje.hmi.display.model import Label

@@ -6,7 +6,7 @@ from typing import Any
 
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QVBoxLayout, QWidget
 
-from gwanje.core.messages import AlarmChange
+from gwanje.core.bus.messages import AlarmChange
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.views.forms import Sheet, show_text
 from gwanje.hmi.views.markforms import Choice

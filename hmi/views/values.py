@@ -7,8 +7,8 @@ import math
 import numpy as np
 from PySide6.QtCore import QRectF
 
-from gwanje.core.messages import AlarmChange
-from gwanje.core.quality import Quality
+from gwanje.core.bus.messages import AlarmChange
+from gwanje.core.tags.quality import Quality
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.display.loader import CONVERSIONS
 from gwanje.hmi.i18n import Texts

@@ -14,12 +14,12 @@ from functools import partial
 from threading import BoundedSemaphore
 from typing import Any
 
-from gwanje.core.bus import RequestRefusedError, RequestTimeoutError, Server, TransportError
+from gwanje.core.bus.bus import RequestRefusedError, RequestTimeoutError, Server, TransportError
 from gwanje.core.clock import Clock
 from gwanje.core.commands.messages import SERVICE, Command
 from gwanje.core.commands.owner import Coverage, Office
 from gwanje.core.requests import TEXT_MAX, Code, Refused
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 from gwanje.io.field.driver import Driver
 from gwanje.io.field.orders import Order
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from gwanje.core.clock import Clock
 from gwanje.core.requests import Code
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 from gwanje.io.field.modbus import DeviceExceptionError, LinkError, WriteForbiddenError
 from gwanje.io.field.notices import Notices
 from gwanje.io.field.orders import CommandChannel, CommandExpiredError, ExpiringPort, Order

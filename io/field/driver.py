@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from gwanje.core.clock import Clock
-from gwanje.core.config import Device
-from gwanje.core.quality import Quality
-from gwanje.core.store import Sample
-from gwanje.core.tags import TagTable
+from gwanje.core.site.config import Device
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Sample
+from gwanje.core.tags.table import TagTable
 from gwanje.io.field.device_commands import Coverage, DeviceCommands
 from gwanje.io.field.discovery import Discovery, discover
 from gwanje.io.field.modbus import ConnectError, DeviceExceptionError, LinkError, NoAnswerError, WriteForbiddenError

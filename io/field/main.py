@@ -10,13 +10,13 @@ from functools import partial
 import numpy as np
 
 from gwanje.core.authority.credentials import owner_secret
+from gwanje.core.city.part import PartContext, PartError
+from gwanje.core.city.run_dir import claims_dir
 from gwanje.core.clock import Clock
 from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.messages import owner_service
-from gwanje.core.config import Device
-from gwanje.core.part import PartContext, PartError
-from gwanje.core.run_dir import claims_dir
-from gwanje.core.tags import TagTable
+from gwanje.core.site.config import Device
+from gwanje.core.tags.table import TagTable
 from gwanje.io.field.claims import Claim, ClaimedLink
 from gwanje.io.field.command_service import CommandService, Reporter
 from gwanje.io.field.driver import Driver

@@ -28,12 +28,12 @@ from gwanje.core.audio_ring import (
     RingReader,
     RingWriter,
 )
+from gwanje.core.bus.messages import Event
+from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.config import Node
-from gwanje.core.messages import Event
-from gwanje.core.part import PartContext, PartError
-from gwanje.core.quality import Quality
-from gwanje.core.tags import UnknownTagError
+from gwanje.core.site.config import Node
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.table import UnknownTagError
 from gwanje.io.field.microphone import (
     FLOOR_DB,
     QUALITY,

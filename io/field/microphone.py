@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gwanje.core.audio_ring import SAMPLE_NS
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.quality import Quality
+from gwanje.core.tags.quality import Quality
 
 FROZEN_AFTER_NS = 1_500_000_000
 """With the scan period, a frozen stream is known after 2 s at the latest."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gwanje.core.bus.messages import Event
 from gwanje.core.clock import Clock
-from gwanje.core.config import Device
-from gwanje.core.messages import Event
+from gwanje.core.site.config import Device
 from gwanje.io.field.outlet import Outlet
 
 

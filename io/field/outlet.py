@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.messages import Event
+from gwanje.core.bus.messages import Event
 
 BATCH_S = 0.01
 """Devices that answer within 10 ms share a frame."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.quality import Quality
+from gwanje.core.tags.quality import Quality
 from gwanje.io.field.sunspec import scale_factor
 from gwanje.io.field.sunspec_types import TYPES
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gwanje.core.config import Device, Point, Setpoint
-from gwanje.core.quality import Quality
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.config import Device, Point, Setpoint
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.discovery import Discovery
 from gwanje.io.field.points import Cell, Place
 from gwanje.io.field.scan import Block, SpanError, coalesce

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
-from gwanje.core.quality import is_good
-from gwanje.core.store import Sample
+from gwanje.core.tags.quality import is_good
+from gwanje.core.tags.store import Sample
 from gwanje.io.field.modbus import DeviceExceptionError
 from gwanje.io.field.points import Place, PointTable
 from gwanje.io.field.registers import SetpointPlan

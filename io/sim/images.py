@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from gwanje.core.config import Device, Point
+from gwanje.core.site.config import Device, Point
 from gwanje.io.field.sunspec import ModelLayout, device_image, model_layout
 from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.registers import ArrayImage, Image, Moving, RegisterImage, Writable

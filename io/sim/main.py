@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gwanje.core.bus import Request, Server
-from gwanje.core.config import Device, Site
-from gwanje.core.part import PartContext, PartError
-from gwanje.core.quality import Quality
-from gwanje.core.toml_lines import line_of
-from gwanje.core.toml_reader import Problem
+from gwanje.core.bus.bus import Request, Server
+from gwanje.core.city.part import PartContext, PartError
+from gwanje.core.site.config import Device, Site
+from gwanje.core.site.toml_lines import line_of
+from gwanje.core.site.toml_reader import Problem
+from gwanje.core.tags.quality import Quality
 from gwanje.io.sim.control import SimControl
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.plant import Plant

@@ -14,8 +14,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gwanje.core.city.part import PartError
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.part import PartError
 from gwanje.io.sim import rtsp, street
 from gwanje.io.sim.street import Sound, SoundError, Street
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.config import Node
-from gwanje.core.part import PartContext, PartError
+from gwanje.core.site.config import Node
 from gwanje.io.sim import rtsp, street
 from gwanje.io.sim.microphone_server import Microphone, MicrophoneServer
 from gwanje.io.sim.sound_console import Console

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gwanje.core.bus import Request, Server
+from gwanje.core.bus.bus import Request, Server
 from gwanje.io.sim import street
 from gwanje.io.sim.microphone_server import MicrophoneServer
 from gwanje.io.sim.street import Cue, Script, Sound, SoundError

@@ -14,8 +14,8 @@ from gwanje.core.bench_report import measure
 from gwanje.core.benches import area, bus, bus_peers, deadband, journal, operating, store, storm
 from gwanje.core.benches.children import BenchError, Child, in_memory, two_processors
 from gwanje.core.journal.verify import verify
-from gwanje.core.store import Snapshot, TagStore
-from gwanje.core.tags import BLOCK
+from gwanje.core.tags.store import Snapshot, TagStore
+from gwanje.core.tags.table import BLOCK
 from gwanje.ext.tagstore import changes
 
 ONE_ROUND = BenchOptions(peers=True, rounds=1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gwanje.core.clock import SystemClock
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.historian import mantissa
 from gwanje.historian.bench import reference_set
 from gwanje.historian.columns import PointPacker, Points

@@ -17,7 +17,7 @@ from gwanje.core.authority.principal import Role
 from gwanje.core.clock import VirtualClock
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.owner import Office, seal
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 
 S = 1_000_000_000
 PARAMS = SetpointParams(import_min_w=-1e6, import_max_w=2e6)

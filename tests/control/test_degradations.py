@@ -7,7 +7,7 @@ import pytest
 
 from gwanje.control.microgrid.degradations import DegradationState, Status, conditions, describe, step
 from gwanje.control.microgrid.params import parse
-from gwanje.core.config import load_site
+from gwanje.core.site.config import load_site
 from gwanje.ext.reference.tie_line import HOLD, RUN, TRACK, WAIT
 
 SITE = load_site(Path(__file__).parents[2] / "configs" / "chungbuk")

@@ -13,15 +13,15 @@ from gwanje.control.loop import allowed_processors, build_loop, input_ids, proce
 from gwanje.control.main import Shell, main, read_config
 from gwanje.control.microgrid.params import parse
 from gwanje.core.authority.principal import Role
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.messages import Event
+from gwanje.core.bus.scan import Scan
+from gwanje.core.city.part import Heartbeat, PartContext, PartError, RunOptions
 from gwanje.core.clock import VirtualClock
 from gwanje.core.commands.messages import Command, Granted, Released
-from gwanje.core.config import load_site
-from gwanje.core.messages import Event
-from gwanje.core.part import Heartbeat, PartContext, PartError, RunOptions
-from gwanje.core.quality import Quality
-from gwanje.core.scan import Scan
-from gwanje.core.store import TagStore
+from gwanje.core.site.config import load_site
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagStore
 from gwanje.ext.reference.tie_line import RUN, WAIT
 
 CHUNGBUK = Path(__file__).parents[2] / "configs" / "chungbuk"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gwanje.control.microgrid.params import ControlConfigError, check_tags, parse, problems
-from gwanje.core.config import load_site
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.config import load_site
+from gwanje.core.tags.table import Tag, TagTable
 
 CHUNGBUK = Path(__file__).parents[2] / "configs" / "chungbuk"
 

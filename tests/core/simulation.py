@@ -30,7 +30,7 @@ from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.verify import verify
 from gwanje.core.journal.writer import Journal
 from gwanje.core.requests import Code, RequestError
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 
 SECTOR = 512
 

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
 from gwanje.core.cli import bus as command
 from gwanje.core.cli.main import main
 from gwanje.core.clock import SystemClock

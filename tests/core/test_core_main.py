@@ -22,7 +22,10 @@ from gwanje.core.authority import credentials
 from gwanje.core.authority.passwords import hash_password
 from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import User, UsersFile
-from gwanje.core.bus import Bus, RequestTimeoutError
+from gwanje.core.bus.bus import Bus, RequestTimeoutError
+from gwanje.core.bus.messages import AlarmChange, Event
+from gwanje.core.bus.scan import Scan
+from gwanje.core.city.part import Heartbeat, PartContext, PartError, RunOptions
 from gwanje.core.clock import SystemClock, VirtualClock
 from gwanje.core.commands.client import CommandClient
 from gwanje.core.commands.coverage import LeaseCoverage
@@ -35,17 +38,14 @@ from gwanje.core.commands.messages import (
     to_message,
 )
 from gwanje.core.commands.owner import Office
-from gwanje.core.config import Site, load_site
 from gwanje.core.event_memory import EVENTS_MAX, LIST_BURST, EventMemory
 from gwanje.core.journal.chain import read
 from gwanje.core.journal.verify import verify
-from gwanje.core.messages import AlarmChange, Event
-from gwanje.core.part import Heartbeat, PartContext, PartError, RunOptions
-from gwanje.core.quality import Quality
 from gwanje.core.requests import Code, Refused
-from gwanje.core.scan import Scan
-from gwanje.core.store import Snapshot, TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.config import Site, load_site
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Snapshot, TagStore
+from gwanje.core.tags.table import Tag, TagTable
 
 S = 1_000_000_000
 SYSTEM_TAGS = Path(__file__).resolve().parents[2] / "configs" / "chungbuk" / "tags" / "system.toml"
@@ -201,7 +201,7 @@ class Town:
 
     def start_process(self) -> None:
         self.child = subprocess.Popen(
-            [sys.executable, "-m", "gwanje.core.run_part", "core", "--site", str(self.folder / "site"),
+            [sys.executable, "-m", "gwanje.core.city.run_part", "core", "--site", str(self.folder / "site"),
              "--run", str(self.run_dir), "--options", self.options.to_json()]
         )  # fmt: skip
         self.until(lambda: self.alarms() is not None)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from simulation import POINTS, TAGS, Faults, S, SimulatedCore, seeds
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
 from gwanje.core.clock import SystemClock, VirtualClock
 from gwanje.core.commands import server
 from gwanje.core.commands.coverage import BARRED, LeaseCoverage
@@ -24,9 +24,9 @@ from gwanje.core.commands.lease_desk import LeaseDesk
 from gwanje.core.commands.leases import TTL_S_MAX, LeaseTable
 from gwanje.core.commands.operating import PENDING_MAX
 from gwanje.core.journal.desk import JournalDesk
-from gwanje.core.quality import Quality
-from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 
 HOUR_NS, YEAR_NS = 3_600 * S, 365 * 86_400 * S
 

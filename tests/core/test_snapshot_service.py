@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.scan import MAX_TAGS_PER_FRAME
+from gwanje.core.bus.snapshot import PICTURE_BURST, SnapshotError, SnapshotService, TagPicture
+from gwanje.core.bus.streams import Cut
 from gwanje.core.clock import SystemClock, VirtualClock
-from gwanje.core.quality import Quality
-from gwanje.core.scan import MAX_TAGS_PER_FRAME
-from gwanje.core.snapshot_service import PICTURE_BURST, SnapshotError, SnapshotService, TagPicture
-from gwanje.core.store import TagStore
-from gwanje.core.streams import Cut
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 
 N = 2 * MAX_TAGS_PER_FRAME + 100
 TABLE = TagTable.build(

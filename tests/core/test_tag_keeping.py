@@ -13,18 +13,18 @@ import pytest
 
 from gwanje.core import time_watch
 from gwanje.core.authority.principal import Principal, Role
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.messages import Event
+from gwanje.core.bus.scan import Scan
+from gwanje.core.city.part import Heartbeat, PartContext, RunOptions
 from gwanje.core.clock import Synchronisation, VirtualClock
-from gwanje.core.config import load_site
 from gwanje.core.journal.chain import Entry
 from gwanje.core.journal.kinds import EntryKind
-from gwanje.core.messages import Event
-from gwanje.core.part import Heartbeat, PartContext, RunOptions
-from gwanje.core.quality import Quality
 from gwanje.core.requests import Code
-from gwanje.core.scan import Scan
-from gwanje.core.store import TagStore
-from gwanje.core.tag_keeping import STATUS_TAGS, TagKeeping, commanded
+from gwanje.core.site.config import load_site
+from gwanje.core.tags.keeping import STATUS_TAGS, TagKeeping, commanded
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagStore
 
 S = 1_000_000_000
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwanje.core import stale
 from gwanje.core.clock import (
     ClockReading,
     Synchronisation,
@@ -18,11 +17,12 @@ from gwanje.core.clock import (
     synchronisation,
 )
 from gwanje.core.journal.kinds import EntryKind
-from gwanje.core.quality import Quality, describe, is_good
-from gwanje.core.store import Sample, Snapshot, TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.toml_reader import Document
+from gwanje.core.tags import stale
+from gwanje.core.tags.quality import Quality, describe, is_good
+from gwanje.core.tags.store import Sample, Snapshot, TagStore
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.core.time_watch import SETTLE_S, TimeRules, TimeWatch, WatchState, read_rules, step
-from gwanje.core.toml_reader import Document
 
 S = 1_000_000_000
 HOUR, YEAR = 3_600, 365 * 86_400

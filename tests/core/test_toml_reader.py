@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from gwanje.core.config import load_site
-from gwanje.core.toml_reader import ConfigErrors
+from gwanje.core.site.config import load_site
+from gwanje.core.site.toml_reader import ConfigErrors
 
 CHUNGBUK = Path(__file__).resolve().parents[2] / "configs" / "chungbuk"
 

@@ -14,9 +14,9 @@ import pytest
 
 from gwanje.control.bench import standalone_loop
 from gwanje.core.clock import SystemClock
-from gwanje.core.quality import Quality
-from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.ext.control_loop import FAST, SLOW, ControlLoop
 from gwanje.ext.reference.tie_line import HOLD, RUN, TRACK, WAIT
 from gwanje.ext.tagstore import StoreView

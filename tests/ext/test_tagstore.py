@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.quality import Quality
-from gwanje.core.store import ChangeFilter, Overrides, Sample, Snapshot, StoreError, TagStore
-from gwanje.core.tags import BLOCK, Tag, TagTable
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import ChangeFilter, Overrides, Sample, Snapshot, StoreError, TagStore
+from gwanje.core.tags.table import BLOCK, Tag, TagTable
 from gwanje.ext import tagstore
 from gwanje.ext.reference import tagstore as reference
 from gwanje.ext.tagstore import BLOCK_BYTES, COMMON_BYTES, NOT_SEEN, OVERRIDES_MAX, StoreView
@@ -245,8 +245,8 @@ RACER = """
 import sys
 from pathlib import Path
 import numpy as np
-from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 
 tags = [Tag(f"a.b.t{i}", "W", "field") for i in range(1500)]
 store = TagStore.attach(Path(sys.argv[1]), TagTable.build([*tags, Tag("a.c.x", "", "control")]))
@@ -362,8 +362,8 @@ OVERRIDER = """
 import sys
 from pathlib import Path
 import numpy as np
-from gwanje.core.store import Overrides, TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.store import Overrides, TagStore
+from gwanje.core.tags.table import Tag, TagTable
 
 tags = [Tag(f"a.b.t{i}", "W", "field") for i in range(1500)]
 store = TagStore.attach(Path(sys.argv[1]), TagTable.build([*tags, Tag("a.c.x", "", "control")]))

@@ -9,17 +9,17 @@ import types
 from pathlib import Path
 
 WATCHED = {
-    "bus": ("core/wire.py", "core/streams.py", "core/msgpack_map.py", "core/scan.py", "core/messages.py"),
+    "bus": tuple(f"core/bus/{name}.py" for name in ("wire", "streams", "msgpack_map", "scan", "messages")),
     "services": (
-        "core/msgpack_map.py", "core/requests.py", "core/snapshot_service.py", "core/event_memory.py",
-        "core/tag_service.py", "core/alarms/service.py", "core/alarms/operations.py", "core/authority/service.py",
+        "core/bus/msgpack_map.py", "core/requests.py", "core/bus/snapshot.py", "core/event_memory.py",
+        "core/tags/service.py", "core/alarms/service.py", "core/alarms/operations.py", "core/authority/service.py",
         "core/authority/authority.py", "core/authority/areas.py", "core/authority/sessions.py",
         "core/commands/server.py", "core/commands/operating.py", "core/commands/checks.py",
         "core/commands/ground.py", "core/commands/lease_desk.py", "core/commands/safety_desk.py",
         "core/commands/leases.py", "core/commands/messages.py", "core/overrides/service.py", "core/remote/rules.py",
     ),
-    "answers": ("core/msgpack_map.py", "core/scan.py", "core/snapshot_service.py"),
-    "site": ("core/config.py", "core/toml_reader.py", "core/toml_lines.py", "core/remote/settings.py"),
+    "answers": ("core/bus/msgpack_map.py", "core/bus/scan.py", "core/bus/snapshot.py"),
+    "site": ("core/site/config.py", "core/site/toml_reader.py", "core/site/toml_lines.py", "core/remote/settings.py"),
 }  # fmt: skip
 """Target → the files whose readers it is there to try."""
 ROOT = Path(__file__).resolve().parents[2]

@@ -28,24 +28,24 @@ from gwanje.core.authority import credentials
 from gwanje.core.authority.passwords import hash_password
 from gwanje.core.authority.principal import Role
 from gwanje.core.authority.users import User, UsersFile
-from gwanje.core.bus import ANSWER_LIMITS, PARTS, REQUEST_LIMITS, Bus, Subscriber
+from gwanje.core.bus.bus import ANSWER_LIMITS, PARTS, REQUEST_LIMITS, Bus, Subscriber
+from gwanje.core.bus.messages import AlarmChange, Blob, Event
+from gwanje.core.bus.msgpack_map import FrameError, unpack_map
+from gwanje.core.bus.scan import KNOWN_BITS, NO_VALUE, Scan
+from gwanje.core.bus.snapshot import SnapshotError, TagPicture
+from gwanje.core.bus.wire import seal
+from gwanje.core.city.part import Heartbeat, PartContext, RunOptions
 from gwanje.core.clock import VirtualClock
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.owner import Office
-from gwanje.core.config import load_site
 from gwanje.core.main import Core
-from gwanje.core.messages import AlarmChange, Blob, Event
-from gwanje.core.msgpack_map import FrameError, unpack_map
-from gwanje.core.part import Heartbeat, PartContext, RunOptions
-from gwanje.core.quality import Quality
 from gwanje.core.remote.rules import READS, refused, stamped
 from gwanje.core.requests import Code, Refused
-from gwanje.core.scan import KNOWN_BITS, NO_VALUE, Scan
-from gwanje.core.snapshot_service import SnapshotError, TagPicture
-from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag, TagTable
-from gwanje.core.toml_reader import ConfigErrors
-from gwanje.core.wire import seal
+from gwanje.core.site.config import load_site
+from gwanje.core.site.toml_reader import ConfigErrors
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.ext import columns
 from gwanje.ext.reference import columns as reference
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gwanje.core.scan import Scan
+from gwanje.core.bus.scan import Scan
 
 HERE = Path(__file__).parent
 

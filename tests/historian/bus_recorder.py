@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.city.part import Heartbeat, PartContext, RunOptions
 from gwanje.core.clock import SystemClock
-from gwanje.core.part import Heartbeat, PartContext, RunOptions
-from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.historian import main as part
 
 FIELD_TAGS = 50

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gwanje.core.clock import VirtualClock
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.historian.config import HistorianConfig
 from gwanje.historian.files import Disk
 from gwanje.historian.recorder import Recorder

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gwanje.core.clock import SystemClock
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.historian.config import HistorianConfig
 from gwanje.historian.recorder import Recorder
 from gwanje.historian.sealing import seal_closed

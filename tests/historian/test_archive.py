@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gwanje.core.messages import Event
+from gwanje.core.bus.messages import Event
 from gwanje.historian import archive
 from gwanje.historian.archive import Sealer, read_points, write_points
 from gwanje.historian.columns import Points, event_row

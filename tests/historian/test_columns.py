@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gwanje.core.messages import AlarmChange, Event
+from gwanje.core.bus.messages import AlarmChange, Event
 from gwanje.historian import columns
 from gwanje.historian.columns import EventPacker, FrameContentError, PointPacker, Points, unpack_events, unpack_points
 from gwanje.historian.spool import Frame

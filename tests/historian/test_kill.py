@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gwanje.core.clock import VirtualClock
-from gwanje.core.tags import TagTable
+from gwanje.core.tags.table import TagTable
 from gwanje.historian.config import HistorianConfig
 from gwanje.historian.query import open_history
 from gwanje.historian.recorder import Recorder

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.messages import AlarmChange, Event
+from gwanje.core.bus.scan import Scan
+from gwanje.core.city.part import PartError
 from gwanje.core.clock import NS_PER_S, SystemClock
-from gwanje.core.messages import AlarmChange, Event
-from gwanje.core.part import PartError
-from gwanje.core.scan import Scan
-from gwanje.core.store import TagStore
+from gwanje.core.tags.store import TagStore
 from gwanje.historian import main as part
 from gwanje.historian.query import open_history
 

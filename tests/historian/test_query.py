@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from gwanje.core.messages import Event
+from gwanje.core.bus.messages import Event
 from gwanje.historian import query
 from gwanje.historian.columns import event_row
 from gwanje.historian.files import HistoryError

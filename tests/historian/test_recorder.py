@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gwanje.core.bus.messages import Event
 from gwanje.core.clock import NS_PER_S
-from gwanje.core.messages import Event
 from gwanje.historian.columns import event_row
 from gwanje.historian.config import HistorianConfig
 from gwanje.historian.dictionary import read_dictionary

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gwanje.core.clock import SystemClock
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.historian.config import HistorianConfig
 from gwanje.historian.recorder import Recorder
 from gwanje.historian.service import POINTS_MAX, TAGS_MAX, QuestionError, answer

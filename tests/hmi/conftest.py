@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gwanje.core.config import load_site
+from gwanje.core.site.config import load_site
 
 HERE = Path(__file__).resolve().parent
 

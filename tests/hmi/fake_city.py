@@ -18,13 +18,13 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from gwanje.core.bus.messages import AlarmChange, Blob, Event
+from gwanje.core.bus.scan import Scan
+from gwanje.core.bus.wire import Message
 from gwanje.core.clock import VirtualClock
-from gwanje.core.config import Site, load_site
-from gwanje.core.messages import AlarmChange, Blob, Event
-from gwanje.core.quality import Quality
-from gwanje.core.scan import Scan
-from gwanje.core.store import StoreError, TagStore
-from gwanje.core.wire import Message
+from gwanje.core.site.config import Site, load_site
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import StoreError, TagStore
 from gwanje.hmi.clock import FrameClock
 from gwanje.hmi.desk.desk import Desk
 from gwanje.hmi.desk.worker import Worker

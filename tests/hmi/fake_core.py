@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from gwanje.core.bus import RequestTimeoutError
+from gwanje.core.bus.bus import RequestTimeoutError
 from gwanje.core.clock import VirtualClock
 
 S = 1_000_000_000
@@ -151,7 +151,7 @@ class FakeCore:
             }  # fmt: skip
 
     def request(self, service: str, message: dict[str, Any], _timeout_ms: int = 0) -> dict[str, Any]:
-        """As :meth:`gwanje.core.bus.Bus.request`."""
+        """As :meth:`gwanje.core.bus.bus.Bus.request`."""
         op = str(message["op"])
         self.asked.append((service, op))
         if service in self.silent:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from gwanje.core.expression import compile_expression
-from gwanje.core.quality import Quality
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.expression import compile_expression
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.hmi.binding import Bindings, Shown
 from gwanje.hmi.display.model import Quantity
 from gwanje.hmi.items.value import NOTHING, number_text, value_text

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from gwanje.core.bus import RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import RequestRefusedError, RequestTimeoutError
 from gwanje.core.clock import VirtualClock
 from gwanje.hmi.desk.desk import NOTICE_NS, Desk
 from gwanje.hmi.desk.picture import NEVER, read_areas, read_operations, read_overrides, read_safety_tags

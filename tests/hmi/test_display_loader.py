@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gwanje.core.toml_reader import Document
+from gwanje.core.site.toml_reader import Document
 from gwanje.hmi.display.loader import DisplayErrors, load_display, problems
 
 

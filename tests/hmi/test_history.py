@@ -6,10 +6,10 @@ import threading
 import numpy as np
 import pytest
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
 from gwanje.core.clock import SystemClock
-from gwanje.core.expression import compile_expression
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.expression import compile_expression
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.hmi import history
 from gwanje.hmi.display.model import Quantity
 from gwanje.hmi.history import PastLoader, bus_loader, load_past

@@ -6,11 +6,11 @@ import threading
 import numpy as np
 import pytest
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.messages import Event
 from gwanje.core.clock import SystemClock, VirtualClock
-from gwanje.core.messages import Event
-from gwanje.core.store import StoreError, TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.store import StoreError, TagStore
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.hmi.link import LOST_AFTER_NS, MAX_WAITING, Inbox, Link, Memory
 
 TABLE = TagTable.build(

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PySide6.QtGui import QImage
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.city.part import Heartbeat, PartContext, RunOptions
 from gwanje.core.clock import SystemClock, VirtualClock
-from gwanje.core.part import Heartbeat, PartContext, RunOptions
-from gwanje.core.store import TagStore
+from gwanje.core.tags.store import TagStore
 from gwanje.hmi import main as hmi_main
 from gwanje.hmi.probe import WindowProbe
 

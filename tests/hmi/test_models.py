@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gwanje.core.messages import Blob, Event
+from gwanje.core.bus.messages import Blob, Event
 from gwanje.hmi.display.model import Label
 from gwanje.hmi.items import chart
 from gwanje.hmi.items.spectrogram import HOLD_COLUMNS, moved_columns

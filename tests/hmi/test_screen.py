@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from gwanje.core.bus import RequestTimeoutError
+from gwanje.core.bus.bus import RequestTimeoutError
 from gwanje.core.clock import VirtualClock
 from gwanje.hmi import screen
 from gwanje.hmi.desk.desk import Desk

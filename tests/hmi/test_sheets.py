@@ -9,7 +9,7 @@ from PySide6.QtGui import QKeyEvent, QMouseEvent, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel, QPushButton
 
-from gwanje.core.quality import Quality
+from gwanje.core.tags.quality import Quality
 from gwanje.hmi.desk.procedure import Stage
 from gwanje.hmi.i18n import LANGUAGES
 from gwanje.hmi.items.ink import Ink

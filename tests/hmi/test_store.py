@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 
-from gwanje.core.quality import Quality
+from gwanje.core.tags.quality import Quality
 from gwanje.hmi.store import Snapshot
 
 

@@ -7,8 +7,8 @@ import pytest
 from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QMouseEvent
 
-from gwanje.core.messages import Event
-from gwanje.core.quality import Quality
+from gwanje.core.bus.messages import Event
+from gwanje.core.tags.quality import Quality
 from gwanje.hmi.model.places import in_words
 from gwanje.hmi.views.objectmarks import hint
 

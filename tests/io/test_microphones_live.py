@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from gwanje.core.audio_ring import RING_NAME, RingReader, file_system_of
-from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.messages import Event
+from gwanje.core.bus.scan import Scan
 from gwanje.core.clock import SystemClock
-from gwanje.core.config import Node
-from gwanje.core.messages import Event
-from gwanje.core.quality import Quality
-from gwanje.core.scan import Scan
-from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.config import Node
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.media import OPTIONS
 from gwanje.io.field.microphone import Health
 from gwanje.io.sim import microphones, street
@@ -32,12 +32,12 @@ PART = """
 import importlib, json, logging, os, signal, sys
 from pathlib import Path
 from types import SimpleNamespace
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
 from gwanje.core.clock import SystemClock
-from gwanje.core.config import Node
-from gwanje.core.part import ENTRIES, Heartbeat, PartContext, PartError, RunOptions
-from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.config import Node
+from gwanje.core.city.part import ENTRIES, Heartbeat, PartContext, PartError, RunOptions
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 name, run, town = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
 reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 signal.set_wakeup_fd(writer)

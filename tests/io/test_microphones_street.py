@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from gwanje.core.config import Node
-from gwanje.core.part import PartError
+from gwanje.core.city.part import PartError
+from gwanje.core.site.config import Node
 from gwanje.io.sim import microphones, street
 from gwanje.io.sim.street import Script, SoundError, Street, decode, parse_script
 

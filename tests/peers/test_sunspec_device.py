@@ -24,10 +24,10 @@ from sunspec2.file.client import FileClientDevice
 from sunspec2.modbus.client import SunSpecModbusClientDeviceTCP
 
 from gwanje.core.clock import SystemClock
-from gwanje.core.config import Device, Point
-from gwanje.core.quality import Quality
-from gwanje.core.store import Sample
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.config import Device, Point
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Sample
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.discovery import walk_image
 from gwanje.io.field.driver import Driver
 from gwanje.io.field.modbus import ModbusLink

@@ -20,14 +20,14 @@ from gwanje.control.acoustic.head import Head
 from gwanje.control.acoustic.model import ModelError
 from gwanje.control.acoustic.settings import tag_names
 from gwanje.core.audio_ring import RING_NAME, RingWriter
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.messages import Blob, Event
+from gwanje.core.bus.scan import Scan
+from gwanje.core.city.part import Heartbeat, PartContext, PartError, RunOptions
 from gwanje.core.clock import NS_PER_S, VirtualClock
-from gwanje.core.config import Site, load_site
-from gwanje.core.messages import Blob, Event
-from gwanje.core.part import Heartbeat, PartContext, PartError, RunOptions
-from gwanje.core.quality import Quality, is_bad, is_good
-from gwanje.core.scan import Scan
-from gwanje.core.store import TagStore
+from gwanje.core.site.config import Site, load_site
+from gwanje.core.tags.quality import Quality, is_bad, is_good
+from gwanje.core.tags.store import TagStore
 
 ROOT = Path(__file__).resolve().parents[3]
 SOUNDS = ROOT / "io" / "sim" / "sounds"
@@ -280,11 +280,11 @@ def watch(event, arguments):
 import logging
 from pathlib import Path
 from gwanje.control.acoustic import main as part
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
 from gwanje.core.clock import SystemClock
-from gwanje.core.config import load_site
-from gwanje.core.part import Heartbeat, PartContext, RunOptions
-from gwanje.core.store import TagStore
+from gwanje.core.site.config import load_site
+from gwanje.core.city.part import Heartbeat, PartContext, RunOptions
+from gwanje.core.tags.store import TagStore
 site, run = load_site(Path(sys.argv[1])), Path(sys.argv[2])
 clock = SystemClock()
 ctx = PartContext("acoustic", site, site.tags, TagStore.attach(run / "tags", site.tags), clock,

@@ -9,8 +9,8 @@ import pytest
 
 from gwanje.control.acoustic.classes import CLASS_NAMES
 from gwanje.control.acoustic.settings import problems, read_settings, tag_names
-from gwanje.core.config import Site, load_site
-from gwanje.core.tags import TagTable
+from gwanje.core.site.config import Site, load_site
+from gwanje.core.tags.table import TagTable
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -8,12 +8,12 @@ import numpy as np
 from gwanje.core.alarms.definitions import TEXT_KEYS, AlarmDefinition, Condition, EventAlarmDefinition, Texts
 from gwanje.core.alarms.topology import Topology, TopologyNode
 from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.bus.messages import Event
 from gwanje.core.journal.chain import JournalError
-from gwanje.core.messages import Event
-from gwanje.core.quality import Quality
 from gwanje.core.requests import Code, RequestError
-from gwanje.core.store import Snapshot
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Snapshot
+from gwanje.core.tags.table import Tag, TagTable
 
 S = 1_000_000_000
 GOOD, BAD = int(Quality.GOOD), int(Quality.BAD | Quality.COMM)

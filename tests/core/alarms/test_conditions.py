@@ -13,7 +13,7 @@ from gwanje.core.alarms.conditions import RATE_SLOTS, Reading, Watch, look
 from gwanje.core.alarms.definitions import STATE_MAX, AlarmDefinition, Condition
 from gwanje.core.alarms.engine import ONSET_AGE_MAX_NS, Engine
 from gwanje.core.clock import VirtualClock
-from gwanje.core.quality import Quality
+from gwanje.core.tags.quality import Quality
 
 
 class Watched:

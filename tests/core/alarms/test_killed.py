@@ -11,10 +11,10 @@ import pytest
 from test_core_main import Town
 
 from gwanje.core.authority.principal import Role
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.messages import AlarmChange, Event
 from gwanje.core.journal.chain import read
 from gwanje.core.journal.verify import verify
-from gwanje.core.messages import AlarmChange, Event
 
 
 @pytest.fixture

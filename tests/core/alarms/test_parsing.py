@@ -12,8 +12,8 @@ from gwanje.core.alarms.definitions import DELAY_S, TEXT_KEYS, Condition
 from gwanje.core.alarms.parsing import parse_alarms
 from gwanje.core.alarms.table import AlarmTable
 from gwanje.core.alarms.topology import read_topology
-from gwanje.core.config import load_site
-from gwanje.core.toml_reader import Document
+from gwanje.core.site.config import load_site
+from gwanje.core.site.toml_reader import Document
 
 WHOLE = {
     "id": "tie_high", "tag": "grid.tie.import_w", "condition": "above", "limit": 100.0, "priority": 2,

@@ -27,10 +27,10 @@ from gwanje.core.alarms.operations import LIST_MAX
 from gwanje.core.alarms.service import CHANGES_PER_TURN, REOPEN_NS, SAVE_NS, KeptAlarms
 from gwanje.core.alarms.store import AlarmStore, AlarmStoreError
 from gwanje.core.alarms.table import AlarmTable
+from gwanje.core.bus.messages import AlarmChange
 from gwanje.core.clock import VirtualClock
-from gwanje.core.messages import AlarmChange
-from gwanje.core.store import Snapshot
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.store import Snapshot
+from gwanje.core.tags.table import Tag, TagTable
 
 ESS, PV, LAMP = "jincheon.ess1.online", "jincheon.pv1.online", "jincheon.lamp1.online"
 DEFINITIONS = (

@@ -14,7 +14,7 @@ from gwanje.core.alarms.states import (
     Standing,
     after,
 )
-from gwanje.core.messages import ALARM_STATES
+from gwanje.core.bus.messages import ALARM_STATES
 
 N, UA, AA, UR, LA = Phase.NORMAL, Phase.UNACK_ACTIVE, Phase.ACK_ACTIVE, Phase.UNACK_RETURNED, Phase.LATCHED
 

@@ -28,8 +28,8 @@ from gwanje.core.alarms.records import Change, Hold
 from gwanje.core.alarms.states import Happening
 from gwanje.core.alarms.suppression import HOLD_NS
 from gwanje.core.alarms.table import EVENT_ALARMS_MAX, MAINTENANCE_PERIOD_NS, QUEUE_MAX, AlarmTable
+from gwanje.core.bus.messages import AlarmChange
 from gwanje.core.clock import VirtualClock
-from gwanje.core.messages import AlarmChange
 
 ESS, PV, LAMP, ESS2 = (
     "jincheon.ess1.online", "jincheon.pv1.online", "jincheon.lamp1.online", "eumseong.ess2.online",

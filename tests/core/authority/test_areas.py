@@ -3,8 +3,8 @@
 import pytest
 
 from gwanje.core.authority.areas import Area, AreaMap, AreaTable
-from gwanje.core.config import ConfigErrors, load_site
-from gwanje.core.tags import WRITABLE_KINDS
+from gwanje.core.site.config import ConfigErrors, load_site
+from gwanje.core.tags.table import WRITABLE_KINDS
 
 
 def problems(site):

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gwanje.core.city.run_dir import RunInfo
 from gwanje.core.cli import main as cli
 from gwanje.core.cli.tags import _left, _length, value_text
 from gwanje.core.clock import SystemClock, boot_id
-from gwanje.core.config import load_site
-from gwanje.core.quality import Quality
-from gwanje.core.run_dir import RunInfo
-from gwanje.core.store import Overrides, TagStore
-from gwanje.core.tags import Tag
+from gwanje.core.site.config import load_site
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Overrides, TagStore
+from gwanje.core.tags.table import Tag
 
 SITE = '[site]\nid = "t"\nname_ko = "시"\nname_en = "T"\nconnection_rating_w = 1000\nparts = ["core"]\n'
 TAGS = """

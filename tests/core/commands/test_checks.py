@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from gwanje.core.commands.operations import OperationClass, Operations
-from gwanje.core.quality import Quality
 from gwanje.core.requests import Code
+from gwanje.core.tags.quality import Quality
 
 from .world import BREAKER, CLOSED, IMPORT, LIMIT, S, World, plant
 

@@ -10,12 +10,12 @@ import pytest
 import zmq
 
 from gwanje.core.authority.principal import Role
-from gwanje.core.bus import Asker, Bus, RequestRefusedError
+from gwanje.core.bus.bus import Asker, Bus, RequestRefusedError
 from gwanje.core.clock import NS_PER_S, SystemClock, VirtualClock
 from gwanje.core.commands.forwarder import FORWARD_TIMEOUT_NS, WAIT_S, Forwarder
 from gwanje.core.commands.messages import Command, owner_service
 from gwanje.core.commands.owner import Office
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 
 SECRET = b"of this run"
 TAGS = TagTable.build([Tag(name, "", "field", "setpoint", low=-9, high=9) for name in ("a.b.c", "p.q.r", "x.y.z")])

@@ -12,8 +12,8 @@ from gwanje.core.commands.operations import OperationClass, Operations, Second
 from gwanje.core.commands.operations_table import RESERVED_S, SECOND_S, SELECTIONS_OF_ONE_MAX
 from gwanje.core.journal.chain import read
 from gwanje.core.journal.verify import verify
-from gwanje.core.quality import Quality
 from gwanje.core.requests import Code, Refused
+from gwanje.core.tags.quality import Quality
 
 from .world import BREAKER, CLOSED, ESS1, ESS2, IMPORT, LIMIT, S, World, plant
 

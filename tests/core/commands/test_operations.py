@@ -14,9 +14,9 @@ from gwanje.core.commands.operations import (
     acts_on,
     parse_operations,
 )
-from gwanje.core.config import load_site
-from gwanje.core.toml_lines import line_index
-from gwanje.core.toml_reader import Document
+from gwanje.core.site.config import load_site
+from gwanje.core.site.toml_lines import line_index
+from gwanje.core.site.toml_reader import Document
 
 from .world import BREAKER, CLOSED, ESS1, ESS2, IMPORT, LIMIT, PLANT, TAGS, plant
 

@@ -14,7 +14,7 @@ from gwanje.core.clock import NS_PER_S, VirtualClock
 from gwanje.core.commands.messages import FORWARD_TIMEOUT_NS, Command
 from gwanje.core.commands.owner import REMEMBERED_MAX, Office, seal
 from gwanje.core.requests import Code, Refused
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.command_service import CommandService
 
 SECRET, POINT = b"of this run", "a.b.breaker"

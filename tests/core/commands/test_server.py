@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gwanje.core.authority.principal import Role
-from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import Bus, RequestRefusedError, RequestTimeoutError
 from gwanje.core.clock import SystemClock
 from gwanje.core.commands.client import CommandClient
 from gwanje.core.commands.ground import REFUSAL_BURST

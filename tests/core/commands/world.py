@@ -22,9 +22,9 @@ from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.writer import Journal
 from gwanje.core.requests import Code, RequestError
-from gwanje.core.tags import Tag, TagTable
-from gwanje.core.toml_lines import line_index
-from gwanje.core.toml_reader import Document
+from gwanje.core.site.toml_lines import line_index
+from gwanje.core.site.toml_reader import Document
+from gwanje.core.tags.table import Tag, TagTable
 
 S = 1_000_000_000
 ESS1, ESS2 = "control.ess1.discharge_setpoint_w", "control.ess2.discharge_setpoint_w"

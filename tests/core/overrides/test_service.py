@@ -20,10 +20,10 @@ from gwanje.core.journal.chain import Entry, JournalError
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.overrides.service import STATE_FILE, OverrideService
 from gwanje.core.overrides.table import LONGEST_S
-from gwanje.core.quality import Quality
 from gwanje.core.requests import Code, RequestError
-from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.ext.tagstore import OVERRIDES_MAX
 
 S = 1_000_000_000

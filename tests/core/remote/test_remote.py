@@ -12,19 +12,19 @@ import zmq
 
 from gwanje.core.authority.keys import PUBLIC_FILE, Bundle, KeysError, SiteKeys, curve_public
 from gwanje.core.authority.principal import Role
-from gwanje.core.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.messages import Event
+from gwanje.core.bus.scan import Scan
+from gwanje.core.bus.snapshot import SnapshotService
+from gwanje.core.bus.streams import Cut
 from gwanje.core.clock import SystemClock
-from gwanje.core.messages import Event
 from gwanje.core.remote.client import RemoteBus
 from gwanje.core.remote.gate import KeyRing
 from gwanje.core.remote.relay import MAX_PENDING_PER_KEY, REQUEST_BURST
 from gwanje.core.remote.server import DoorError, RemoteServer
 from gwanje.core.remote.settings import RemoteSettings
-from gwanje.core.scan import Scan
-from gwanje.core.snapshot_service import SnapshotService
-from gwanje.core.store import TagStore
-from gwanje.core.streams import Cut
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 
 TABLE = TagTable.build([Tag(f"a.b{index}.x_w", "W", "field") for index in range(20)])
 SILENCE_MS = 1_500

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from gwanje.core.authority.keys import PUBLIC_FILE, SiteKeys
-from gwanje.core.check import check_site
-from gwanje.core.config import load_site
 from gwanje.core.remote.settings import PUBLISH_PORT, REQUEST_PORT, RemoteSettings
-from gwanje.core.toml_reader import ConfigErrors
+from gwanje.core.site.check import check_site
+from gwanje.core.site.config import load_site
+from gwanje.core.site.toml_reader import ConfigErrors
 
 CHUNGBUK = Path(__file__).resolve().parents[3] / "configs" / "chungbuk"
 

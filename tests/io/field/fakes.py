@@ -8,12 +8,12 @@ import random
 
 import numpy as np
 
+from gwanje.core.bus.messages import Event
 from gwanje.core.clock import Clock, SystemClock
-from gwanje.core.config import Device, Point, Setpoint, Twin
-from gwanje.core.messages import Event
-from gwanje.core.quality import Quality
-from gwanje.core.store import Sample
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.config import Device, Point, Setpoint, Twin
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Sample
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.driver import Driver
 from gwanje.io.field.modbus import DeviceExceptionError, WriteForbiddenError
 from gwanje.io.field.outlet import Outlet

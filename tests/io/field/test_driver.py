@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gwanje.core.clock import SystemClock
-from gwanje.core.quality import Quality, is_good
-from gwanje.core.store import Sample
+from gwanje.core.tags.quality import Quality, is_good
+from gwanje.core.tags.store import Sample
 from gwanje.io.field.driver import State
 from gwanje.io.field.modbus import (
     ConnectError,

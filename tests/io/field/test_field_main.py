@@ -13,14 +13,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from gwanje.core.bus import Bus
+from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.scan import Scan
+from gwanje.core.city.part import Heartbeat, PartContext, PartError, RunOptions
 from gwanje.core.clock import SystemClock
-from gwanje.core.config import load_site
-from gwanje.core.part import Heartbeat, PartContext, PartError, RunOptions
-from gwanje.core.quality import Quality, is_good
-from gwanje.core.scan import Scan
-from gwanje.core.store import TagStore
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.config import load_site
+from gwanje.core.tags.quality import Quality, is_good
+from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.main import main
 from gwanje.io.field.registers import base_quality, plain_locate, point_ids
 from gwanje.io.field.sunspec import model_layout

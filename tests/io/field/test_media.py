@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gwanje.core.audio_ring import SAMPLE_NS, RingReader, RingWriter
 from gwanje.core.clock import NS_PER_S, VirtualClock
-from gwanje.core.config import Node
+from gwanje.core.site.config import Node
 from gwanje.io.field.media import NodeStream, NodeWatch, StreamError, _Sink, event_of
 from gwanje.io.field.microphone import (
     FLOOR_DB,

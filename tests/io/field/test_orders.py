@@ -12,9 +12,9 @@ from gwanje.core.authority.principal import Role
 from gwanje.core.clock import SystemClock
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.owner import seal
-from gwanje.core.config import Setpoint
-from gwanje.core.store import Sample
-from gwanje.core.tags import Tag, TagTable
+from gwanje.core.site.config import Setpoint
+from gwanje.core.tags.store import Sample
+from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.command_service import CommandService
 from gwanje.io.field.modbus import DeviceExceptionError, InvalidReplyError
 from gwanje.io.field.orders import Order

@@ -6,7 +6,7 @@ import asyncio
 
 import numpy as np
 
-from gwanje.core.messages import Event
+from gwanje.core.bus.messages import Event
 from gwanje.io.field.outlet import BATCH_MAX, Outlet
 
 from .fakes import Ears, run

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gwanje.core.quality import Quality, is_good
+from gwanje.core.tags.quality import Quality, is_good
 from gwanje.io.field.points import Cell, Place, PointTable
 from gwanje.io.field.sunspec import encode_model, model_layout
 

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from gwanje.core.quality import Quality
-from gwanje.core.store import Sample
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import Sample
 from gwanje.io.field.discovery import walk_image
 from gwanje.io.field.modbus import DeviceExceptionError
 from gwanje.io.field.registers import make_plan, sunspec_locate

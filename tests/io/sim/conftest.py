@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from gwanje.core.config import Device, Point, Setpoint, Twin
+from gwanje.core.site.config import Device, Point, Setpoint, Twin
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gwanje.core.config import Device
+from gwanje.core.site.config import Device
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.mbap import Framer, frame, respond
 from gwanje.io.sim.plant import Plant

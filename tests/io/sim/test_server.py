@@ -12,7 +12,7 @@ import pytest
 import sunspec2.modbus.client as sunspec
 from pymodbus.client import AsyncModbusTcpClient
 
-from gwanje.core.config import Device
+from gwanje.core.site.config import Device
 from gwanje.io.sim.faults import KINDS, Fault, FaultError, fault_script, parse_fault
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.plant import Plant

@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from gwanje.core.bus import Bus, RequestRefusedError
+from gwanje.core.bus.bus import Bus, RequestRefusedError
+from gwanje.core.city.part import RunOptions
 from gwanje.core.clock import SystemClock
-from gwanje.core.config import Site, load_site
-from gwanje.core.part import RunOptions
-from gwanje.core.quality import Quality
-from gwanje.core.store import TagStore
+from gwanje.core.site.config import Site, load_site
+from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.store import TagStore
 
 SITE = Path(__file__).parents[3] / "configs" / "chungbuk"
 DEADLINE_S = 20.0
@@ -89,7 +89,7 @@ class Village:
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "gwanje.core.run_part", "sim", "--site", str(self.root)]
+        command = [sys.executable, "-m", "gwanje.core.city.run_part", "sim", "--site", str(self.root)]
         command += ["--run", str(self.run), "--options", self.options.to_json()]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE)
 

@@ -1,0 +1,1 @@
+"""The bus: messages, frames and streams between the parts of a city."""

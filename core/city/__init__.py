@@ -1,0 +1,1 @@
+"""A running city: its supervisor, its parts as processes, its run directory."""
