@@ -16,10 +16,11 @@ FAKE = Path(__file__).resolve().parents[1] / "hmi" / "fake_city.py"
 
 @pytest.fixture(scope="module")
 def screen():
-    spec = importlib.util.spec_from_file_location("gwanje_bench_fake_city", FAKE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    for name, path in (("gwanje_tests_hmi_fake_core", FAKE.with_name("fake_core.py")), ("gwanje_bench_fake_city", FAKE)):
+        spec = importlib.util.spec_from_file_location(name, path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
     built = module.build()
     built.turn(300, spectra=False)
     built.turn(60)
