@@ -16,7 +16,8 @@ FAKE = Path(__file__).resolve().parents[1] / "hmi" / "fake_city.py"
 
 @pytest.fixture(scope="module")
 def screen():
-    for name, path in (("gwanje_tests_hmi_fake_core", FAKE.with_name("fake_core.py")), ("gwanje_bench_fake_city", FAKE)):
+    both = (("gwanje_tests_hmi_fake_core", FAKE.with_name("fake_core.py")), ("gwanje_bench_fake_city", FAKE))
+    for name, path in both:
         spec = importlib.util.spec_from_file_location(name, path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
