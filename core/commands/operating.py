@@ -48,6 +48,7 @@ from gwanje.core.commands.operations_table import (
 from gwanje.core.commands.rates import Bucket
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import TEXT_MAX, Code, Refused, RequestError, take_number, take_text
+from gwanje.core.tags.table import Tag
 
 PENDING_MAX = 32
 """Commands that wait for their owner at once; more means that an owner hangs."""
@@ -401,7 +402,7 @@ class OperatingDesk:
             samples=ground.outside.samples(operation.looks_at),
             reserved=self.table.in_the_way(operation, who.session_id, now),
             steering=self._steering(operation, now),
-            conflict=self._conflict(point, who, now) if who.is_program else None,
+            conflict=self._conflict(tag, operation, who, now) if who.is_program else None,
             cooling_s=self.table.cooling_s(point, now),
         )  # fmt: skip
 
@@ -413,14 +414,20 @@ class OperatingDesk:
                 return lease.name
         return ""
 
-    def _conflict(self, point: str, who: Principal, now: int) -> tuple[Code, str] | None:
-        """A program stays out of another's lease and of what people hold."""
+    def _conflict(self, tag: Tag, operation: Operation, who: Principal, now: int) -> tuple[Code, str] | None:
+        """A program stays out of another's lease and of what people hold, and needs a lease of its own.
+
+        Without one it writes only what it owns, and points that the site lets it write (``writers``).
+        """
+        point = tag.name
         lease = self._leases.table.holder_of(point, now)
         if lease is not None and lease.holder != who.name:
             return Code.LEASED, f"{lease.name} of {lease.holder}"
         for hold in self._leases.table.holds():
             if hold.point == point and hold.until_mono_ns > now:
                 return Code.HELD, hold.author
+        if lease is None and tag.owner != who.name and who.name not in operation.writers:
+            return Code.LEASE_NOT_HELD, point
         return None
 
     def _expired(self, command: Command) -> Expired:

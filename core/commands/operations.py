@@ -110,7 +110,8 @@ class Operation:
         mode_en: the same in English.
         interlocks: what blocks it.
         min_role: least role of a person.
-        programs: whether programs may command it.
+        programs: whether programs may command it at all, under a lease of theirs or as its owner.
+        writers: programs that may write it without either, one command at a time.
         group: points of one group are operated one at a time; empty for the point alone.
         cool_down_s: pause after an operation.
         takes: points that leave the programs' leases when this one is operated.
@@ -135,6 +136,7 @@ class Operation:
     interlocks: tuple[Interlock, ...] = ()
     min_role: Role = Role.OPERATOR
     programs: bool = True
+    writers: tuple[str, ...] = ()
     group: str = ""
     cool_down_s: float = 0.0
     takes: tuple[str, ...] = ()
@@ -244,6 +246,7 @@ def _operations(reader: Reader, table: TagTable, driven: Collection[str] | None)
         "interlocks": _interlocks(reader, table),
         "min_role": _role(reader),
         "programs": reader.flag("programs", steps != "critical"),
+        "writers": _writers(reader),
         "group": reader.text("group", ""),
         "cool_down_s": reader.number("cool_down_s", 0.0, 0.0, COOL_DOWN_S_MAX),
     }
@@ -265,6 +268,15 @@ def _operations(reader: Reader, table: TagTable, driven: Collection[str] | None)
             takes=_taken(reader, takes, tag, table), **common,
         ))  # fmt: skip
     return operations
+
+
+def _writers(reader: Reader) -> tuple[str, ...]:
+    """Names of programs."""
+    names = reader.sequence("writers")
+    for name in names:
+        if not isinstance(name, str) or not name.isidentifier():
+            reader.problem("writers", f"{name!r} is no name of a program")
+    return tuple(name for name in names if isinstance(name, str))
 
 
 def _points(reader: Reader, table: TagTable, driven: Collection[str] | None) -> list[Tag]:

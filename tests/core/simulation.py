@@ -555,6 +555,7 @@ class SimulatedCore:
         return entries
 
 
-OPERATIONS = Operations(
-    {point: replace(one, steps=OperationClass.DIRECT) for point, one in Operations.of_tags(TAGS).by_point.items()}
-)
+OPERATIONS = Operations({
+    point: replace(one, steps=OperationClass.DIRECT, writers=("control", "market"))
+    for point, one in Operations.of_tags(TAGS).by_point.items()
+})  # fmt: skip

@@ -169,7 +169,7 @@ def test_what_is_just_allowed(world: World, changes: dict[str, Any]) -> None:
     assert len(world.forwarded) == 1
 
 
-@pytest.mark.parametrize("role", [Role.OPERATOR, Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN, Role.PROGRAM])
+@pytest.mark.parametrize("role", [Role.OPERATOR, Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN])
 def test_every_other_role_may_command(world: World, role: Role) -> None:
     assert world.write(session=f"kim/{role}") is None
     assert len(world.forwarded) == 1
@@ -554,6 +554,19 @@ def test_programs_stay_out_of_others_leases_and_of_what_people_hold(world: World
     world.owner_says(Accepted("x"))
     held = world.write(command_id="again", point=ESS1, session="control/program")
     assert (held.code, held.detail) == (Code.HELD, "kim")
+
+
+def test_a_program_without_a_lease_writes_only_what_it_owns(world: World) -> None:
+    stranger = world.write(point=ESS1, session="historian/program")
+    assert (stranger.code, stranger.detail) == (Code.LEASE_NOT_HELD, ESS1)
+    assert world.forwarded == []
+    world.lease()
+    assert world.write(command_id="leased", point=ESS1, session="control/program") is None
+    world.clock.advance_ns(10 * S)
+    world.server.step()
+    over = world.write(command_id="over", point=ESS1, session="control/program")
+    assert over is None or over.code is Code.LEASE_NOT_HELD
+    assert (over is None) == (TAGS.get(ESS1).owner == "control"), "its own points are its own"
 
 
 def test_programs_may_not_give_back_what_people_hold(world: World) -> None:

@@ -73,6 +73,7 @@ text_en = "heavy import"
 
 [[operation]]
 points = ["control.tie.*"]
+writers = ["planner"]
 tolerance = 500
 view_tolerance = 1000
 ramp_per_s = 10000
@@ -82,6 +83,7 @@ group = "connection"
 
 [[operation]]
 points = ["jincheon.pv.limit"]
+writers = ["planner"]
 kind = "inverter"
 tolerance = 0.01
 soft_low = 0.2
