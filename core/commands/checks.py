@@ -37,8 +37,15 @@ Refusal = tuple[Code, str]
 
 @dataclass(frozen=True, slots=True)
 class Warn:
-    """Something that must be accepted before the command is sent."""
+    """Something that must be accepted before the command is sent.
 
+    Attributes:
+        key: what it is, whatever its figures say a moment later.
+        text_ko: for operators.
+        text_en: the same in English.
+    """
+
+    key: str
     text_ko: str
     text_en: str
 
@@ -89,13 +96,13 @@ class Steps:
 
     Attributes:
         selected: with a reservation, the value checked.
-        warnings_accepted: the author has accepted the warnings.
+        accepted: keys of the warnings that the author was told and has accepted.
         retyped: name that was typed again.
         reviewed: a second person looks at it now: the author's view may be old, its value must still stand.
     """
 
     selected: bool = False
-    warnings_accepted: bool = False
+    accepted: frozenset[str] = frozenset()
     retyped: str = ""
     reviewed: bool = False
 
@@ -184,8 +191,9 @@ def refusals(command: Command, who: Principal, situation: Situation, steps: Step
         yield from _view(command, operation, situation, steps)
         # nobody can accept a warning of a direct write; that it overrules a program its answer says
         warned = situation if steps.selected else replace(situation, steering="")
-        if not steps.warnings_accepted and (told := warnings(warned, command.value)):
-            yield Code.WARNINGS, f"{told[0].text_ko} / {told[0].text_en}"
+        left = [one for one in warnings(warned, command.value) if one.key not in steps.accepted]
+        if left:
+            yield Code.WARNINGS, f"{left[0].text_ko} / {left[0].text_en}"
         if steps.selected and operation.second is Second.RETYPE:
             names = (tag.name, tag.description_ko, tag.description_en)
             if not steps.retyped.strip() or steps.retyped.strip() not in names:
@@ -236,15 +244,20 @@ def warnings(situation: Situation, value: float) -> tuple[Warn, ...]:
     found: list[Warn] = []
     if not operation.soft_low <= value <= operation.soft_high:
         span = f"{operation.soft_low:g} … {operation.soft_high:g} {tag.unit}".rstrip()
-        found.append(Warn(f"통상 범위 {span}를 벗어난 값입니다: {value:g}", f"{value:g} is outside the usual {span}"))
+        found.append(Warn(
+            "usual", f"통상 범위 {span}를 벗어난 값입니다: {value:g}", f"{value:g} is outside the usual {span}"
+        ))  # fmt: skip
     takes_s = _ramp_s(operation, situation, value)
     if operation.ramp_waits and takes_s > operation.confirm_within_s:
-        found.append(Warn(f"도달까지 약 {takes_s:.0f}초 걸립니다", f"it takes about {takes_s:.0f} s to get there"))
+        ko, en = f"도달까지 약 {takes_s:.0f}초 걸립니다", f"it takes about {takes_s:.0f} s to get there"
+        found.append(Warn("ramp", ko, en))
     for one in situation.safety:
         if one.kind is SafetyKind.CAUTION:
-            found.append(Warn(f"주의 태그 ({one.author}): {one.reason}", f"caution tag ({one.author}): {one.reason}"))
+            words = f"{one.author}): {one.reason}"
+            found.append(Warn(f"caution {one.tag_id}", f"주의 태그 ({words}", f"caution tag ({words}"))
     if situation.steering:
         found.append(Warn(
+            f"lease {situation.steering}",
             f"프로그램 {situation.steering}의 제어에서 이 점을 가져옵니다",
             f"takes this point from the program {situation.steering}",
         ))  # fmt: skip

@@ -143,6 +143,7 @@ class OperatingDesk:
         if isinstance(held, NotSelected):
             return self._refuse(Code.NOT_SELECTED, "", message, who)
         operation = held.operation
+        message = {**message, "point": operation.point}  # a refusal in the journal tells of what
         situation = self._situation(operation.point, who)
         tag = situation.tag
         assert tag is not None, "a selected point is known"
@@ -152,8 +153,9 @@ class OperatingDesk:
         )  # fmt: skip
         for code, detail in found:
             return self._refuse(code, detail, message, who)
-        self.table.checked(select_id, value)
-        told = [{"text_ko": one.text_ko, "text_en": one.text_en} for one in checks.warnings(situation, value)]
+        warned = checks.warnings(situation, value)
+        self.table.checked(select_id, value, frozenset(one.key for one in warned))
+        told = [{"text_ko": one.text_ko, "text_en": one.text_en} for one in warned]
         return {**_view_of(operation, situation), "outcome": "checked", "value": value, "warnings": told}
 
     def execute(self, message: Mapping[str, Any], who: Principal, reply: Reply) -> Answer | dict[str, Any] | None:
@@ -168,10 +170,12 @@ class OperatingDesk:
         accepted = message.get("accept_warnings", False)
         if not isinstance(accepted, bool):
             raise RequestError(Code.MALFORMED, "accept_warnings must be true or false")
+        message = {**message, "point": ready.operation.point}
         asked = {key: one for key, one in message.items() if key not in _EXECUTE_ONLY}
-        command = Command.from_request({**asked, "point": ready.operation.point}, who)
+        command = Command.from_request(asked, who)
         retyped = take_text(message, "retyped", empty=True)
-        return self._judge(command, who, Steps(True, accepted, retyped), select_id, message, reply)
+        steps = Steps(True, ready.warned if accepted else frozenset(), retyped)  # what came since was not accepted
+        return self._judge(command, who, steps, select_id, message, reply)
 
     def write(self, message: Mapping[str, Any], who: Principal, reply: Reply) -> Answer | dict[str, Any] | None:
         """Write a point of class direct, or as a program."""
@@ -204,7 +208,9 @@ class OperatingDesk:
         kind = EntryKind.COMMAND_AWAITS_SECOND if waits else EntryKind.COMMAND_REQUESTED
         self._ground.desk.write_now(kind, boot=ground.boot, **_asked(command, who))
         ground.remember(command.command_id, command.expires_mono_ns)
-        changes = self.table.begin(command, operation, who, situation.sample(operation.readback), select_id, now)
+        changes = self.table.begin(
+            command, operation, who, situation.sample(operation.readback), select_id, now, steps.accepted
+        )
         if not waits:
             self._send(command, who, reply)
         self._tell(changes)
@@ -250,7 +256,7 @@ class OperatingDesk:
         life_ns = run.command.expires_mono_ns - run.command.issued_mono_ns
         command = replace(run.command, issued_mono_ns=now, expires_mono_ns=now + life_ns)
         situation = replace(self._situation(command.point, first, now), reserved=None)
-        steps = Steps(True, True, command.point, reviewed=True)
+        steps = Steps(True, run.accepted, command.point, reviewed=True)
         against = next(checks.refusals(command, first, situation, steps), None)
         if against is not None:
             return self._refuse(*against, message, who, command_id)

@@ -71,6 +71,7 @@ class Selection:
         since_mono_ns: when.
         until_mono_ns: it ends then by itself.
         checked: value that was checked last; NaN for none.
+        warned: keys of the warnings that were told with it.
     """
 
     select_id: str
@@ -79,6 +80,7 @@ class Selection:
     since_mono_ns: int
     until_mono_ns: int
     checked: float = math.nan
+    warned: frozenset[str] = frozenset()
 
     def to_message(self, now_mono_ns: int) -> dict[str, Any]:
         """As it is listed; the id stays with who selected."""
@@ -107,6 +109,7 @@ class Running:
         second: name of the second person.
         detail: why it ended.
         code: of a refusal.
+        accepted: keys of the warnings that its author has accepted.
     """
 
     command: Command
@@ -121,6 +124,7 @@ class Running:
     second: str = ""
     detail: str = ""
     code: str = ""
+    accepted: frozenset[str] = frozenset()
 
     @property
     def command_id(self) -> str:
@@ -287,9 +291,9 @@ class OperationsTable:
             return NotSelected()
         return one
 
-    def checked(self, select_id: str, value: float) -> None:
-        """A value was checked under a reservation that :meth:`held` gave."""
-        self._selections[select_id] = replace(self._selections[select_id], checked=value)
+    def checked(self, select_id: str, value: float, warned: frozenset[str]) -> None:
+        """A value was checked, and its warnings told, under a reservation that :meth:`held` gave."""
+        self._selections[select_id] = replace(self._selections[select_id], checked=value, warned=warned)
 
     def ready(self, select_id: str, session_id: str, value: float, now_mono_ns: int) -> Selection | NotSelected | Echo:
         """The reservation under which exactly this value may be executed."""
@@ -333,7 +337,7 @@ class OperationsTable:
 
     def begin(
         self, command: Command, operation: Operation, principal: Principal, start: Seen, select_id: str,
-        now_mono_ns: int,
+        now_mono_ns: int, accepted: frozenset[str] = frozenset(),
     ) -> list[Change]:  # fmt: skip
         """An executed command is about to be sent, or to wait for its second person; its reservation is used up.
 
@@ -344,6 +348,7 @@ class OperationsTable:
             start: readback now.
             select_id: its reservation; empty for commands without one (class direct, programs).
             now_mono_ns: now.
+            accepted: keys of the warnings that the author has accepted.
         """
         assert command.command_id not in self._running, "a command begins once"
         assert not self.full, "the caller looks"
@@ -352,7 +357,9 @@ class OperationsTable:
         state = State.AWAITING_SECOND if waits else State.SENT
         deadline = now_mono_ns + round((SECOND_S if waits else ANSWER_S) * NS_PER_S)
         begun = start.value if is_good(start.quality) else math.nan
-        run = Running(command, operation, principal, state, now_mono_ns, deadline, now_mono_ns, begun, begun)
+        run = Running(
+            command, operation, principal, state, now_mono_ns, deadline, now_mono_ns, begun, begun, accepted=accepted
+        )
         return [*self._supersede(command, now_mono_ns), *self._put(run)]
 
     def _supersede(self, command: Command, now_mono_ns: int) -> list[Change]:

@@ -86,6 +86,26 @@ def test_caution_must_be_accepted_and_information_only_tells(world: World) -> No
     assert world.execute(selected, 0.5) == {}
 
 
+def test_a_warning_that_came_after_the_check_was_not_accepted(world: World) -> None:
+    selected = world.request("select", point=LIMIT)
+    world.request("check", select_id=selected["select_id"], value=0.1)  # below the usual 0.2: one warning
+    place(world, LIMIT, "caution")
+    refused = world.execute(selected, 0.1, accept_warnings=True)
+    assert (refused["code"], "crew" in refused["detail"]) == (Code.WARNINGS, True)
+    assert world.forwarded == []
+    world.request("check", select_id=selected["select_id"], value=0.1)
+    assert world.execute(selected, 0.1, accept_warnings=True) == {}
+
+
+def test_a_refusal_in_the_journal_tells_point_and_value(world: World) -> None:
+    place(world, LIMIT, "caution")
+    selected = world.request("select", point=LIMIT)
+    world.request("check", select_id=selected["select_id"], value=0.5)
+    world.execute(selected, 0.5, accept_warnings=False)
+    last = list(read(world.path))[-1]
+    assert (last.kind, last.data["point"], last.data["value"]) == ("command_refused", LIMIT, 0.5)
+
+
 def test_a_tag_on_the_device_reaches_the_set_point_that_a_program_computes_for_it(world: World) -> None:
     operations = plant()
     tags = SafetyTags(acts_on(operations.by_point.values(), {ESS1: "jincheon.ess1.discharge_setpoint_w"}))
