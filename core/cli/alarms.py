@@ -24,13 +24,13 @@ UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 WORDS = {
     "ko": {
-        "unack_active": "미확인", "ack_active": "확인됨", "unack_returned": "복귀·미확인", "latched": "래치",
+        "unack_active": "미인지", "ack_active": "인지됨", "unack_returned": "복귀·미인지", "latched": "래치",
         "shelved": "보류", "suppressed": "억제", "out_of_service": "사용 중지", "maintenance": "정비", "normal": "정상",
         "nothing": "경보 없음", "none_hidden": "보류되거나 사용 중지된 경보 없음", "first": "최초", "flood": "홍수",
         "left": "남음", "cause": "원인 후보", "done": "처리됨", "one_shot": "복귀까지", "by": "담당",
         "hint_login": "`gwanje login 이름`으로 로그인하십시오", "standing": "발생", "folded": "묶음",
         "cause_word": "원인", "consequence_word": "영향", "response_word": "조치",
-        "refused": "거부됨", "urgent_left": "긴급 경보와 그 뒤에 온 경보는 하나씩 확인하십시오",
+        "refused": "거부됨", "urgent_left": "긴급 경보와 그 뒤에 온 경보는 하나씩 인지하십시오",
     },
     "en": {
         "unack_active": "unacknowledged", "ack_active": "acknowledged", "unack_returned": "returned, unack.",
@@ -49,14 +49,14 @@ FIGURES = (
     ("raised_24_h", "최근 24시간 경보", "alarms in the last 24 h", "{:.0f}"),
     ("flood_pct", "홍수 시간 비율 %", "time in flood %", "{:.2f}"),
     ("n_standing", "발생 중", "standing", "{:.0f}"),
-    ("n_unacknowledged", "미확인", "unacknowledged", "{:.0f}"),
+    ("n_unacknowledged", "미인지", "unacknowledged", "{:.0f}"),
     ("n_stale", "24시간 넘게 지속", "standing for over 24 h", "{:.0f}"),
     ("n_shelved", "보류", "shelved", "{:.0f}"),
     ("n_suppressed", "설계 억제", "suppressed by design", "{:.0f}"),
     ("n_out_of_service", "사용 중지", "out of service", "{:.0f}"),
-    ("acknowledged", "확인한 경보", "acknowledgements", "{:.0f}"),
-    ("ack_mean_s", "확인까지 평균 초", "mean time to acknowledge, s", "{:.1f}"),
-    ("ack_p95_s", "확인까지 95 % 초", "95 % time to acknowledge, s", "{:.1f}"),
+    ("acknowledged", "인지한 경보", "acknowledgements", "{:.0f}"),
+    ("ack_mean_s", "인지까지 평균 초", "mean time to acknowledge, s", "{:.1f}"),
+    ("ack_p95_s", "인지까지 95 % 초", "95 % time to acknowledge, s", "{:.1f}"),
 )
 
 

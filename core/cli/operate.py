@@ -30,21 +30,23 @@ FOLLOW_S_MAX = 700.0
 """Longer than any operation may take to be confirmed."""
 
 WORDS: Mapping[str, tuple[str, str]] = {
-    "point": ("점", "point"), "now": ("현재 값", "present value"), "range": ("범위", "range"),
-    "usual": ("통상 범위", "usual range"), "class": ("등급", "class"), "confirm": ("확인 기한", "confirmed within"),
+    "point": ("포인트", "point"), "now": ("현재 값", "present value"), "range": ("범위", "range"),
+    "usual": ("통상 범위", "usual range"), "class": ("등급", "class"),
+    "confirm": ("동작 확인 기한", "confirmed within"),
     "interlock": ("인터록", "interlock"), "mode": ("조건", "mode"), "tag": ("안전 태그", "safety tag"),
     "lease": ("제어 프로그램", "steered by"), "blocks": ("차단", "BLOCKS"), "clear": ("정상", "clear"),
     "lost": ("코어가 이 명령을 더는 모릅니다: 결과 불명", "the core knows nothing of it any more: outcome not known"),
     "blocks_when": ("차단 사유", "would block"), "given_back": ("프로그램에 돌려줌", "given back to programs"),
     "unknown": ("알 수 없음", "not known"), "reserved": ("예약", "reserved for"), "warning": ("주의", "warning"),
-    "accept": ("--yes 로 확인하십시오", "accept with --yes"), "refused": ("거부", "REFUSED"),
-    "retype": ("다시 입력: --retype 점이름", "type the name again: --retype POINT"),
-    "two": ("두 번째 사람이 필요", "needs a second person"), "second": ("두 번째 확인", "to agree"),
+    "accept": ("--yes 로 받아들이십시오", "accept with --yes"), "refused": ("거부", "REFUSED"),
+    "retype": ("다시 입력: --retype 포인트", "type the name again: --retype POINT"),
+    "two": ("두 번째 사람이 필요", "needs a second person"), "second": ("두 번째 사람의 동의", "to agree"),
     "selected": ("선택됨", "selected"), "checked": ("검사 통과", "checked"), "nothing": ("없음", "nothing"),
     "cancelled": ("취소됨", "cancelled"), "no_answer": ("응답 없음: 결과 불명", "no answer: the outcome is not known"),
     "sent": ("전송", "sent"), "accepted": ("수락", "accepted"), "moving": ("동작 중", "moving"),
-    "confirmed": ("확인됨", "CONFIRMED"), "timed_out": ("확인 안 됨", "TIMED OUT"), "expired": ("만료", "EXPIRED"),
-    "awaiting_second": ("두 번째 확인 대기", "waits for a second person"),
+    "confirmed": ("동작 확인됨", "CONFIRMED"), "timed_out": ("동작 확인 안 됨", "TIMED OUT"),
+    "expired": ("만료", "EXPIRED"),
+    "awaiting_second": ("두 번째 사람 대기", "waits for a second person"),
 }  # fmt: skip
 
 

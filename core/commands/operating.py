@@ -71,13 +71,13 @@ _ENTRIES: Mapping[State, EntryKind] = {
 
 _WORDS: Mapping[State, tuple[str, str]] = {
     State.SELECTED: ("선택", "selected"),
-    State.AWAITING_SECOND: ("두 번째 확인 대기", "waits for a second person"),
+    State.AWAITING_SECOND: ("두 번째 사람 대기", "waits for a second person"),
     State.SENT: ("전송", "sent"),
     State.ACCEPTED: ("수락", "accepted"),
     State.MOVING: ("동작 중", "moving"),
-    State.CONFIRMED: ("확인", "confirmed"),
+    State.CONFIRMED: ("동작 확인", "confirmed"),
     State.REFUSED: ("거부", "refused"),
-    State.TIMED_OUT: ("확인 안 됨", "timed out"),
+    State.TIMED_OUT: ("동작 확인 안 됨", "timed out"),
     State.EXPIRED: ("만료", "expired"),
     State.CANCELLED: ("취소", "cancelled"),
 }

@@ -112,7 +112,7 @@ def test_what_is_put_aside_is_counted_and_a_click_opens_it(screen, fake):
     for number, state in enumerate(("shelved", "shelved", "suppressed", "out_of_service")):
         screen.city.send_alarm(fake.alarm(number, 3, state, "mic01", "글", "text", 1.0, "", math.nan, now + number))
     screen.turn(3)
-    note = next(one for one in said(screen, screen.view.banner) if one.text == "보류 2 · 억제 1 · 정비 제외 1")
+    note = next(one for one in said(screen, screen.view.banner) if one.text == "보류 2 · 억제 1 · 사용 중지 1")
     click(screen.view.banner, QPointF(note.room.center()))
     assert screen.view.console.alarms.isVisible()
     assert screen.view.console.alarms.page == "shelved"
@@ -124,7 +124,7 @@ def test_what_is_put_aside_is_counted_and_a_click_opens_it(screen, fake):
 def test_the_counts_of_the_core_are_the_ones_that_are_shown(screen):
     screen.core.rows, screen.core.hidden = [], {"n_shelved": 7, "n_suppressed": 0, "n_out_of_service": 2}
     screen.turn(15)
-    assert "보류 7 · 정비 제외 2" in words(screen, screen.view.banner)
+    assert "보류 7 · 사용 중지 2" in words(screen, screen.view.banner)
 
 
 @pytest.mark.parametrize("lang", ["ko", "en"])
