@@ -48,6 +48,11 @@ from gwanje.core.tags.store import Snapshot, TagStore
 from gwanje.core.tags.table import Tag, TagTable
 
 S = 1_000_000_000
+OPERATIONS = """
+[[operation]]
+points = ["control.tie.import_setpoint_w"]
+writers = ["planner"]
+"""
 SYSTEM_TAGS = Path(__file__).resolve().parents[2] / "configs" / "chungbuk" / "tags" / "system.toml"
 IMPORT = "control.tie.import_setpoint_w"
 WAIT_S = 20.0
@@ -128,6 +133,7 @@ def make_site(folder: Path) -> Site:
     shutil.copy(SYSTEM_TAGS, root / "tags" / "system.toml")
     (root / "alarms.toml").write_text(ALARMS, encoding="utf-8")
     (root / "areas.toml").write_text(AREAS, encoding="utf-8")
+    (root / "operations.toml").write_text(OPERATIONS, encoding="utf-8")
     return load_site(root)
 
 
