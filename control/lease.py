@@ -7,12 +7,12 @@ every 100 ms must not wait with it. The loop does not look here: it reads the le
 from __future__ import annotations
 
 import os
-import select
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gwanje.core.clock import readable
 from gwanje.core.commands.messages import Granted, Released, TimedOut
 from gwanje.core.requests import Code, Refused
 
@@ -123,7 +123,7 @@ class LeaseThread:
 
     def _run(self) -> None:
         try:
-            while not select.select([self._wake_read], [], [], RENEW_S if self._keeper.view.points else RENEW_S / 4)[0]:
+            while not readable(self._wake_read, RENEW_S if self._keeper.view.points else RENEW_S / 4):
                 self._keeper.step(self._wanted())
         except Exception as error:  # noqa: BLE001 - the shell raises it: a part that cannot renew is started anew
             self._keeper.failure = error

@@ -46,6 +46,13 @@ class Synchronisation:
     error_s: float
 
 
+def readable(descriptor: int, timeout_s: float) -> bool:
+    """Whether a descriptor becomes readable within a time; also one beyond 1023, which ``select`` cannot take."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(timeout_s * 1000.0))
+
+
 class Clock(Protocol):
     """What a part may ask about time."""
 
@@ -79,7 +86,7 @@ class SystemClock:
         while (left_ns := deadline_mono_ns - time.monotonic_ns()) > 0:
             if interrupt_fd is None:
                 time.sleep(left_ns * 1e-9)
-            elif select.select([interrupt_fd], [], [], left_ns * 1e-9)[0]:
+            elif readable(interrupt_fd, left_ns * 1e-9):
                 return False
         return True
 
@@ -101,7 +108,7 @@ class VirtualClock:
 
     def wait_until_mono_ns(self, deadline_mono_ns: int, interrupt_fd: int | None = None) -> bool:
         """Jump to the deadline at once, unless the descriptor is readable already."""
-        if interrupt_fd is not None and select.select([interrupt_fd], [], [], 0)[0]:
+        if interrupt_fd is not None and readable(interrupt_fd, 0.0):
             return False
         if deadline_mono_ns > self._mono_ns:
             self.advance_ns(deadline_mono_ns - self._mono_ns)

@@ -6,7 +6,6 @@ import json
 import logging
 import mmap
 import os
-import select
 import struct
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from gwanje.core.authority import credentials
 from gwanje.core.bus.bus import Bus
-from gwanje.core.clock import Clock
+from gwanje.core.clock import Clock, readable
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import TagTable
 
@@ -165,4 +164,4 @@ class PartContext:
 
 
 def _readable(descriptor: int) -> bool:
-    return bool(select.select([descriptor], [], [], 0)[0])
+    return readable(descriptor, 0.0)

@@ -69,6 +69,7 @@ class Journal:
         """
         disk.lock(name)
         self._disk, self._name, self._clock, self._signer = disk, name, clock, signer
+        self._closed = False
         self._failed = ""
         self._remains = False
         """A failed write may have left bytes behind the end."""
@@ -508,7 +509,10 @@ class Journal:
             self._failed = f"a segment could not be taken back: {error.strerror or error}"
 
     def close(self) -> None:
-        """Sign the end, say that nothing follows, and let go of the files."""
+        """Sign the end, say that nothing follows, and let go of the files; a second time it does nothing."""
+        if self._closed:
+            return
+        self._closed = True
         if not self._failed:
             with contextlib.suppress(JournalError), self._told():  # an end not noted is told at the next opening
                 self._sync(closed=True)

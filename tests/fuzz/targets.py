@@ -35,7 +35,7 @@ from gwanje.core.bus.scan import KNOWN_BITS, NO_VALUE, Scan
 from gwanje.core.bus.snapshot import SnapshotError, TagPicture
 from gwanje.core.bus.wire import seal
 from gwanje.core.city.part import Heartbeat, PartContext, RunOptions
-from gwanje.core.clock import VirtualClock
+from gwanje.core.clock import VirtualClock, readable
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.owner import Office
 from gwanje.core.main import Core
@@ -469,7 +469,7 @@ class ServicesTarget(Target):
         return str(answers[0]["session"])
 
     def _wait(self) -> None:
-        select.select([self.core._people.fileno()], [], [], 0.1)
+        readable(self.core._people.fileno(), 0.1)
 
     def service(self, name: str) -> Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], None]:
         """How to ask one."""

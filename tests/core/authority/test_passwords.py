@@ -1,6 +1,5 @@
 """Passwords: argon2id with our parameters, rules about the obvious, one path for right, wrong and unknown."""
 
-import select
 
 import pytest
 from argon2 import PasswordHasher
@@ -19,6 +18,7 @@ from gwanje.core.authority.passwords import (
     verify,
 )
 from gwanje.core.authority.users import UsersError
+from gwanje.core.clock import readable
 
 WAIT_S = 20.0
 
@@ -95,7 +95,7 @@ class Desk:
 
     def check(self, encoded, password):
         self.verifier.submit(7, "kim", encoded, password)
-        assert select.select([self.verifier.fileno()], [], [], WAIT_S)[0]
+        assert readable(self.verifier.fileno(), WAIT_S)
         (answer,) = self.verifier.answers()
         assert answer.job == 7
         return answer

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,7 @@ class World:
         self.path = folder / "journal.jsonl"
         self.clock = clock or VirtualClock(mono_ns=1_000 * S)
         self.journal = Journal.open(self.path, self.clock)
+        weakref.finalize(self, self.journal.close)  # hundreds of worlds in a run: their descriptors would add up
         self.disk_full = False
         self.state_full = self.gate_full = False
         self.gate: Mapping[str, Any] | None = None
