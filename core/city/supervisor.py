@@ -43,6 +43,8 @@ HANG_S = 5.0
 """A part whose heart has not beaten for so long is killed; parts promise one beat a second."""
 START_GRACE_S = 20.0
 """Time to the first beat on a slow or busy machine."""
+PROVEN_S = 1
+"""A part that was started anew has proven itself after this: what cannot run ends sooner."""
 STOP_GRACE_S = 1.5
 """After SIGTERM; Ctrl-C promises that all is over within 2 s."""
 
@@ -253,8 +255,16 @@ class Supervisor:
         self._publisher.scan(ids, np.array(columns), quality, times)
 
     def not_running(self) -> list[str]:
-        """Parts that ended at least once and do not run now; one that is still starting for the first time is well."""
-        return [child.name for child in self.children.values() if child.restarts and child.state() != RUNNING]
+        """Parts that ended at least once and do not run again, or not yet for a second.
+
+        One that is still starting for the first time is well.
+        """
+        proven = self.clock.mono_ns() - PROVEN_S * NS_PER_S
+        return [
+            child.name
+            for child in self.children.values()
+            if child.restarts and (child.state() != RUNNING or child.started_mono_ns > proven)
+        ]
 
     def stop(self) -> None:
         """Stop every part: ask, wait, kill. Afterwards no process of the city is left."""
