@@ -21,12 +21,9 @@ UNITS = {"Pct": "%", "Var": "var", "Secs": "s", "C": "°C"}
 def problems(site: Site) -> list[Found]:
     """Every problem as (file, key path, reason)."""
     found: list[Found] = []
-    positions: dict[str, int] = {}
     for device in site.devices:
         file = device.source.partition("/")[2]
-        position = positions.get(file, 0)
-        positions[file] = position + 1
-        here = ("device", position)
+        here = device.path
         if device.driver == "sunspec":
             found += [(file, (*here, *path), reason) for path, reason in _sunspec_points(site, device)]
         if device.twin is not None:

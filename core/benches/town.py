@@ -29,7 +29,8 @@ from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.messages import Command, owner_service
 from gwanje.core.commands.owner import Office
 from gwanje.core.main import STARTUP_GRACE_NS, STATUS_TAGS
-from gwanje.core.site.config import SUFFIX_UNITS, Site, load_site
+from gwanje.core.site.config import Site, load_site
+from gwanje.core.site.tag_files import SUFFIX_UNITS
 from gwanje.core.tags.store import TagStore
 
 OWNER = "control"

@@ -1,4 +1,4 @@
-"""The service ``commands.field``: takes commands from the core and hands them to the drivers of their devices.
+"""The service ``commands.PART`` of a part that drives devices: takes commands from the core, hands them to the drivers.
 
 It answers at once whether a command is taken; what became of it on the device is reported to the core afterwards
 (``progress``), and the readback tells the rest. What did not come from the core, came too late or twice, or is for a
@@ -12,15 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from threading import BoundedSemaphore
-from typing import Any
+from typing import Any, Protocol
 
 from gwanje.core.bus.bus import RequestRefusedError, RequestTimeoutError, Server, TransportError
 from gwanje.core.clock import Clock
 from gwanje.core.commands.messages import SERVICE, Command
 from gwanje.core.commands.owner import Coverage, Office
 from gwanje.core.requests import TEXT_MAX, Code, Refused
+from gwanje.core.site.config import Device
 from gwanje.core.tags.table import TagTable
-from gwanje.io.field.driver import Driver
 from gwanje.io.field.orders import Order
 
 REPORTS_MAX = 64
@@ -29,6 +29,17 @@ REPORT_TIMEOUT_MS = 1_000
 
 
 Tell = Callable[[str, str, Code, str], None]
+
+
+class Commanded(Protocol):
+    """A device that takes commands."""
+
+    @property
+    def device(self) -> Device:
+        """Its configuration."""
+
+    def command(self, order: Order) -> str:
+        """Carry out a command soon; why not, or an empty text when it is taken."""
 
 
 class Reporter:
@@ -76,7 +87,8 @@ class CommandService:
     """See the module.
 
     Args:
-        drivers: of all devices.
+        part: whose service it is.
+        drivers: of all its devices.
         tell: reports (command id, outcome, code, detail).
         clock: of the machine.
         secret: of the run; see :mod:`gwanje.core.commands.owner`.
@@ -86,12 +98,12 @@ class CommandService:
     """
 
     def __init__(
-        self, drivers: Sequence[Driver], tell: Tell, clock: Clock, secret: bytes, tags: TagTable, coverage: Coverage,
-        *, read_only: bool,
+        self, part: str, drivers: Sequence[Commanded], tell: Tell, clock: Clock, secret: bytes, tags: TagTable,
+        coverage: Coverage, *, read_only: bool,
     ) -> None:  # fmt: skip
         self._drivers = {one.tag: driver for driver in drivers for one in driver.device.commands}
         self._tell = tell
-        self._office = Office("field", secret, tags, coverage, clock, self._carry_out, read_only=read_only)
+        self._office = Office(part, secret, tags, coverage, clock, self._carry_out, read_only=read_only)
 
     def serve(self, server: Server) -> None:
         """Everything that has arrived; call it when the socket wakes, and now and then besides."""

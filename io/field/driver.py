@@ -12,7 +12,6 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -25,6 +24,7 @@ from gwanje.core.tags.store import Sample
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.device_commands import Coverage, DeviceCommands
 from gwanje.io.field.discovery import Discovery, discover
+from gwanje.io.field.health import Health, Meter, State
 from gwanje.io.field.modbus import ConnectError, DeviceExceptionError, LinkError, NoAnswerError, WriteForbiddenError
 from gwanje.io.field.modbus_frames import ILLEGAL_ADDRESS, ILLEGAL_VALUE
 from gwanje.io.field.notices import Notices
@@ -50,17 +50,6 @@ FIRST_CONTACT_S = 5.0
 """A device that is not there when the city starts is reported after this long; before, it may still be starting."""
 
 
-class State(Enum):
-    """Where a driver stands."""
-
-    DISCONNECTED = "disconnected"
-    CONNECTING = "connecting"
-    IDENTIFYING = "identifying"
-    ONLINE = "online"
-    DEGRADED = "degraded"
-    BACKOFF = "backoff"
-
-
 class Link(Protocol):
     """What a driver needs of a connection; see ``modbus.ModbusLink``."""
 
@@ -82,30 +71,6 @@ class TagReader(Protocol):
 
     def read(self, tag_id: int, now_mono_ns: int = 0) -> Sample:
         """One tag's sample, staleness applied."""
-
-
-@dataclass(slots=True)
-class Health:
-    """How a device does.
-
-    Attributes:
-        state: of the driver.
-        round_trip_ns: of the last answered read.
-        errors: requests and connections that failed, ever.
-        reads: answered reads, ever.
-        skipped: scans left out because the device was too slow.
-    """
-
-    state: State = State.DISCONNECTED
-    round_trip_ns: int = 0
-    errors: int = 0
-    reads: int = 0
-    skipped: int = 0
-
-    @property
-    def online(self) -> bool:
-        """Whether the device answers."""
-        return self.state in (State.ONLINE, State.DEGRADED)
 
 
 @dataclass(slots=True)
@@ -133,6 +98,7 @@ class Driver:
         clock: time.
         phase_ns: where in its fastest period this device is scanned, so that devices take turns.
         chance: source of the back-off's jitter.
+        meter: of the lateness of scans.
     """
 
     def __init__(
@@ -147,6 +113,7 @@ class Driver:
         clock: Clock,
         phase_ns: int,
         chance: random.Random,
+        meter: Meter | None = None,
     ) -> None:
         self.device = device
         self.health = Health()
@@ -159,6 +126,7 @@ class Driver:
         self._rest: asyncio.Future[None] | None = None
         self._clock = clock
         self._phase_ns = phase_ns
+        self._meter = meter or Meter()
         self._base = base_quality(device)
         self._backoff = Backoff(device.scan, chance)
         self._notices = Notices(device, outlet, clock)
@@ -272,6 +240,7 @@ class Driver:
                 for channel in session.channels:
                     if not self._commands.stands_in(channel):
                         await self._follow(channel)
+            self._meter.scanned(self._clock.mono_ns() - due_ns)
             for block in tuple(groups[index].blocks):
                 await self._scan(session, groups[index], block)
             schedule.done(index, self._clock.mono_ns())

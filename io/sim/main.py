@@ -12,6 +12,7 @@ import numpy as np
 from gwanje.core.bus.bus import Request, Server
 from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.site.config import Device, Site
+from gwanje.core.site.devices import REGISTER_DRIVERS
 from gwanje.core.site.toml_lines import line_of
 from gwanje.core.site.toml_reader import Problem
 from gwanje.core.tags.quality import Quality
@@ -57,7 +58,7 @@ def twin_specs(site: Site) -> list[TwinSpec]:
     """What to simulate of a site; the connection takes rating, voltage and frequency from the site."""
     specs = []
     for device in site.devices:
-        if device.twin is None:
+        if device.twin is None or device.driver not in REGISTER_DRIVERS:
             continue
         spec = TwinSpec(device.name, device.area, device.twin.kind, device.twin.params)
         if spec.kind == "connection":
@@ -82,8 +83,7 @@ def build_plant(site: Site, seed: int = 1, start_s: float = 14_400.0, speed: flo
 def _problem(site: Site, device: Device, key: str, reason: str) -> Problem:
     """A problem at one of the device's keys, with file and line."""
     document = next(one for one in site.documents.values() if one.name == device.source)
-    position = [one for one in site.devices if one.source == device.source].index(device)
-    line = line_of(document.lines, ("device", position, key))
+    line = line_of(document.lines, (*device.path, key))
     return Problem(device.source, line, f"device.{key}", reason)
 
 
@@ -106,7 +106,7 @@ class Simulator:
             Path(ctx.run_dir) / "sim-state.json",
             {"seed": options.seed, "start_s": options.start_s, "speed": options.speed},
         )
-        self._devices = [device for device in ctx.site.devices if device.twin is not None]
+        self._devices = [one for one in ctx.site.devices if one.twin is not None and one.driver in REGISTER_DRIVERS]
         self._servers = {
             device.name: DeviceServer(
                 device.name, device.host, device.port, device.unit_id, build_image(device, self._plant)

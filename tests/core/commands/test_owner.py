@@ -74,7 +74,9 @@ def world() -> World:
 
 def services() -> list[Any]:
     """The two parts that own points, each as it answers."""
-    field = CommandService([], lambda *_: None, VirtualClock(mono_ns=5), SECRET, TAGS, World(), read_only=False)
+    field = CommandService(
+        "field", [], lambda *_: None, VirtualClock(mono_ns=5), SECRET, TAGS, World(), read_only=False
+    )
     world = World("control", IMPORT_POINT)
     commands = ControlCommands(SetpointParams(import_min_w=-9, import_max_w=9), Path("/nowhere/at/all"), lambda: 0.0)
     world.office = Office("control", SECRET, TAGS, world, world.clock, commands.carry_out, read_only=False)

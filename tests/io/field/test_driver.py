@@ -13,7 +13,7 @@ import pytest
 from gwanje.core.clock import SystemClock
 from gwanje.core.tags.quality import Quality, is_good
 from gwanje.core.tags.store import Sample
-from gwanje.io.field.driver import State
+from gwanje.io.field.health import State
 from gwanje.io.field.modbus import (
     ConnectError,
     DeviceExceptionError,

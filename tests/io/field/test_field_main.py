@@ -18,6 +18,7 @@ from gwanje.core.bus.scan import Scan
 from gwanje.core.city.part import Heartbeat, PartContext, PartError, RunOptions
 from gwanje.core.clock import SystemClock
 from gwanje.core.site.config import load_site
+from gwanje.core.site.devices import FAMILY_QUANTITIES, family_tags
 from gwanje.core.tags.quality import Quality, is_good
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag, TagTable
@@ -30,7 +31,7 @@ from .hostile import Hostile
 
 HEALTH = [f"{one}.{tag}" for one in ("ess", "dead") for tag in ("online", "scan_ms", "errors")]
 NAMES = ["ami.home1_w", "dead.x", *HEALTH]
-TAGS = TagTable.build([Tag(f"a.{name}", "", "field") for name in NAMES])
+TAGS = TagTable.build([*(Tag(f"a.{name}", "", "field") for name in NAMES), *family_tags("field")])
 
 
 @pytest.fixture
@@ -76,6 +77,10 @@ def test_the_part_scans_reports_health_and_leaves_when_asked(run_dir):
             assert value("ami.home1_w") == 8.0
             assert is_good(ctx.store.read(TAGS.index("a.ami.home1_w")).quality)
             assert value("dead.online") == 0.0
+            family = {one: ctx.store.read(TAGS.index(f"system.family_field.{one}")) for one in FAMILY_QUANTITIES}
+            assert (family["devices"].value, family["online"].value) == (2.0, 1.0)
+            assert family["errors"].value >= 1.0
+            assert family["late_p99_ms"].value >= 0.0
             assert ctx.store.read(TAGS.index("a.dead.x")).quality == Quality.BAD | Quality.COMM | Quality.SIMULATED
             ear.close()
             ctx.bus.close()

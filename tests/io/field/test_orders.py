@@ -64,7 +64,7 @@ class Served:
 
     def __init__(self, ears: Ears, driver, tell, clock=None, read_only: bool = False) -> None:
         self._clock = clock or SystemClock()
-        self.service = CommandService([driver], tell, self._clock, SECRET, TAGS, ears, read_only=read_only)
+        self.service = CommandService("field", [driver], tell, self._clock, SECRET, TAGS, ears, read_only=read_only)
 
     def answer(self, one: Command) -> dict[str, Any]:
         return self.service.answer(seal(SECRET, "field", one, self._clock.mono_ns()))
