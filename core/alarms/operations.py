@@ -22,7 +22,7 @@ from gwanje.core.alarms.flood import IDS_MAX, Presentation, Row, sound_key
 from gwanje.core.alarms.records import Change, Facts, Hold, Record, message
 from gwanje.core.alarms.states import REST, Happening, Hidden, Phase, after
 from gwanje.core.alarms.table import AlarmTable
-from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.authority.principal import Principal, Role, at_least
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.journal.chain import JournalError
 from gwanje.core.journal.kinds import EntryKind
@@ -36,7 +36,6 @@ SERVICE_S_MIN, SERVICE_S, SERVICE_S_MAX = 600.0, 28_800.0, 604_800.0
 """Shortest, usual and longest time out of service: a week; what takes longer is decided anew."""
 ALARM_ID_MAX = 4 * NAME_MAX
 
-_RANKS = {Role.VIEWER: 0, Role.OPERATOR: 1, Role.SUPERVISOR: 2, Role.ENGINEER: 3, Role.ADMIN: 4}
 
 
 class Authority(Protocol):
@@ -184,7 +183,7 @@ class Operations:
     def _hide_or_show(self, op: str, request: Mapping[str, Any]) -> dict[str, Any]:
         person = self._person(request, Role.OPERATOR if op in ("shelve", "unshelve") else Role.SUPERVISOR)
         facts = self._facts(request)
-        if op == "shelve" and facts.priority == 1 and _RANKS[person.role] < _RANKS[Role.SUPERVISOR]:
+        if op == "shelve" and facts.priority == 1 and not at_least(person.role, Role.SUPERVISOR):
             raise RequestError(Code.ROLE, "shelving priority 1 needs a supervisor")
         self._check_area(person, facts)
         reason = take_text(request, "reason", TEXT_MAX)
@@ -243,7 +242,7 @@ class Operations:
         who = self._authority.principal(request)
         if who.is_program:
             raise RequestError(Code.ROLE, "programs see no alarms")
-        if _RANKS[who.role] < _RANKS[least]:
+        if not at_least(who.role, least):
             raise RequestError(Code.ROLE, f"{who.role}; it needs {least}")
         return who
 

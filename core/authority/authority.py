@@ -14,20 +14,16 @@ from typing import Any, Protocol
 
 from gwanje.core.authority.areas import AreaMap, AreaTable, Holding
 from gwanje.core.authority.credentials import TOKEN_MAX, token_hash
-from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.authority.principal import PEOPLE, SUPERVISING, Principal, Role, at_least, lesser
 from gwanje.core.authority.sessions import Session, SessionTable
 from gwanje.core.authority.settings import AuthoritySettings
 from gwanje.core.authority.user_book import UserBook
-from gwanje.core.authority.users import HUMAN_ROLES, Change, User
+from gwanje.core.authority.users import Change, User
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import TEXT_MAX, Code, RequestError
 
-RANK: Mapping[Role, int] = {role: rank for rank, role in enumerate(HUMAN_ROLES)}
-"""People's roles from little to much."""
-FORCE_ROLES = frozenset({Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN})
-"""Who may take an area out of somebody's hands, and command points of no area."""
 STATE_VERSION = 1
 
 
@@ -140,8 +136,8 @@ class Authority:
         role = user.role
         if session.remote_key:
             said = message.get("remote_role")
-            cap = next((one for one in RANK if one == said), Role.VIEWER)
-            role = min(role, cap, key=RANK.__getitem__)
+            cap = next((one for one in PEOPLE if one == said), Role.VIEWER)
+            role = lesser(role, cap)
         return Principal(user.name, role, session.session_id, session.console)
 
     def present(self, who: Principal) -> Principal | None:
@@ -154,7 +150,7 @@ class Authority:
         now = self._clock.mono_ns()
         if session is None or user is None or self.sessions.over(session, now) or self.sessions.locked(session, now):
             return None
-        return replace(who, role=min(user.role, who.role, key=RANK.__getitem__))
+        return replace(who, role=lesser(user.role, who.role))
 
     # ------------------------------------------------------------ areas
 
@@ -165,7 +161,7 @@ class Authority:
         """
         area, user = self.map.of(point), self.book.get(principal.name)
         if not area:
-            return None if principal.role in FORCE_ROLES else (Code.NO_AREA, point)
+            return None if principal.role in SUPERVISING else (Code.NO_AREA, point)
         return None if user is not None and user.may_take(area) else (Code.AREA_NOT_ALLOWED, area)
 
     def area_of(self, point: str) -> str:
@@ -182,7 +178,7 @@ class Authority:
             return None
         area = self.map.of(point)
         if not area:
-            return None if principal.role in FORCE_ROLES else (Code.NO_AREA, point)
+            return None if principal.role in SUPERVISING else (Code.NO_AREA, point)
         held = self.areas.holding(area)
         if held is None:
             return Code.AREA_NOT_HELD, area
@@ -272,7 +268,7 @@ class Authority:
                 self.end(session, f"user: {change.what}")
                 continue
             for area in self.areas.of_session(session.session_id):
-                if RANK[user.role] < RANK[Role.OPERATOR] or not user.may_take(area):
+                if not at_least(user.role, Role.OPERATOR) or not user.may_take(area):
                     self.free(area, f"user: {change.what}", change.by)
 
     # ------------------------------------------------------------ a restart

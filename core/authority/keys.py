@@ -28,7 +28,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from gwanje.core.authority.principal import Role
+from gwanje.core.authority.principal import PEOPLE, Role
 
 SECRET_FILE, PUBLIC_FILE, LOCK_FILE = "secret-keys.json", "public-keys.json", "keys.lock"
 KEY_BYTES = 32
@@ -37,8 +37,6 @@ MAX_FILE_BYTES = 1_048_576
 MAX_CLIENTS = 1_000
 """Programs off the machine; a control centre has tens. Revoked keys count: they stay listed."""
 MAX_SIGNING_KEYS = 1_000
-CLIENT_ROLES = tuple(role for role in Role if role is not Role.PROGRAM)
-"""A key never stands for a program of the city: those run on the machine and hold their own credentials."""
 
 
 class KeysError(Exception):
@@ -232,7 +230,7 @@ class SiteKeys:
         Raises:
             KeysError: the name is taken or no name, or the role is none for clients.
         """
-        if role not in CLIENT_ROLES:
+        if role not in PEOPLE:
             raise KeysError(f"no key can have role {role.value}")
         if not name or len(name) > 64 or not all(sign.isalnum() or sign in "-_." for sign in name):
             raise KeysError(f"{name!r} is no name: letters, digits, '-', '_' and '.', at most 64")
@@ -336,7 +334,7 @@ def _verifier(content: Mapping[str, Any]) -> Verifier:
 
 def _client(content: Mapping[str, Any]) -> ClientKey:
     role = Role(content["role"])
-    if role not in CLIENT_ROLES:
+    if role not in PEOPLE:
         raise ValueError(f"role {role.value}")
     times = _when(content["created_utc_ns"]), _when(content["revoked_utc_ns"])
     return ClientKey(str(content["name"]), role, _key(content["public"]), *times)

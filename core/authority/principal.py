@@ -19,6 +19,22 @@ class Role(StrEnum):
     PROGRAM = "program"
 
 
+PEOPLE = tuple(role for role in Role if role is not Role.PROGRAM)
+"""Roles of people, from little to much."""
+SUPERVISING = frozenset({Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN})
+"""Roles that may do what others must ask for: close the gate, force an area, take others' safety tags away."""
+
+
+def at_least(role: Role, least: Role) -> bool:
+    """Whether a person's role is that much or more; never for a program."""
+    return role in PEOPLE and PEOPLE.index(role) >= PEOPLE.index(least)
+
+
+def lesser(one: Role, other: Role) -> Role:
+    """The smaller of two people's roles."""
+    return min(one, other, key=PEOPLE.index)
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """Somebody whose right to speak has been proven.

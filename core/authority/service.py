@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from gwanje.core.authority.attempts import Attempts
-from gwanje.core.authority.authority import FORCE_ROLES, RANK, Authority
+from gwanje.core.authority.authority import Authority
 from gwanje.core.authority.credentials import new_token, token_hash
 from gwanje.core.authority.passwords import PASSWORD_MAX
-from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.authority.principal import SUPERVISING, Principal, Role, at_least
 from gwanje.core.authority.sessions import Session
 from gwanje.core.authority.verifier import PasswordDesk
 from gwanje.core.clock import NS_PER_S, Clock
@@ -288,7 +288,7 @@ class SessionService:
     def _change_area(self, op: str, message: Mapping[str, Any]) -> dict[str, Any]:
         who = self._authority.principal(message)
         area = take_text(message, "area")
-        if who.is_program or RANK[who.role] < RANK[Role.OPERATOR]:
+        if who.is_program or not at_least(who.role, Role.OPERATOR):
             raise RequestError(Code.ROLE, who.role)
         if area not in self._authority.areas:
             raise RequestError(Code.UNKNOWN_AREA, area)
@@ -325,7 +325,7 @@ class SessionService:
         if held is not None and held.user != who.name:  # a person's other console gives its areas up unasked
             if not force:
                 raise RequestError(Code.AREA_HELD_BY_OTHER, f"{area}: {self._authority.holder_text(held)}")
-            if who.role not in FORCE_ROLES:
+            if who.role not in SUPERVISING:
                 raise RequestError(Code.ROLE, f"{who.role}: taking an area by force")
             kind = EntryKind.AREA_FORCED
         self._give(who, area, reason, kind)
@@ -340,7 +340,7 @@ class SessionService:
         if not others:
             raise RequestError(Code.UNKNOWN_SESSION, to)
         user = authority.book.get(others[0].user)
-        if user is None or RANK[user.role] < RANK[Role.OPERATOR] or not user.may_take(area):
+        if user is None or not at_least(user.role, Role.OPERATOR) or not user.may_take(area):
             raise RequestError(Code.AREA_NOT_ALLOWED, f"{area}: {others[0].user}")
         authority.areas.offer(area, to, now + round(authority.settings.offer_s * NS_PER_S))
         self._desk.note(EntryKind.AREA_OFFERED, area=area, user=who.name, session_id=who.session_id, to=to)

@@ -27,7 +27,6 @@ USERS_MAX = 1_000
 FILE_BYTES_MAX = 1_048_576
 """A thousand users; a larger file is not ours."""
 EVERY_AREA = "*"
-HUMAN_ROLES = tuple(role for role in Role if role is not Role.PROGRAM)
 NAME = re.compile(r"[a-z][a-z0-9._-]{1,31}")
 """A name that looks the same in a journal, a file and a command line."""
 RESERVED = frozenset({*ENTRIES, "supervisor", "cli", "gwanje", "root", "nobody", "unknown"})

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gwanje.core.audio_ring import AudioRingError, require_ram
-from gwanje.core.authority.authority import RANK
-from gwanje.core.authority.principal import Role
+from gwanje.core.authority.principal import Role, at_least
 from gwanje.core.authority.users import UsersError, UsersFile
 from gwanje.core.bus.bus import Bus
 from gwanje.core.bus.messages import Event
@@ -252,7 +251,7 @@ def _say_operators(security_dir: Path, log: logging.Logger) -> None:
     except UsersError as error:
         log.warning("nobody can sign in: %s", error)
         return
-    if not any(RANK[user.role] >= RANK[Role.OPERATOR] and not user.disabled for user in users.values()):
+    if not any(at_least(user.role, Role.OPERATOR) and not user.disabled for user in users.values()):
         log.warning("nobody can operate this city yet: gwanje user add NAME --role operator")
 
 

@@ -6,8 +6,8 @@ import argparse
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gwanje.core.authority.keys import CLIENT_ROLES, PUBLIC_FILE, SECRET_FILE, KeysError, SiteKeys, key_id_of
-from gwanje.core.authority.principal import Role
+from gwanje.core.authority.keys import PUBLIC_FILE, SECRET_FILE, KeysError, SiteKeys, key_id_of
+from gwanje.core.authority.principal import PEOPLE, Role
 from gwanje.core.city.run_dir import default_data_base
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands
 from gwanje.core.clock import SystemClock
@@ -24,7 +24,7 @@ def add(commands: Commands) -> None:
         one.add_argument("site", nargs="?", type=Path, default=DEFAULT_SITE, help="folder of the site")
     client = keys.add("add", _add, "a key for a program off the machine, and the bundle to bring there")
     client.add_argument("name")
-    client.add_argument("--role", choices=[role.value for role in CLIENT_ROLES], required=True)
+    client.add_argument("--role", choices=[role.value for role in PEOPLE], required=True)
     client.add_argument("--out", type=Path, metavar="FILE", help="bundle to write (default: NAME.keys.json)")
     revoke = keys.add("revoke", _revoke, "end a program's key; its connections end within seconds")
     revoke.add_argument("name")

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from gwanje.core.authority.passwords import hash_password, password_problem
-from gwanje.core.authority.principal import Role
-from gwanje.core.authority.users import EVERY_AREA, HUMAN_ROLES, NAME, RESERVED, User, UsersError, UsersFile
+from gwanje.core.authority.principal import PEOPLE, Role
+from gwanje.core.authority.users import EVERY_AREA, NAME, RESERVED, User, UsersError, UsersFile
 from gwanje.core.city.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands
 from gwanje.core.clock import SystemClock, utc_text
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
     listed = user.add("list", _list, "all users")
     for one in (made, role, passwd, disable, enable, remove):
         one.add_argument("name", metavar="NAME")
-    roles = [one.value for one in HUMAN_ROLES]
+    roles = [one.value for one in PEOPLE]
     made.add_argument("--role", choices=roles, required=True)
     role.add_argument("role", choices=roles)
     for one in (made, role):

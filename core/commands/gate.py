@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.authority.principal import SUPERVISING, Principal
 from gwanje.core.commands.ground import Ground
 from gwanje.core.commands.lease_desk import LeaseDesk
 from gwanje.core.commands.messages import Answer, Released
@@ -19,7 +19,6 @@ from gwanje.core.journal.chain import JournalError
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import TEXT_MAX, Code, Refused, RequestError, take_text
 
-GATE_ROLES = frozenset({Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN})
 ENTRY_WORD = b'"kind":"gate_changed"'
 """What stands in the line of every entry about the gate."""
 NEWEST_BYTES = 4 << 20
@@ -85,7 +84,7 @@ class Gate:
         reason, closed = take_text(message, "reason", TEXT_MAX), message.get("read_only")
         if not isinstance(closed, bool):
             raise RequestError(Code.MALFORMED, "read_only must be true or false")
-        if who.role not in GATE_ROLES:
+        if who.role not in SUPERVISING:
             return ground.refuse(Refused(Code.ROLE, who.role), message, who)
         if self._site_read_only and not closed:
             return ground.refuse(Refused(Code.READ_ONLY, "site.toml"), message, who)

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from gwanje.core.authority.principal import Role
+from gwanje.core.authority.principal import PEOPLE, Role, at_least
 from gwanje.core.site.toml_reader import Document, Reader
 from gwanje.core.tags.expression import Condition, ExpressionError, compile_condition
 from gwanje.core.tags.table import Tag, TagTable
@@ -44,8 +44,6 @@ COOL_DOWN_S_MAX = 3_600.0
 INTERLOCKS_MAX = 16
 """Interlocks of one point: more than a person can read before operating."""
 
-_ROLES = (Role.OPERATOR, Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN)
-"""Roles of people that may command, from little to much."""
 
 
 class OperationClass(StrEnum):
@@ -158,7 +156,7 @@ class Operation:
         """Whether the role is enough."""
         if role is Role.PROGRAM:
             return self.programs
-        return role in _ROLES and _ROLES.index(role) >= _ROLES.index(self.min_role)
+        return at_least(role, self.min_role)
 
     def confirm_s(self, distance: float) -> float:
         """Seconds within which a step of ``distance`` must be confirmed."""
@@ -344,8 +342,9 @@ def _interlocks(reader: Reader, table: TagTable) -> tuple[Interlock, ...]:
 
 
 def _role(reader: Reader) -> Role:
-    text = reader.text("min_role", Role.OPERATOR, choices=_ROLES)
-    return Role(text) if text in set(_ROLES) else Role.OPERATOR
+    choices = tuple(role for role in PEOPLE if at_least(role, Role.OPERATOR))
+    text = reader.text("min_role", Role.OPERATOR, choices=choices)
+    return Role(text) if text in set(choices) else Role.OPERATOR
 
 
 def _taken(reader: Reader, texts: list[Any], tag: Tag, table: TagTable) -> tuple[str, ...]:

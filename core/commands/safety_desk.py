@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.authority.principal import SUPERVISING, Principal, Role
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.commands.ground import Ground
 from gwanje.core.commands.lease_desk import LeaseDesk
@@ -16,8 +16,6 @@ from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import TEXT_MAX, Code, Refused, RequestError, take_number, take_text
 
 REVIEW_S_MIN = 60.0
-REMOVERS = frozenset({Role.SUPERVISOR, Role.ENGINEER, Role.ADMIN})
-"""Who may take off what somebody else hung."""
 
 MARKS_MAX = 8
 """Stars, marks and brackets of a scope: each costs every comparison with it."""
@@ -139,8 +137,8 @@ class SafetyDesk:
         against = self._against(who, tag.scope)
         if against is not None:
             return ground.refuse(Refused(*against), message, who)
-        if who.name != tag.author and who.role not in REMOVERS:
-            return ground.refuse(Refused(Code.ROLE, f"{tag.author}, {', '.join(sorted(REMOVERS))}"), message, who)
+        if who.name != tag.author and who.role not in SUPERVISING:
+            return ground.refuse(Refused(Code.ROLE, f"{tag.author}, {', '.join(sorted(SUPERVISING))}"), message, who)
         ground.desk.write_now(
             EntryKind.SAFETY_TAG_REMOVED, tag_id=tag_id, scope=tag.scope, safety=str(tag.kind), placed_by=tag.author,
             author=who.name, role=str(who.role), session_id=who.session_id, reason=reason,
