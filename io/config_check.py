@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from gwanje.core.site.config import Device, Site
 from gwanje.core.site.toml_reader import KeyPath
-from gwanje.io.field.sunspec import ModelError, is_known, model_layout
+from gwanje.io.field.modbus.sunspec import ModelError, is_known, model_layout
 from gwanje.io.sim import street
 from gwanje.io.sim.main import is_loopback
 from gwanje.io.sim.microphones import node_problems
@@ -62,7 +62,7 @@ def _sunspec_points(site: Site, device: Device) -> Iterator[tuple[KeyPath, str]]
 
 def _missing(model: int, name: str) -> str:
     if not is_known(model):
-        return f"SunSpec model {model} is not among the models in io/field/sunspec_models"
+        return f"SunSpec model {model} is not among the models in io/field/modbus/sunspec_models"
     try:
         model_layout(model).point(name)
     except (ModelError, KeyError):

@@ -26,7 +26,7 @@ ENTRIES = {
     "simsound": "gwanje.io.sim.microphones",
     "simcity": "gwanje.io.sim.city.main",
     "broker": "gwanje.io.field.mqtt.broker",
-    "field": "gwanje.io.field.main",
+    "field": "gwanje.io.field.modbus.main",
     "meters": "gwanje.io.field.dlms.main",
     "charging": "gwanje.io.field.ocpp.main",
     "street": "gwanje.io.field.street.main",

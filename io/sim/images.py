@@ -1,6 +1,6 @@
 """Register images of the simulated devices: SunSpec models for units and meters, plain registers for the rest.
 
-Where each point lies, and its type, comes from SunSpec's own definitions (``gwanje.io.field.sunspec``); what it says
+Where each point lies, and its type, comes from SunSpec's own definitions (``io.field.modbus.sunspec``); what it says
 comes from the plant. The scale factors are chosen so that every quantity of the city fits its register.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gwanje.core.site.config import Device, Point
-from gwanje.io.field.sunspec import ModelLayout, device_image, model_layout
+from gwanje.io.field.modbus.sunspec import ModelLayout, device_image, model_layout
 from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.registers import ArrayImage, Image, Moving, RegisterImage, Writable
 from gwanje.io.sim.reverting import Reverting

@@ -28,11 +28,11 @@ from gwanje.core.site.config import Device, Point
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import Sample
 from gwanje.core.tags.table import Tag, TagTable
-from gwanje.io.field.discovery import walk_image
-from gwanje.io.field.driver import Driver
-from gwanje.io.field.modbus import ModbusLink
+from gwanje.io.field.modbus.discovery import walk_image
+from gwanje.io.field.modbus.driver import Driver
+from gwanje.io.field.modbus.link import ModbusLink
+from gwanje.io.field.modbus.sunspec_types import TYPES
 from gwanje.io.field.outlet import Outlet
-from gwanje.io.field.sunspec_types import TYPES
 
 IMAGE = Path(sunspec2.__file__).parent / "tests" / "test_data" / "device_1547.json"
 BASE = 40_000

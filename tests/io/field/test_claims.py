@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from gwanje.io.field.claims import Claim, ClaimedElsewhereError, ClaimedLink
+from gwanje.io.field.claims import Claim, ClaimedElsewhereError
+from gwanje.io.field.modbus.claimed import ClaimedLink
 
 HOLD = """
 import sys

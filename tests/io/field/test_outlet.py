@@ -9,7 +9,7 @@ import numpy as np
 from gwanje.core.bus.messages import Event
 from gwanje.io.field.outlet import BATCH_MAX, Outlet
 
-from .fakes import Ears, run
+from .modbus.fakes import Ears, run
 
 
 def samples(*ids: int):

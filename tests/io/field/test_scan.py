@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwanje.io.field.points import Cell, Place
-from gwanje.io.field.scan import BACKOFF_JITTER, Backoff, Schedule, SpanError, bisect, coalesce
+from gwanje.io.field.modbus.blocks import SpanError, bisect, coalesce
+from gwanje.io.field.modbus.points import Cell, Place
+from gwanje.io.field.scan import BACKOFF_JITTER, Backoff, Schedule
 
 MS = 1_000_000
 

@@ -22,9 +22,9 @@ from gwanje.core.site.devices import FAMILY_QUANTITIES, family_tags
 from gwanje.core.tags.quality import Quality, is_good
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag, TagTable
-from gwanje.io.field.main import main
-from gwanje.io.field.registers import base_quality, plain_locate, point_ids
-from gwanje.io.field.sunspec import model_layout
+from gwanje.io.field.modbus.main import main
+from gwanje.io.field.modbus.registers import base_quality, plain_locate, point_ids
+from gwanje.io.field.modbus.sunspec import model_layout
 
 from .fakes import SCAN_S, device, point
 from .hostile import Hostile
@@ -101,7 +101,7 @@ def test_a_site_without_devices_says_so(run_dir):
 
 
 def test_every_point_of_the_default_site_exists_in_its_model():
-    site = load_site(Path(__file__).resolve().parents[3] / "configs" / "chungbuk")
+    site = load_site(Path(__file__).resolve().parents[4] / "configs" / "chungbuk")
     assert len(site.devices) == 13
     addresses = set()
     for one in site.devices:

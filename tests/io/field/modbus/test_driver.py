@@ -13,15 +13,11 @@ import pytest
 from gwanje.core.clock import SystemClock
 from gwanje.core.tags.quality import Quality, is_good
 from gwanje.core.tags.store import Sample
+from gwanje.io.field.errors import ConnectError, InvalidReplyError, NoAnswerError
 from gwanje.io.field.health import State
-from gwanje.io.field.modbus import (
-    ConnectError,
-    DeviceExceptionError,
-    InvalidReplyError,
-    ModbusLink,
-    NoAnswerError,
-)
-from gwanje.io.field.sunspec import device_image, encode_model, point_address
+from gwanje.io.field.modbus.frames import DeviceExceptionError
+from gwanje.io.field.modbus.link import ModbusLink
+from gwanje.io.field.modbus.sunspec import device_image, encode_model, point_address
 
 from .fakes import (
     BACK,

@@ -16,9 +16,10 @@ from gwanje.core.site.config import Setpoint
 from gwanje.core.tags.store import Sample
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.command_service import CommandService
-from gwanje.io.field.modbus import DeviceExceptionError, InvalidReplyError
+from gwanje.io.field.errors import InvalidReplyError
+from gwanje.io.field.modbus.frames import DeviceExceptionError
+from gwanje.io.field.modbus.sunspec import point_address
 from gwanje.io.field.orders import Order
-from gwanje.io.field.sunspec import point_address
 
 from . import fakes
 from .fakes import ENABLE, ESS_POINTS, Ears, MemoryLink, device, ess_image, make_driver, run, setpoint, word

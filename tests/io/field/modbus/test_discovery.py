@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwanje.io.field.discovery import MODELS_MAX, discover, walk_image
-from gwanje.io.field.sunspec import device_image, encode_model
+from gwanje.io.field.modbus.discovery import MODELS_MAX, discover, walk_image
+from gwanje.io.field.modbus.sunspec import device_image, encode_model
 
 COMMON = encode_model(1, {"Mn": "Gwanje", "Md": "Test", "SN": "7"})
 METER = encode_model(203, {"W_SF": 0, "W": 5})

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from gwanje.io.field.modbus_frames import READ_HOLDING, WRITE_MULTIPLE, BadReplyError, Expected, Reply, reply_in
+from gwanje.io.field.modbus.frames import READ_HOLDING, WRITE_MULTIPLE, BadReplyError, Expected, Reply, reply_in
 
 READ = Expected(transaction=7, unit=3, function=READ_HOLDING, address=100, count=2)
 WRITE = Expected(transaction=7, unit=3, function=WRITE_MULTIPLE, address=100, count=2)

@@ -22,15 +22,14 @@ from gwanje.core.site.config import Device
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import Sample
 from gwanje.core.tags.table import TagTable
-from gwanje.io.field.device_commands import Coverage, DeviceCommands
-from gwanje.io.field.discovery import Discovery, discover
+from gwanje.io.field.errors import ConnectError, LinkError, NoAnswerError, WriteForbiddenError
 from gwanje.io.field.health import Health, Meter, State
-from gwanje.io.field.modbus import ConnectError, DeviceExceptionError, LinkError, NoAnswerError, WriteForbiddenError
-from gwanje.io.field.modbus_frames import ILLEGAL_ADDRESS, ILLEGAL_VALUE
-from gwanje.io.field.notices import Notices
-from gwanje.io.field.orders import Order
-from gwanje.io.field.outlet import Outlet
-from gwanje.io.field.registers import (
+from gwanje.io.field.modbus.blocks import Block, bisect
+from gwanje.io.field.modbus.channel import ReadBack, SetpointChannel
+from gwanje.io.field.modbus.device_commands import Coverage, DeviceCommands
+from gwanje.io.field.modbus.discovery import Discovery, discover
+from gwanje.io.field.modbus.frames import ILLEGAL_ADDRESS, ILLEGAL_VALUE, DeviceExceptionError
+from gwanje.io.field.modbus.registers import (
     DevicePlan,
     Group,
     Locate,
@@ -40,9 +39,12 @@ from gwanje.io.field.registers import (
     point_ids,
     sunspec_locate,
 )
-from gwanje.io.field.scan import NS_PER_S, Backoff, Block, Schedule, bisect
-from gwanje.io.field.setpoints import RETRY_S, Action, ReadBack, SetpointChannel, Wish, decide, wish_of
-from gwanje.io.field.sunspec_types import EncodeError
+from gwanje.io.field.modbus.sunspec_types import EncodeError
+from gwanje.io.field.notices import Notices
+from gwanje.io.field.orders import Order
+from gwanje.io.field.outlet import Outlet
+from gwanje.io.field.scan import NS_PER_S, Backoff, Schedule
+from gwanje.io.field.setpoints import RETRY_S, Action, Wish, decide, wish_of
 
 FAILURES_MAX = 2
 """Unanswered requests in a row after which the connection is dropped: one may be lost, two mean nobody is there."""

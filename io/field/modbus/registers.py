@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from gwanje.core.site.config import Device, Point, Setpoint
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import Tag, TagTable
-from gwanje.io.field.discovery import Discovery
-from gwanje.io.field.points import Cell, Place
-from gwanje.io.field.scan import Block, SpanError, coalesce
-from gwanje.io.field.sunspec import ModelError
+from gwanje.io.field.modbus.blocks import Block, SpanError, coalesce
+from gwanje.io.field.modbus.discovery import Discovery
+from gwanje.io.field.modbus.points import Cell, Place
+from gwanje.io.field.modbus.sunspec import ModelError
 
 PLAIN_GAP = 0
 """Plain devices may refuse a read over a hole; SunSpec maps have none."""

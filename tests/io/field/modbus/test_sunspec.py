@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sunspec2 import device as peer
 
-from gwanje.io.field import sunspec
-from gwanje.io.field.sunspec import EncodeError, ModelError
-from gwanje.io.field.sunspec_types import TYPES, missing_bytes, raw_from_bytes, raw_limits, raw_to_bytes
+from gwanje.io.field.modbus import sunspec
+from gwanje.io.field.modbus.sunspec import EncodeError, ModelError
+from gwanje.io.field.modbus.sunspec_types import TYPES, missing_bytes, raw_from_bytes, raw_limits, raw_to_bytes
 
 SIMPLE_MODELS = (1, 101, 103, 120, 121, 122, 123, 124, 201, 203, 701, 702, 703, 704, 713, 802)
 COUNTED_MODELS = {

@@ -9,21 +9,14 @@ import pytest
 
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import Sample
-from gwanje.io.field.discovery import walk_image
-from gwanje.io.field.modbus import DeviceExceptionError
-from gwanje.io.field.registers import make_plan, sunspec_locate
-from gwanje.io.field.setpoints import (
-    HOLD_S,
-    NS_PER_S,
-    Action,
-    SetpointChannel,
-    SetpointState,
-    Wish,
-    decide,
-    wish_of,
-)
-from gwanje.io.field.sunspec import ModelError, point_address
-from gwanje.io.field.sunspec_types import EncodeError
+from gwanje.io.field.modbus.channel import SetpointChannel
+from gwanje.io.field.modbus.discovery import walk_image
+from gwanje.io.field.modbus.frames import DeviceExceptionError
+from gwanje.io.field.modbus.registers import make_plan, sunspec_locate
+from gwanje.io.field.modbus.sunspec import ModelError, point_address
+from gwanje.io.field.modbus.sunspec_types import EncodeError
+from gwanje.io.field.scan import NS_PER_S
+from gwanje.io.field.setpoints import HOLD_S, Action, SetpointState, Wish, decide, wish_of
 
 from .fakes import BASE, ESS_704, ESS_POINTS, SCAN_S, TAGS, MemoryLink, device, ess_image, setpoint, word
 

@@ -37,6 +37,18 @@ class BadReplyError(Exception):
     """Bytes that are no answer to the request: the stream can no longer be trusted."""
 
 
+class DeviceExceptionError(Exception):
+    """The device answered with a Modbus exception.
+
+    Attributes:
+        code: 1…255.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})")
+        self.code = code
+
+
 @dataclass(frozen=True, slots=True)
 class Expected:
     """What the answer to a request must look like.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.io.field.sunspec_types import EncodeError, missing_bytes, raw_from_bytes, raw_to_bytes
+from gwanje.io.field.modbus.sunspec_types import EncodeError, missing_bytes, raw_from_bytes, raw_to_bytes
 
 Registers = npt.NDArray[np.uint16]
 Value = int | float | str | None

@@ -9,15 +9,15 @@ import struct
 
 import pytest
 
-from gwanje.io.field.modbus import (
+from gwanje.io.field.errors import (
     ConnectError,
     ConnectionLostError,
-    DeviceExceptionError,
     InvalidReplyError,
-    ModbusLink,
     NoAnswerError,
     WriteForbiddenError,
 )
+from gwanje.io.field.modbus.frames import DeviceExceptionError
+from gwanje.io.field.modbus.link import ModbusLink
 
 from .hostile import Hostile, Request, honest
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gwanje.io.field.modbus_frames import READ_MAX
-from gwanje.io.field.sunspec import (
+from gwanje.io.field.modbus.frames import READ_MAX
+from gwanje.io.field.modbus.sunspec import (
     BASE_ADDRESSES,
     END_MODEL,
     HEADER,

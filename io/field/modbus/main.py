@@ -8,10 +8,10 @@ from functools import partial
 
 from gwanje.core.city.part import PartContext
 from gwanje.core.site.config import Device
-from gwanje.io.field.claims import ClaimedLink
-from gwanje.io.field.driver import Driver
 from gwanje.io.field.family import Family, run_family
-from gwanje.io.field.modbus import ModbusLink
+from gwanje.io.field.modbus.claimed import ClaimedLink
+from gwanje.io.field.modbus.driver import Driver
+from gwanje.io.field.modbus.link import ModbusLink
 from gwanje.io.field.scan import NS_PER_S
 
 PHASES = 2

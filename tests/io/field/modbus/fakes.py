@@ -14,10 +14,11 @@ from gwanje.core.site.config import Device, Point, Setpoint, Twin
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import Sample
 from gwanje.core.tags.table import Tag, TagTable
-from gwanje.io.field.driver import Driver
-from gwanje.io.field.modbus import DeviceExceptionError, WriteForbiddenError
+from gwanje.io.field.errors import WriteForbiddenError
+from gwanje.io.field.modbus.driver import Driver
+from gwanje.io.field.modbus.frames import DeviceExceptionError
+from gwanje.io.field.modbus.sunspec import Registers, device_image, encode_model
 from gwanje.io.field.outlet import Outlet
-from gwanje.io.field.sunspec import Registers, device_image, encode_model
 
 SCAN_S = {"fast": 0.005, "normal": 0.02, "slow": 0.05}
 """Rates of tests."""

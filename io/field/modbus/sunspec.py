@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from gwanje.io.field.sunspec_layout import (
+from gwanje.io.field.modbus.sunspec_layout import (
     HEADER,
     ModelError,
     ModelLayout,
@@ -28,7 +28,7 @@ from gwanje.io.field.sunspec_layout import (
     scale_factor,
     scaled,
 )
-from gwanje.io.field.sunspec_types import TYPES, EncodeError
+from gwanje.io.field.modbus.sunspec_types import TYPES, EncodeError
 
 __all__ = [
     "BASE_ADDRESSES", "END_MODEL", "HEADER", "SUNS", "EncodeError", "ModelDefinition", "ModelError", "ModelLayout",
@@ -186,7 +186,7 @@ def model_definition(model_id: int) -> ModelDefinition:
     Raises:
         ModelError: no such model in ``sunspec_models/``.
     """
-    source = resources.files("gwanje.io.field") / "sunspec_models" / f"model_{model_id}.json"
+    source = resources.files("gwanje.io.field.modbus") / "sunspec_models" / f"model_{model_id}.json"
     if not source.is_file():
         raise ModelError(f"no definition of SunSpec model {model_id}")
     group = json.loads(source.read_text(encoding="utf-8"))["group"]

@@ -8,12 +8,15 @@ from typing import Protocol
 from gwanje.core.clock import Clock
 from gwanje.core.requests import Code
 from gwanje.core.tags.table import TagTable
-from gwanje.io.field.modbus import DeviceExceptionError, LinkError, WriteForbiddenError
+from gwanje.io.field.errors import LinkError, WriteForbiddenError
+from gwanje.io.field.modbus.channel import ReadBack, RegisterPort, SetpointChannel
+from gwanje.io.field.modbus.frames import DeviceExceptionError
+from gwanje.io.field.modbus.manual import CommandChannel, ExpiringPort
+from gwanje.io.field.modbus.registers import SetpointPlan
+from gwanje.io.field.modbus.sunspec_types import EncodeError
 from gwanje.io.field.notices import Notices
-from gwanje.io.field.orders import CommandChannel, CommandExpiredError, ExpiringPort, Order
-from gwanje.io.field.registers import SetpointPlan
-from gwanje.io.field.setpoints import Action, ReadBack, RegisterPort, SetpointChannel, Wish
-from gwanje.io.field.sunspec_types import EncodeError
+from gwanje.io.field.orders import CommandExpiredError, Order
+from gwanje.io.field.setpoints import Action, Wish
 
 Act = Callable[[SetpointChannel, Action, Wish], Awaitable[None]]
 

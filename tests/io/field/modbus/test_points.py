@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gwanje.core.tags.quality import Quality, is_good
-from gwanje.io.field.points import Cell, Place, PointTable
-from gwanje.io.field.sunspec import encode_model, model_layout
+from gwanje.io.field.modbus.points import Cell, Place, PointTable
+from gwanje.io.field.modbus.sunspec import encode_model, model_layout
 
 LAYOUT = model_layout(701)
 NUMBERS = [p for p in LAYOUT.points if p.kind != "string"]

@@ -1,6 +1,6 @@
 """Modbus TCP through pymodbus, with a strict validator in front. The only file that touches pymodbus.
 
-pymodbus keeps the socket, numbers and encodes the requests; ``modbus_frames`` alone decides what an answer is, because
+pymodbus keeps the socket, numbers and encodes the requests; ``frames`` alone decides what an answer is, because
 pymodbus 3.16 takes short and foreign answers for good ones, learns of a closed connection only after its timeout, and
 spends 50 µs on each answer. A link never waits longer than its timeout and never retries: that is the driver's part.
 """
@@ -15,13 +15,21 @@ from pymodbus.client import AsyncModbusTcpClient
 from pymodbus.pdu import ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, WriteMultipleRegistersRequest
 
-from gwanje.io.field.modbus_frames import (
-    EXCEPTIONS,
+from gwanje.io.field.errors import (
+    ConnectError,
+    ConnectionLostError,
+    InvalidReplyError,
+    LinkError,
+    NoAnswerError,
+    WriteForbiddenError,
+)
+from gwanje.io.field.modbus.frames import (
     READ_HOLDING,
     READ_MAX,
     WRITE_MAX,
     WRITE_MULTIPLE,
     BadReplyError,
+    DeviceExceptionError,
     Expected,
     Reply,
     reply_in,
@@ -31,50 +39,6 @@ BUFFER_MAX = 4_096
 """Bytes that may wait for their frame: an answer of 259 behind a dozen late ones; more is no Modbus."""
 REQUESTS_MAX = 256
 """Read requests kept ready; a device has a few blocks, and its discovery a few dozen."""
-
-
-class LinkError(Exception):
-    """The link failed; the text is one line."""
-
-
-class ConnectError(LinkError):
-    """No connection.
-
-    Attributes:
-        refused: the host answered, but nobody listens: a restart, likely short.
-    """
-
-    def __init__(self, text: str, refused: bool) -> None:
-        super().__init__(text)
-        self.refused = refused
-
-
-class NoAnswerError(LinkError):
-    """No answer within the timeout."""
-
-
-class ConnectionLostError(LinkError):
-    """The peer closed or reset the connection, or it was never open."""
-
-
-class InvalidReplyError(LinkError):
-    """Something answered that is no answer to the request; the connection was dropped."""
-
-
-class WriteForbiddenError(Exception):
-    """The site is read only: nothing is written to the field."""
-
-
-class DeviceExceptionError(Exception):
-    """The device answered with a Modbus exception.
-
-    Attributes:
-        code: 1…255.
-    """
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})")
-        self.code = code
 
 
 class ModbusLink:

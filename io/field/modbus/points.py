@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gwanje.core.tags.quality import Quality
-from gwanje.io.field.sunspec import scale_factor
-from gwanje.io.field.sunspec_types import TYPES
+from gwanje.io.field.modbus.sunspec import scale_factor
+from gwanje.io.field.modbus.sunspec_types import TYPES
 
 MISSING = Quality.BAD | Quality.NOT_IMPLEMENTED
 NO_SCALE = Quality.UNCERTAIN | Quality.CONFIG
