@@ -1,0 +1,1 @@
+"""Modbus TCP: registers, SunSpec models, one driver per device."""
