@@ -1,5 +1,6 @@
 """Shared fixtures: a whole city of one's own, on ports and in folders that no other city uses."""
 
+import fcntl
 import json
 import os
 import re
@@ -8,8 +9,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -18,28 +21,89 @@ ROOT = Path(__file__).resolve().parents[1]
 CHUNGBUK = ROOT / "configs" / "chungbuk"
 
 
+PORTS_FIRST = 15_000
+"""The default site's ports are 15000 … 15799; a copy keeps their distances."""
+BASE_PORTS = 100
+FAMILY_PORTS = 800
+RTSP_PORT = 15_554
+RTSP_OFFSET = 10
+"""The default site uses no port 15000 … 15020: the microphones' goes there, and a small copy has one short range."""
+
+BASE_FAMILIES = frozenset({"energy"})
+"""What every city of a test has; the other files of :data:`FAMILY_FOLDERS` come when asked for."""
+FAMILY_FOLDERS = ("devices", "alarms", "operations", "topology", "nodes")
+BASE_TAGS = frozenset(
+    {"acoustic", "control", "derived", "energy", "feeders", "historian", "microphones", "sim", "system"}
+)
+
+_port_locks: dict[int, object] = {}
+
+
+def _lock_ports(base: int, count: int) -> bool:
+    """Reserve hundreds of ports for this process among the test runs of the machine; they end with the process."""
+    taken = []
+    for block in range(base, base + count, 100):
+        lock = (Path(tempfile.gettempdir()) / f"gwanje-test-ports-{block}").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            for one in (lock, *taken):
+                one.close()
+            return False
+        taken.append(lock)
+    _port_locks.update({base + 100 * index: one for index, one in enumerate(taken)})
+    return True
+
+
 def free_port_base(count: int) -> int:
-    """Beginning of ``count`` consecutive ports that nobody listens on."""
-    for base in range(21_000 + os.getpid() % 97 * 100, 60_000, 100):
+    """Beginning of ``count`` consecutive ports (a multiple of 100 is reserved) that nobody listens on, tcp or udp."""
+    for base in range(16_000 + os.getpid() % 150 * 100, 60_000, 100):
+        if base in _port_locks:
+            continue
         try:
             for port in range(base, base + count):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
+                for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                    with socket.socket(type=kind) as probe:
+                        probe.bind(("127.0.0.1", port))
         except OSError:
             continue
-        return base
+        if _lock_ports(base, count):
+            return base
     raise RuntimeError("no free ports")
 
 
-def copy_site(target: Path) -> Path:
-    """The default site with its ports moved to free ones."""
+def _left_out(site: Path, families: Collection[str]) -> set[Path]:
+    """Files of the site that belong to families nobody asked for."""
+    own = {path for folder in FAMILY_FOLDERS for path in (site / folder).glob("*.toml")}
+    own = {path for path in own if path.stem not in BASE_FAMILIES}
+    known = {path.stem for path in own}
+    unknown = set(families) - known
+    assert not unknown, f"no family {sorted(unknown)} in {site.name}: there are {sorted(known)}"
+    tags = {path for path in (site / "tags").glob("*.toml") if path.stem in known - BASE_TAGS}
+    return {path for path in own | tags if path.stem not in families}
+
+
+def copy_site(target: Path, families: Collection[str] = ()) -> Path:
+    """The default site with its ports moved to free ones, tcp and udp.
+
+    Args:
+        target: where ``configs/chungbuk`` is made.
+        families: stems of files in ``devices/``, ``alarms/``, ``operations/``, ``topology/``, ``nodes/`` to take along
+            beside the basic ones, such as ``charging``.
+    """
     site = target / "configs" / "chungbuk"
     shutil.copytree(CHUNGBUK, site)
-    base = free_port_base(40)
+    for path in _left_out(site, families):
+        path.unlink()
+    base = free_port_base(FAMILY_PORTS if families else BASE_PORTS)
+
+    def moved(port: str) -> int:
+        offset = int(port) - PORTS_FIRST
+        return base + (RTSP_OFFSET if int(port) == RTSP_PORT else offset)
+
     for path in site.rglob("*.toml"):
         text = path.read_text(encoding="utf-8")
-        text = re.sub(r"(?m)^port = 150(\d\d)$", lambda m: f"port = {base + int(m[1]) % 40}", text)
-        text = text.replace("127.0.0.1:15554", f"127.0.0.1:{base + 39}")
+        text = re.sub(r"(\bport = |_port = |127\.0\.0\.1:)(15[0-7]\d\d)\b", lambda m: f"{m[1]}{moved(m[2])}", text)
         path.write_text(text, encoding="utf-8")
     return site
 
@@ -47,8 +111,8 @@ def copy_site(target: Path) -> Path:
 class City:
     """A running ``gwanje up`` with what it prints."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.site = copy_site(folder)
+    def __init__(self, folder: Path, *arguments: str, families: Collection[str] = ()) -> None:
+        self.site = copy_site(folder, families)
         self.run_dir = Path(f"/dev/shm/gwanje-test-{os.getpid()}-{folder.name[-12:]}")
         self.data = folder / "data"
         self.lines: list[dict] = []
@@ -136,8 +200,8 @@ def start_city(tmp_path_factory):
     """Start cities; they end with the module."""
     cities: list[City] = []
 
-    def start(*arguments: str) -> City:
-        cities.append(City(tmp_path_factory.mktemp("city"), *arguments))
+    def start(*arguments: str, families: Collection[str] = ()) -> City:
+        cities.append(City(tmp_path_factory.mktemp("city"), *arguments, families=families))
         return cities[-1]
 
     yield start

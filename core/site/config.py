@@ -1,8 +1,9 @@
 """A site's configuration: TOML files parsed once into frozen dataclasses, every problem reported at once.
 
 ``load_site`` reads ``site.toml``, ``tags/*.toml``, ``profiles/*.toml``, ``devices/*.toml``, ``nodes.toml``,
-``areas.toml``, ``alarms.toml``, ``operations.toml`` and the tables that a part checks itself (``control.toml``,
-``historian.toml``, ``acoustic.toml``).
+``areas.toml``, ``alarms.toml``, ``operations.toml``, ``topology.toml`` and the tables that a part checks itself
+(``control.toml``, ``historian.toml``, ``acoustic.toml``). Beside alarms, operations, topology and nodes may stand
+folders of the same name: ``alarms/*.toml`` holds the families' own, read as if they stood in ``alarms.toml``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from gwanje.core.site.devices import (
     health_tags,
     marked,
 )
+from gwanje.core.site.merged import Merged
 from gwanje.core.site.profiles import read_devices, read_profile
 from gwanje.core.site.tag_files import DeclaredTag, read_tags
 from gwanje.core.site.toml_reader import ConfigErrors, Document, Problem, Reader
@@ -139,11 +141,17 @@ def load_site(root: Path) -> Site:
         documents[name] = loaded
         return loaded
 
+    def merged(name: str) -> Merged | None:
+        main = [f"{name}.toml"] if (root / f"{name}.toml").exists() else []
+        found = [document(file) for file in (*main, *_files(root, name))]
+        return Merged.of(found) if found else None
+
     site = _site_head(document("site.toml"))
     profiles = {Path(name).stem: read_profile(Path(name).stem, document(name)) for name in _files(root, "profiles")}
     fleet = read_devices({one.name: one for one in (document(name) for name in _files(root, "devices"))}, profiles)
     devices = fleet.devices
-    nodes, script = _nodes(document("nodes.toml")) if (root / "nodes.toml").exists() else ((), ())
+    streamed = merged("nodes")
+    nodes, script = _nodes(streamed) if streamed is not None else ((), ())
     site["parts"] = _with_work(site["parts"], devices)
     declared = read_tags([document(name) for name in _files(root, "tags")])
     areas = read_areas(document("areas.toml")) if (root / "areas.toml").exists() else ()
@@ -152,12 +160,11 @@ def load_site(root: Path) -> Site:
     _check_derived(declared, table, site)
     topology = Topology()
     places = _places(devices, nodes)
-    if (root / "topology.toml").exists():
-        topology = read_topology(document("topology.toml"), table, places)
+    if (described := merged("topology")) is not None:
+        topology = read_topology(described, table, places)
     alarms: tuple[AlarmDefinition, ...] = ()
     event_alarms: tuple[EventAlarmDefinition, ...] = ()
-    if (root / "alarms.toml").exists():
-        definitions = document("alarms.toml")
+    if (definitions := merged("alarms")) is not None:
         alarms, event_alarms, found = parse_alarms(definitions.content, table, topology, places)
         for path, reason in found:
             definitions.problem(path, reason)
@@ -167,8 +174,8 @@ def load_site(root: Path) -> Site:
         check_areas(areas, table, stand, documents["areas.toml"])
     driven = {one.tag for device in devices for one in device.commands}
     operations = Operations.of_tags(table, driven)
-    if (root / "operations.toml").exists():
-        operations = parse_operations(document("operations.toml"), table, driven)
+    if (operated := merged("operations")) is not None:
+        operations = parse_operations(operated, table, driven)
     own: dict[str, Any] = {
         name: document(f"{name}.toml").content if (root / f"{name}.toml").exists() else {}
         for name in ("control", "historian", "acoustic")
