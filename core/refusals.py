@@ -13,7 +13,6 @@ from typing import Any
 from gwanje.core.bus.rate import RateLimit
 from gwanje.core.clock import Clock
 from gwanje.core.commands.ground import plain
-from gwanje.core.commands.rates import Bucket
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import TEXT_MAX, plain_op
@@ -29,6 +28,8 @@ CHANGES: Mapping[str, frozenset[str]] = {
 """Service → what of it changes something; sign-ins have entries of their own."""
 BURST, PER_S = 50, 2.0
 """Refusals told one by one; what is beyond is counted and told in one entry."""
+ALL = "all"
+"""Whoever refuses: they share one limit."""
 SAME_BURST, SAME_PER_S = 3, 1.0 / 60.0
 """The same refusal of the same person."""
 _TOLD = ("point", "alarm_id", "group", "area", "to", "kind", "value", "for_s", "reason")
@@ -48,7 +49,7 @@ class Refusals:
         self, desk: JournalDesk, clock: Clock, who: Callable[[Mapping[str, Any]], Mapping[str, str]]
     ) -> None:
         self._desk, self._clock, self._who = desk, clock, who
-        self._all = Bucket.full(BURST, PER_S, clock.mono_ns())
+        self._all = RateLimit(PER_S, BURST)
         self._same = RateLimit(SAME_PER_S, SAME_BURST)
         self._muted = 0
 
@@ -61,7 +62,7 @@ class Refusals:
         told = {key: plain(message[key]) for key in _TOLD if key in message}
         code, detail = str(answer.get("code", "")), str(answer.get("detail", ""))[:TEXT_MAX]
         subject = tuple(str(told.get(key, "")) for key in ("point", "alarm_id", "group", "area", "kind"))
-        if not self._same.take((who.get("author", ""), op, code, *subject), now) or not self._all.take(now):
+        if not self._same.take((who.get("author", ""), op, code, *subject), now) or not self._all.take(ALL, now):
             self._muted += 1
             return
         if "kind" in told:
@@ -71,6 +72,6 @@ class Refusals:
 
     def step(self) -> None:
         """Tell how many were only counted, once the storm is over; call it once a second."""
-        if self._muted and self._all.left(self._clock.mono_ns()) >= BURST / 2:
+        if self._muted and self._all.left(ALL, self._clock.mono_ns()) >= BURST / 2:
             self._desk.note(EntryKind.REQUEST_REFUSED, n=self._muted, what="refusals that were only counted")
             self._muted = 0

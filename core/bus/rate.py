@@ -20,6 +20,7 @@ class RateLimit:
     """
 
     def __init__(self, per_s: float, burst: int) -> None:
+        self._burst = burst
         self._ns_each = NS_PER_S / per_s
         self._reach_ns = burst * self._ns_each
         self._busy_until: OrderedDict[Hashable, float] = OrderedDict()
@@ -32,3 +33,8 @@ class RateLimit:
         if len(self._busy_until) > MAX_ASKERS:
             self._busy_until.popitem(last=False)
         return allowed
+
+    def left(self, asker: Hashable, now_mono_ns: int) -> float:
+        """How often it might ask now, one time after the other."""
+        busy_ns = max(self._busy_until.get(asker, 0.0) - now_mono_ns, 0.0)
+        return self._burst - busy_ns / self._ns_each

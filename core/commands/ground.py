@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from gwanje.core.authority.principal import Principal, Principals
+from gwanje.core.bus.rate import RateLimit
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.commands.messages import Command
 from gwanje.core.commands.operations import Operations
 from gwanje.core.commands.operations_table import Seen
-from gwanje.core.commands.rates import Bucket
 from gwanje.core.commands.safety_tags import SafetyTags
 from gwanje.core.journal.desk import JournalDesk
 from gwanje.core.journal.kinds import EntryKind
@@ -25,6 +25,8 @@ REMEMBERED_MAX = 8_192
 REFUSAL_BURST = 50
 """Refusals journalled one by one; a storm beyond it is counted and told in one entry."""
 REFUSALS_PER_S = 2.0
+ALL = "all"
+"""Whoever is refused: they share one limit."""
 AGAIN_S = 60.0
 """A program that asks the same again and again gets one entry a minute: it must not crowd out what people are told."""
 AGAIN_MAX = 256
@@ -113,15 +115,12 @@ class Ground:
     unknown_until_mono_ns: int = 0
     refused: int = 0
     muted: int = 0
-    _refusals: Bucket | None = None
+    _refusals: RateLimit = field(default_factory=lambda: RateLimit(REFUSALS_PER_S, REFUSAL_BURST))
     _told_again: OrderedDict[tuple[str, ...], int] = field(default_factory=OrderedDict)
 
     def tell_some(self) -> bool:
         """Whether one more refusal or expiry is journalled by itself; in a storm it is counted only."""
-        now = self.clock.mono_ns()
-        if self._refusals is None:
-            self._refusals = Bucket.full(REFUSAL_BURST, REFUSALS_PER_S, now)
-        if self._refusals.take(now):
+        if self._refusals.take(ALL, self.clock.mono_ns()):
             return True
         self.muted += 1
         return False
@@ -170,7 +169,7 @@ class Ground:
         if len(self.seen) > REMEMBERED_MAX // 2 or (self.seen and next(iter(self.seen.values())) <= now_mono_ns):
             for command_id in [one for one, expires in self.seen.items() if expires <= now_mono_ns]:
                 del self.seen[command_id]
-        if self.muted and self._refusals is not None and self._refusals.left(now_mono_ns) >= REFUSAL_BURST / 2:
+        if self.muted and self._refusals.left(ALL, now_mono_ns) >= REFUSAL_BURST / 2:
             self.desk.note(EntryKind.COMMANDS_MUTED, refused=self.muted)
             self.muted = 0
 

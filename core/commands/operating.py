@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from gwanje.core.authority.principal import Principal
+from gwanje.core.bus.rate import RateLimit
 from gwanje.core.commands import checks
 from gwanje.core.commands.checks import Situation, Steps
 from gwanje.core.commands.ground import REMEMBERED_MAX, Ground, Reply, plain
@@ -45,7 +46,6 @@ from gwanje.core.commands.operations_table import (
     Selection,
     State,
 )
-from gwanje.core.commands.rates import Bucket
 from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.requests import TEXT_MAX, Code, Refused, RequestError, take_number, take_text
 from gwanje.core.tags.table import Tag
@@ -105,7 +105,7 @@ class OperatingDesk:
         self._read_only = read_only
         self.table = OperationsTable()
         self._pending: dict[str, _Pending] = {}
-        self._buckets: dict[str, Bucket] = {}
+        self._rates = RateLimit(PER_S, BURST)
         self.accepted = 0
 
     @property
@@ -199,8 +199,7 @@ class OperatingDesk:
             return self._refuse(Code.BUSY, "", message, who, command.command_id)
         if not who.is_program and not self._leases.table.has_room:
             return self._refuse(Code.TOO_MANY, f"{HOLDS_MAX}", message, who, command.command_id)
-        bucket = self._buckets.setdefault(command.point, Bucket.full(BURST, PER_S, now))
-        if not bucket.take(now):
+        if not self._rates.take(command.point, now):
             return self._refuse(Code.RATE, command.point, message, who, command.command_id)
         operation = situation.operation
         assert operation is not None, "the check refuses an unknown point"

@@ -196,8 +196,10 @@ def test_latencies_are_taken_from_the_header():
 def test_an_asker_has_its_burst_then_its_rate_and_is_none_of_the_others_business():
     limit, now = RateLimit(10.0, 5), 10**12
     assert [limit.take("a", now) for _ in range(7)] == [True] * 5 + [False] * 2
+    assert (limit.left("a", now), limit.left("b", now)) == (0.0, 5.0)
     assert limit.take("b", now)
     now += NS_PER_S // 10
+    assert limit.left("a", now) == 1.0
     assert [limit.take("a", now) for _ in range(2)] == [True, False]
     now += 100 * NS_PER_S
     assert [limit.take("a", now) for _ in range(7)] == [True] * 5 + [False] * 2
