@@ -16,6 +16,10 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("steady", deadline=None)  # a loaded machine is no failure of the code
+settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 CHUNGBUK = ROOT / "configs" / "chungbuk"
