@@ -34,9 +34,10 @@ def problems(site: Site) -> list[Found]:
             if not is_loopback(device.host):
                 reason = f"a simulated device listens on loopback only, not on {device.host!r}"
                 found.append((file, (*here, "host"), reason))
-    for index, node in enumerate(site.nodes):
-        if node.simulated:
-            found += [("nodes.toml", ("node", index, key), reason) for key, reason in node_problems(node)]
+    found += dict.fromkeys(  # of a fleet, what is wrong with all of its nodes is said once
+        (node.source, (*node.path, key), reason) for node in site.nodes for key, reason in node_problems(node)
+        if node.simulated
+    )  # fmt: skip
     found += _script(site)
     return found
 

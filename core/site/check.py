@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gwanje.core.city.run_dir import default_data_base
 from gwanje.core.remote import check as remote_check
+from gwanje.core.site import camera_passwords
 from gwanje.core.site.config import Site, load_site
 from gwanje.core.site.toml_reader import ConfigErrors, Document, KeyPath, Problem
 
@@ -38,6 +39,8 @@ def check_site(root: Path, data_base: Path | None = None) -> Site:
     security_dir = (data_base or default_data_base(root)) / site.id / "security"
     for file, path, reason in remote_check.problems(site, security_dir):
         found.append(_problem(site, file, path, reason))
+    for file, reason in camera_passwords.problems(site.nodes, security_dir):
+        found.append(_problem(site, file, (), reason))
     if found:
         raise ConfigErrors(found)
     return site

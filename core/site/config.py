@@ -35,6 +35,7 @@ from gwanje.core.site.devices import (
     marked,
 )
 from gwanje.core.site.merged import Merged
+from gwanje.core.site.nodes import Node, read_nodes
 from gwanje.core.site.profiles import read_devices, read_profile
 from gwanje.core.site.tag_files import DeclaredTag, read_tags
 from gwanje.core.site.toml_reader import ConfigErrors, Document, Problem, Reader
@@ -42,35 +43,6 @@ from gwanje.core.tags.derived import plan
 from gwanje.core.tags.expression import Constants, site_constants
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.core.time_watch import TimeRules, read_rules
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A listening CCTV node.
-
-    Attributes:
-        url: RTSP address of its audio.
-        x_m: metres east of the site's origin.
-        y_m: metres north.
-        simulated: whether the simulated city streams it.
-        params: what ``io.sim`` plays there; checked by it.
-    """
-
-    name: str
-    area: str
-    label_ko: str
-    label_en: str
-    url: str
-    codec: str
-    x_m: float
-    y_m: float
-    simulated: bool
-    params: dict[str, Any]
-
-    @property
-    def prefix(self) -> str:
-        """Beginning of the node's own tags."""
-        return f"{self.area}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +123,9 @@ def load_site(root: Path) -> Site:
     fleet = read_devices({one.name: one for one in (document(name) for name in _files(root, "devices"))}, profiles)
     devices = fleet.devices
     streamed = merged("nodes")
-    nodes, script = _nodes(streamed) if streamed is not None else ((), ())
+    nodes, script = read_nodes(streamed) if streamed is not None else ((), ())
     site["parts"] = _with_work(site["parts"], devices)
-    declared = read_tags([document(name) for name in _files(root, "tags")])
+    declared = read_tags([document(name) for name in _files(root, "tags")], nodes)
     areas = read_areas(document("areas.toml")) if (root / "areas.toml").exists() else ()
     automatic = _automatic_tags(devices, nodes, site["parts"], areas)
     table = _table(declared, [*automatic, *fleet.tags], devices, nodes)
@@ -261,45 +233,6 @@ def _with_work(parts: tuple[str, ...], devices: Iterable[Device]) -> tuple[str, 
         if device.params.get("embedded_broker"):
             idle.discard("broker")
     return tuple(part for part in parts if part not in idle)
-
-
-NODE_KEYS = {"name", "area", "label_ko", "label_en", "url", "codec", "x_m", "y_m", "simulated"}
-
-
-def _nodes(document: Document) -> tuple[tuple[Node, ...], tuple[dict[str, Any], ...]]:
-    nodes: list[Node] = []
-    seen: dict[str, str] = {}
-    root = document.root()
-    for reader, table in _tables(root, "node"):
-        node = Node(
-            name=reader.text("name"),
-            area=reader.text("area"),
-            label_ko=reader.text("label_ko"),
-            label_en=reader.text("label_en"),
-            url=reader.text("url"),
-            codec=reader.text("codec", "L16", choices=("L16", "PCMU")),
-            x_m=reader.number("x_m", low=-20_000, high=20_000),
-            y_m=reader.number("y_m", low=-20_000, high=20_000),
-            simulated=reader.flag("simulated", False),
-            params={key: value for key, value in table.items() if key not in NODE_KEYS},
-        )
-        for key, value in (("name", node.name), ("url", node.url)):
-            if value in seen:
-                reader.problem(key, f"{value!r} is the {seen[value]}'s already")
-            seen[value] = f"node {node.name!r}"
-        if node.url and not node.url.startswith("rtsp://"):
-            reader.problem("url", "must begin with rtsp://")
-        nodes.append(node)
-    for key in document.content:
-        if key not in ("node", "script"):
-            document.problem((key,), "unknown key")
-    return tuple(nodes), tuple(table for _, table in _tables(root, "script"))
-
-
-def _tables(root: Reader, key: str) -> list[tuple[Reader, dict[str, Any]]]:
-    """Readers of an array of tables, each with its table as it stands."""
-    readers = root.readers(key)
-    return [(reader, root.document.content[key][reader.path[-1]]) for reader in readers]
 
 
 def _automatic_tags(

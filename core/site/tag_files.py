@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from gwanje.core.city.part import ENTRIES
+from gwanje.core.site.nodes import Node
 from gwanje.core.site.toml_reader import Document, KeyPath, Reader
 from gwanje.core.tags.table import KINDS, Tag
 
@@ -34,13 +36,19 @@ class DeclaredTag:
     path: KeyPath
 
 
-def read_tags(documents: Iterable[Document]) -> list[DeclaredTag]:
-    """All tags of a site's ``tags/*.toml``."""
+def read_tags(documents: Iterable[Document], nodes: Iterable[Node] = ()) -> list[DeclaredTag]:
+    """All tags of a site's ``tags/*.toml``.
+
+    Args:
+        documents: the files.
+        nodes: microphone nodes, for tables with ``for_nodes``: one tag for each node whose ``area.name`` fits.
+    """
+    known = tuple(nodes)
     declared: list[DeclaredTag] = []
     for document in documents:
         root = document.root()
         for reader in root.readers("tag"):
-            declared.extend(DeclaredTag(tag, document, reader.path) for tag in _tag_family(reader))
+            declared.extend(DeclaredTag(tag, document, reader.path) for tag in _tag_family(reader, known))
         root.finish()
     return declared
 
@@ -77,17 +85,26 @@ def check_promise(reader: Reader, key: str, quantity: str, unit: str) -> None:
         reader.problem("unit", f"wrong unit {unit!r}: the name {key!r} promises {promised!r}")
 
 
-def _tag_family(reader: Reader) -> list[Tag]:
-    """The tag of a table, or the numbered family that ``for_n = [first, last]`` makes of it."""
+def _tag_family(reader: Reader, nodes: Sequence[Node]) -> list[Tag]:
+    """The tag of a table, or the family that ``for_n = [first, last]`` or ``for_nodes = "pattern"`` makes of it.
+
+    In the texts of the second, ``{node}`` is the node's ``area.name``, ``{ko}`` and ``{en}`` are its names.
+    """
     name = reader.text("name")
     common = read_quantity(reader)
     texts = common.pop("ko"), common.pop("en")
     common["owner"] = reader.text("owner", choices=(*ENTRIES, "supervisor"))
     derived = reader.text("derived", "")
     numbers = reader.sequence("for_n")
+    pattern = reader.text("for_nodes", "")
     reader.finish()
-    family: list[dict[str, int]] = [{}]
-    if numbers:
+    family: list[dict[str, Any]] = [{}]
+    if pattern:
+        chosen = [node for node in nodes if fnmatchcase(node.prefix, pattern)]
+        family = [{"node": node.prefix, "ko": node.label_ko, "en": node.label_en} for node in chosen]
+        if numbers:
+            reader.problem("for_n", "either for_n or for_nodes")
+    elif numbers:
         if len(numbers) != 2 or not all(isinstance(one, int) for one in numbers) or numbers[0] > numbers[1]:
             reader.problem("for_n", "must be [first, last]")
             return []
