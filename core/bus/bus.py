@@ -40,8 +40,8 @@ from gwanje.core.clock import Clock
 from gwanje.core.tags.table import TagTable
 
 PARTS = (
-    "core", "sim", "simsound", "field", "media", "control", "acoustic", "historian", "query", "hmi", "supervisor",
-    "remote",
+    "core", "sim", "simsound", "simcity", "broker", "field", "meters", "charging", "street", "signals", "heat",
+    "cameras", "media", "control", "acoustic", "historian", "query", "hmi", "supervisor", "remote",
 )  # fmt: skip
 """Everybody who may publish; a subscriber connects to all of them unless told otherwise."""
 
@@ -53,6 +53,10 @@ HIGH_WATER = 2_000
 most 64 KiB, so a queue at either end takes at most 128 MiB; usual scans are 2 kB, and it takes 4 MB."""
 MAX_WIRE_BYTES = 2 * MAX_FRAME_BYTES
 """libzmq cuts a peer off that sends a longer frame; between the two limits the frame is refused and counted."""
+WISHES_MAX = 4_096
+"""Subscriptions that a publisher knows of: as many as a subscriber follows streams."""
+WISHES_TAKEN_EVERY = 256
+"""Messages of a topic after which a publisher that nobody asks takes what its socket tells: nothing piles up."""
 RECONNECT_MS = 50
 """A restarted part is heard again within this time."""
 
@@ -176,12 +180,14 @@ class Bus:
     def publisher(self) -> Publisher:
         """This part's publisher; made at the first call."""
         if self._publisher is None:
-            socket = self._context.socket(zmq.PUB)
+            socket = self._context.socket(zmq.XPUB)  # a PUB that tells what is subscribed to
+            socket.setsockopt(zmq.XPUB_VERBOSE, 1)
             socket.setsockopt(zmq.LINGER, 200)
             socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
             socket.setsockopt(zmq.MAXMSGSIZE, MAX_WIRE_BYTES)
             socket.bind(self._address("pub", self.part))
-            self._publisher = Publisher(socket, self.part, self.clock, Mark(self.run_dir, self.part))
+            mark = Mark(self.run_dir, self.part)
+            self._publisher = Publisher(socket, self.part, self.clock, mark, told_wishes=True)
             self._publisher.outgoing = self._outgoing
         return self._publisher
 
@@ -417,12 +423,22 @@ class Publisher:
         clock: stamps what is published.
         mark: of the part.
         with_sum: false where every message is authenticated anyway.
+        told_wishes: whether the socket (XPUB) tells what is subscribed to.
     """
 
     def __init__(
-        self, socket: zmq.Socket[bytes], part: str, clock: Clock, mark: Mark, with_sum: bool = True
+        self,
+        socket: zmq.Socket[bytes],
+        part: str,
+        clock: Clock,
+        mark: Mark,
+        with_sum: bool = True,
+        told_wishes: bool = False,
     ) -> None:
         self._socket = socket
+        self._told_wishes = told_wishes
+        self._wishes: set[bytes] = set()
+        self._fresh: set[bytes] = set()
         self._clock = clock
         self._mark = mark
         self._with_sum = with_sum
@@ -437,6 +453,8 @@ class Publisher:
     def _send(self, topic: str, body: bytes) -> None:
         sequence = self._sequence.get(topic, 0)
         self._sequence[topic] = sequence + 1
+        if self._told_wishes and not (sequence + 1) % WISHES_TAKEN_EVERY:
+            self._take_wishes()
         try:
             frame = seal(topic, self.part, self.incarnation, sequence, self._clock.mono_ns(), body, self._with_sum)
         except FrameError:
@@ -497,6 +515,34 @@ class Publisher:
     def blob(self, topic: str, header: dict[str, Scalar], *arrays: npt.NDArray[Any]) -> None:
         """Publish display data under a topic of its own."""
         self._send(topic, Blob(topic, header, arrays).encode())
+
+    def wished_anew(self) -> frozenset[str]:
+        """What somebody has begun to hear since the last call, as prefixes of topics; a whole topic ends with NUL."""
+        self._take_wishes()
+        fresh, self._fresh = self._fresh, set()
+        return frozenset(one.decode(errors="replace") for one in fresh)
+
+    def wished(self, topic: str) -> bool:
+        """Whether somebody hears a topic, as far as :meth:`wished_anew` was told.
+
+        It says what display data is worth making: what nobody hears leaves no process anyway.
+        """
+        whole = topic.encode() + b"\0"
+        return any(whole.startswith(one) for one in self._wishes)
+
+    def _take_wishes(self) -> None:
+        """What the socket says of subscriptions: each that begins, and the last of a prefix that ends."""
+        while True:
+            try:
+                told = self._socket.recv(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            wish = told[1:]
+            if told[:1] == b"\0":
+                self._wishes.discard(wish)
+            elif told[:1] == b"\1" and len(self._wishes) < WISHES_MAX:
+                self._wishes.add(wish)
+                self._fresh.add(wish)
 
 
 class Subscriber:
@@ -594,6 +640,15 @@ class Subscriber:
             return None
         self.sender = envelope.part
         return decode(envelope, self._n_tags)
+
+    def hear(self, topic: str) -> None:
+        """Hear one more topic, whole: its name does not stand for longer ones."""
+        self._socket.setsockopt(zmq.SUBSCRIBE, topic.encode() + b"\0")
+
+    def hear_no_more(self, topic: str) -> None:
+        """Undo :meth:`hear`; what others hear of it meanwhile is no gap of ours."""
+        self._socket.setsockopt(zmq.UNSUBSCRIBE, topic.encode() + b"\0")
+        self.streams.forget(topic)
 
     def cut(self, cuts: Mapping[str, Cut]) -> None:
         """Pass over scans that a snapshot holds; see :class:`gwanje.core.bus.snapshot.TagPicture`."""

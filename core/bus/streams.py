@@ -119,6 +119,11 @@ class Streams:
         stream.latency.add(now_mono_ns - envelope.published_mono_ns)
         return True
 
+    def forget(self, topic: str) -> None:
+        """A topic is not heard any more: what comes of it once it is heard again does not follow on anything."""
+        for key in [key for key in self._streams if key[1] == topic]:
+            del self._streams[key]
+
     def _meet(self, envelope: Envelope) -> None:
         """Note a new incarnation of a part; refuse one that is over."""
         known = self._publishers.get(envelope.part)

@@ -13,6 +13,7 @@ from gwanje.core.bus.bus import (
     MAX_DOORS,
     MAX_REQUEST_BYTES,
     MAX_WIRE_BYTES,
+    PARTS,
     Bus,
     BusError,
     RequestRefusedError,
@@ -21,6 +22,7 @@ from gwanje.core.bus.bus import (
 )  # fmt: skip
 from gwanje.core.bus.messages import Blob, Event
 from gwanje.core.bus.scan import MAX_TAGS_PER_FRAME, NOT_FINITE, Scan
+from gwanje.core.city.part import ENTRIES
 from gwanje.core.clock import SystemClock
 
 
@@ -43,6 +45,16 @@ def heard(subscriber, publish, limit=200):
         if subscriber.poll(20):
             return subscriber.receive()
     raise AssertionError("nothing arrived")
+
+
+def eventually(holds, limit=1_000):
+    """Ask until it holds: what is subscribed to takes ZeroMQ a moment to tell."""
+    pause = threading.Event()
+    for _ in range(limit):
+        if holds():
+            return
+        pause.wait(0.005)
+    raise AssertionError("it never came to hold")
 
 
 def test_scans_events_and_blobs_arrive_typed(buses):
@@ -73,6 +85,51 @@ def test_a_topic_not_asked_for_does_not_arrive(buses):
         lambda: (publisher.scan(*columns()), publisher.event(Event("system", "x", "y", 1, 2, "", ""))),
     )
     assert isinstance(got, Event)
+
+
+def test_a_publisher_knows_what_is_heard_of_it(buses):
+    publisher, listener = buses[0].publisher(), buses[1]
+    ears = listener.subscriber(["event"], ["field"])
+    assert not publisher.wished("spectrum.mic01")
+    ears.hear("spectrum.mic1")
+    told = set()
+    eventually(lambda: told.update(publisher.wished_anew()) or "spectrum.mic1\0" in told)
+    assert publisher.wished("spectrum.mic1")
+    assert not publisher.wished("spectrum.mic10")
+    assert not publisher.wished_anew()
+    second = listener.subscriber(["spectrum."], ["field"])
+    eventually(lambda: "spectrum." in publisher.wished_anew())
+    assert publisher.wished("spectrum.mic10")
+    second.close()
+    ears.hear_no_more("spectrum.mic1")
+    eventually(lambda: publisher.wished_anew() is not None and not publisher.wished("spectrum.mic1"))
+    assert publisher.wished("event")
+
+
+def test_a_topic_heard_again_has_no_gap_from_the_time_between(buses):
+    publisher = buses[0].publisher()
+    ears = buses[1].subscriber([], ["field"])
+
+    def send(n):
+        for _ in range(n):
+            publisher.blob("spectrum.mic1", {"n": 1}, np.zeros(3))
+
+    ears.hear("spectrum.mic1")
+    eventually(lambda: "spectrum.mic1\0" in publisher.wished_anew())
+    send(2)
+    eventually(lambda: ears.receive() and ears.receive())
+    ears.hear_no_more("spectrum.mic1")
+    eventually(lambda: publisher.wished_anew() is not None and not publisher.wished("spectrum.mic1"))
+    send(5)
+    ears.hear("spectrum.mic1")
+    eventually(lambda: "spectrum.mic1\0" in publisher.wished_anew())
+    send(1)
+    eventually(lambda: ears.receive())
+    assert not ears.gaps
+
+
+def test_every_part_of_a_city_is_heard():
+    assert set(PARTS) == {*ENTRIES, "supervisor"}
 
 
 def test_gaps_and_restarts_are_counted(buses, tmp_path):
