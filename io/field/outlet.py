@@ -65,6 +65,18 @@ class Outlet:
         """
         times = np.empty(len(ids), np.int64)
         times.fill(utc_ns)
+        self.put_timed(ids, values, quality, times, mono_ns)
+
+    def put_timed(self, ids: Ids, values: Floats, quality: Bits, times: Times, mono_ns: int) -> None:
+        """Samples that each say when they were true; see :meth:`put`.
+
+        Args:
+            ids: (k,) ascending, k ≥ 1.
+            values: (k,), not changed afterwards.
+            quality: (k,), not changed afterwards.
+            times: (k,) UTC nanoseconds, not changed afterwards.
+            mono_ns: when they arrived.
+        """
         self._writer.write(ids, values, quality, times, mono_ns)
         first = int(ids[0])
         if first in self._held or self._n_held + len(ids) > BATCH_MAX:
