@@ -25,7 +25,8 @@ from gwanje.core.tags.table import TagTable
 from gwanje.hmi.spectra import Spectra
 from gwanje.hmi.store import Snapshot
 
-TOPICS = ("scan", "event", "alarm", "spectrum.")
+TOPICS = ("scan", "event", "alarm")
+SPECTRUM = "spectrum."
 LOST_AFTER_NS = 2_500_000_000
 """The core writes its tags once a second; two and a half silent seconds are no jitter."""
 RESYNC_NS = 1_000_000_000
@@ -51,6 +52,12 @@ class Receiver(Protocol):
     @property
     def gaps(self) -> dict[tuple[str, str], int]:
         """Messages that never arrived."""
+
+    def hear(self, topic: str) -> None:
+        """Hear one more topic."""
+
+    def hear_no_more(self, topic: str) -> None:
+        """Undo :meth:`hear`."""
 
     def close(self) -> None:
         """Stop hearing."""
@@ -161,7 +168,7 @@ class Link:
         subscribe: makes the subscriber; called in the thread.
         attach: maps the shared store; may raise StoreError while no city runs.
         ask_memory: asks the core what it remembers; None when it does not answer.
-        nodes: microphones whose spectra are kept.
+        nodes: microphones whose spectra are kept while they are watched.
     """
 
     def __init__(
@@ -187,6 +194,7 @@ class Link:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._memory_known = False
+        self._watched: frozenset[str] = frozenset()
         self._next_resync_ns = 0
         self._next_attach_ns = 0
 
@@ -216,6 +224,8 @@ class Link:
 
     def turn(self, receiver: Receiver) -> None:
         """One turn of the thread: take what is there, then see to the store and the alarms."""
+        if self.spectra.watched is not self._watched:
+            self._turn_ears(receiver)
         if receiver.poll(POLL_MS):
             for _ in range(MAX_PER_TURN):
                 message = receiver.receive()
@@ -228,6 +238,14 @@ class Link:
             self._next_resync_ns = now_ns + RESYNC_NS
             self._see_to_store(now_ns)
             self._see_to_memory(now_ns)
+
+    def _turn_ears(self, receiver: Receiver) -> None:
+        """Hear the spectra that are watched now, and no others."""
+        before, self._watched = self._watched, self.spectra.watched
+        for node in before - self._watched:
+            receiver.hear_no_more(SPECTRUM + node)
+        for node in self._watched - before:
+            receiver.hear(SPECTRUM + node)
 
     def _take(self, message: Message) -> None:
         match message:

@@ -1,4 +1,4 @@
-"""The last ten seconds of every microphone's spectrogram: a ring of display columns per node, in memory only."""
+"""The last ten seconds of the spectrograms that are watched: a ring of display columns per node, in memory only."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from gwanje.core.bus.messages import Blob
 N_BANDS = 64
 N_COLUMNS = 256
 """Columns kept: 10.24 s at 25 columns a second; a multiple of 4 because image lines begin on 32 bits."""
+WATCHED_MAX = 16
+"""Nodes whose spectra are all received whether shown or not: 25 messages of 200 bytes a second each."""
 JITTER_COLUMNS = 3
 """A block whose time is off by no more than this follows the last one without a gap."""
 
@@ -65,11 +67,24 @@ class Ring:
 
 
 class Spectra:
-    """Rings of all nodes. Written by the receiver thread, read by the GUI thread; a column may show half new, once."""
+    """Rings of all nodes. Written by the receiver thread, read by the GUI thread; a column may show half new, once.
+
+    Attributes:
+        rings: by node.
+        watched: nodes whose spectra are wanted; set by the GUI thread, read by the receiver. All of a small site, where
+            each is there at once when somebody turns to it.
+        refused: messages that were not what they said.
+    """
 
     def __init__(self, nodes: tuple[str, ...]) -> None:
         self.rings = {node: Ring() for node in nodes}
+        self.watched: frozenset[str] = frozenset(nodes if len(nodes) <= WATCHED_MAX else ())
         self.refused = 0
+
+    def watch(self, node: str) -> None:
+        """Somebody looks at a node: of a large site only its spectra come then, those of the last ten seconds first."""
+        if node not in self.watched:
+            self.watched = frozenset((node,))
 
     def take(self, blob: Blob) -> None:
         """Add a ``spectrum.<node>`` message; one that is not what it says is counted and dropped."""

@@ -51,10 +51,13 @@ class Acoustic(Panel):
         self._spectrum: Part | None = None
         self._heading: Part | None = None
         self._chips: list[Part] = []
+        self._first_chip = 0
         self._table: Part | None = None
         self._seen_column = (-1, -1, -1)
         self._seen_events = -1
         self._now_mono_ns = 0
+        if self._nodes:
+            live.spectra.watch(self._nodes[0].name)
         self.setCursor(Qt.CursorShape.ArrowCursor)
 
     def title_note(self) -> str:
@@ -74,14 +77,16 @@ class Acoustic(Panel):
         self._spectrum = Part(plot, self._draw_spectrum)
         top += height + style.line_height("small") + style.px(6)
         chip = style.line_height("small") + style.px(18)
-        width = body.width() / max(1, len(self._nodes))
+        n = min(len(self._nodes), max(1, int(body.width() // (style.width_of("000 ×", "label") + style.px(8)))))
+        width = body.width() / max(1, n)
         self._chips = [
             Part(
-                QRect(int(body.left() + index * width), int(top), int(width) - 3, int(chip)),
-                partial(self._draw_chip, index),
+                QRect(int(body.left() + place * width), int(top), int(width) - 3, int(chip)),
+                partial(self._draw_chip, place),
             )
-            for index in range(len(self._nodes))
+            for place in range(n)
         ]
+        self._turn_page()
         top += chip + style.px(6)
         table_rect = QRect(int(body.left()), int(top), int(body.width()), int(body.bottom() - top))
         self._table = Part(table_rect, self._draw_table)
@@ -110,8 +115,15 @@ class Acoustic(Panel):
     def _show(self, index: int) -> None:
         if self._nodes:
             self.node = index % len(self._nodes)
+            self._live.spectra.watch(self._nodes[self.node].name)
+            self._turn_page()
             self._seen_column = (-1, -1, -1)
             self.update()
+
+    def _turn_page(self) -> None:
+        """Where more nodes are than chips have room: those around the one that is shown, page by page."""
+        n = max(1, len(self._chips))
+        self._first_chip = max(0, min(self.node // n * n, len(self._nodes) - n))
 
     def _follow(self) -> None:
         """Until the operator chooses, show where something was heard last."""
@@ -125,9 +137,10 @@ class Acoustic(Panel):
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Qt: choose a node by its chip, or the node of an event by its row."""
         at = event.position().toPoint()
-        for index, part in enumerate(self._chips):
+        for place, part in enumerate(self._chips):
             if part.rect.contains(at):
-                self.choose(index)
+                self.choose(self._first_chip + place)
+                return
 
     def tick_fast(self, now_mono_ns: int) -> None:
         """Repaint the spectrogram when it moved by a column."""
@@ -162,7 +175,8 @@ class Acoustic(Panel):
             self._owner[position] for position in self.bindings.poll(self._live.snapshot, now_mono_ns, lost)
         }
         for index in dirty:
-            self.repaint_part(self._chips[index])
+            if 0 <= index - self._first_chip < len(self._chips):
+                self.repaint_part(self._chips[index - self._first_chip])
         if self.node in dirty and self._heading is not None:
             self.repaint_part(self._heading)
         if self._seen_events != self._live.events.generation and self._table is not None:
@@ -243,15 +257,17 @@ class Acoustic(Panel):
         ink.box(frame, None, "text", 3.0)
         ink.box(frame, None, "p2", 1.6)
 
-    def _draw_chip(self, index: int, ink: Ink) -> None:
+    def _draw_chip(self, place: int, ink: Ink) -> None:
+        index = self._first_chip + place
         style, node = self.ui.style, self._nodes[index]
-        rect = QRectF(self._chips[index].rect).adjusted(0.5, 0.5, -0.5, -0.5)
+        rect = QRectF(self._chips[place].rect).adjusted(0.5, 0.5, -0.5, -0.5)
         chosen = index == self.node
+        number = node.name[-max(2, len(str(len(self._nodes)))) :]
         ink.box(rect, "selected" if chosen else "panel", "text" if chosen else "bar_edge", 2.0 if chosen else 1.0)
         line = style.line_height("small")
         _, well = self._health(node)
         room = QRectF(rect.left(), rect.top() + style.px(2), rect.width(), line)
-        text = node.name[-2:] if well else f"{node.name[-2:]} ×"
+        text = number if well else f"{number} ×"
         ink.text(room, text, "label" if chosen else "small", align="center")
         bar = QRectF(rect.left() + style.px(6), rect.bottom() - style.px(10), rect.width() - style.px(12), style.px(6))
         ink.box(bar, "bar")

@@ -56,7 +56,14 @@ class FakeReceiver:
     def __init__(self) -> None:
         self.waiting: deque[Message] = deque()
         self.gaps: dict[tuple[str, str], int] = {}
+        self.topics: set[str] = set()
         self.closed = False
+
+    def hear(self, topic: str) -> None:
+        self.topics.add(topic)
+
+    def hear_no_more(self, topic: str) -> None:
+        self.topics.remove(topic)
 
     def poll(self, timeout_ms: int) -> bool:
         return bool(self.waiting)
