@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from gwanje.core.site.config import Device, Site
+from gwanje.core.site.device_problems import DeviceProblems
+from gwanje.core.site.devices import REGISTER_DRIVERS
 from gwanje.core.site.toml_reader import KeyPath
 from gwanje.io.field.modbus.sunspec import ModelError, is_known, model_layout
 from gwanje.io.sim import street
@@ -18,28 +20,45 @@ UNITS = {"Pct": "%", "Var": "var", "Secs": "s", "C": "°C"}
 """SunSpec's words for units where they differ from ours."""
 
 
+Check = Callable[[Sequence[Device]], Iterable[tuple[Device, KeyPath, str]]]
+"""What is wrong with devices: each with the key path below it, such as ``("point", 3, "at", "slot")``, and why."""
+
+FAMILY_CHECKS: Mapping[str, Check] = {}
+"""Driver → the check of its ``params``, ``at`` and ``twin``; it gets all devices of the driver."""
+
+
 def problems(site: Site) -> list[Found]:
     """Every problem as (file, key path, reason)."""
-    found: list[Found] = []
+    told = DeviceProblems()
     for device in site.devices:
-        file = device.source.partition("/")[2]
-        here = device.path
         if device.driver == "sunspec":
-            found += [(file, (*here, *path), reason) for path, reason in _sunspec_points(site, device)]
+            for path, reason in _sunspec_points(site, device):
+                told.add(device, path, reason)
         if device.twin is not None:
-            try:
-                twin_params(TwinSpec(device.name, device.area, device.twin.kind, device.twin.params))
-            except TwinError as error:
-                found.append((file, (*here, "twin"), str(error)))
-            if not is_loopback(device.host):
-                reason = f"a simulated device listens on loopback only, not on {device.host!r}"
-                found.append((file, (*here, "host"), reason))
+            for path, reason in _twin(device):
+                told.add(device, path, reason)
+    for driver, check in FAMILY_CHECKS.items():
+        for device, path, reason in check([one for one in site.devices if one.driver == driver]):
+            told.add(device, path, reason)
+    found = [(file.partition("/")[2], path, reason) for file, path, reason in told.found()]
     found += dict.fromkeys(  # of a fleet, what is wrong with all of its nodes is said once
         (node.source, (*node.path, key), reason) for node in site.nodes for key, reason in node_problems(node)
         if node.simulated
     )  # fmt: skip
     found += _script(site)
     return found
+
+
+def _twin(device: Device) -> Iterator[tuple[KeyPath, str]]:
+    """What a simulated device cannot be; families beyond Modbus check their twins themselves."""
+    assert device.twin is not None
+    if device.driver in REGISTER_DRIVERS:
+        try:
+            twin_params(TwinSpec(device.name, device.area, device.twin.kind, device.twin.params))
+        except TwinError as error:
+            yield ("twin",), str(error)
+    if device.host and not is_loopback(device.host):
+        yield ("host",), f"a simulated device listens on loopback only, not on {device.host!r}"
 
 
 def _sunspec_points(site: Site, device: Device) -> Iterator[tuple[KeyPath, str]]:

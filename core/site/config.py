@@ -22,6 +22,7 @@ from gwanje.core.authority.settings import AuthoritySettings, read_settings
 from gwanje.core.city.part import ENTRIES
 from gwanje.core.commands.operations import Operations, parse_operations
 from gwanje.core.remote.settings import RemoteSettings, read_remote
+from gwanje.core.site.device_references import check_references
 from gwanje.core.site.devices import (
     FAMILIES,
     REGISTER_DRIVERS,
@@ -29,7 +30,6 @@ from gwanje.core.site.devices import (
     Point,
     Setpoint,
     Twin,
-    check_references,
     family_tags,
     health_tags,
     marked,
@@ -122,6 +122,7 @@ def load_site(root: Path) -> Site:
     profiles = {Path(name).stem: read_profile(Path(name).stem, document(name)) for name in _files(root, "profiles")}
     fleet = read_devices({one.name: one for one in (document(name) for name in _files(root, "devices"))}, profiles)
     devices = fleet.devices
+    unmade = [] if fleet.whole else [problem for one in documents.values() for problem in one.problems]
     streamed = merged("nodes")
     nodes, script = read_nodes(streamed) if streamed is not None else ((), ())
     site["parts"] = _with_work(site["parts"], devices)
@@ -152,9 +153,10 @@ def load_site(root: Path) -> Site:
         name: document(f"{name}.toml").content if (root / f"{name}.toml").exists() else {}
         for name in ("control", "historian", "acoustic")
     }
-    # What a file that cannot be read leaves out would be named a hundred times over: mend that file first.
+    # What is not there for a file that cannot be read, or a fleet that cannot be counted out, would be named a hundred
+    # times over: mend that first.
     unread = [problem for one in documents.values() if not one.readable for problem in one.problems]
-    problems = unread or [problem for one in documents.values() for problem in one.problems]
+    problems = unread or unmade or [problem for one in documents.values() for problem in one.problems]
     if problems:
         raise ConfigErrors(problems)
     return Site(

@@ -4,25 +4,18 @@
 ``[[point]]``, ``[[setpoint]]`` and ``[[command]]`` whose ``quantity`` becomes the last word of a tag: a device
 ``jincheon.lamp0001`` with the profile's quantity ``dim_pct`` has the tag ``jincheon.lamp0001.dim_pct``. In
 ``devices/*.toml`` a ``[[device]]`` names its profile, and a ``[[fleet]]`` makes many of one: in its texts ``{n}``
-stands for the number, ports count up from ``port`` by ``port_step``.
+stands for the number, ports count up from ``port`` by ``port_step``. Texts of the profile itself are left as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
-from gwanje.core.site.devices import (
-    FAMILIES,
-    FLEET_MAX,
-    HEALTH,
-    SCAN_CLASSES,
-    Device,
-    Point,
+from gwanje.core.site.device_files import (
+    WORD,
     Register,
-    Setpoint,
-    Twin,
     address_keys,
     read_command,
     read_device,
@@ -31,11 +24,16 @@ from gwanje.core.site.devices import (
     read_setpoint,
     read_twin,
 )
+from gwanje.core.site.devices import FAMILIES, FLEET_MAX, HEALTH, SCAN_CLASSES, Device, Point, Setpoint, Twin
 from gwanje.core.site.tag_files import check_promise, read_quantity
 from gwanje.core.site.toml_reader import Document, Reader
 from gwanje.core.tags.table import Tag
 
 Written = TypeVar("Written", Point, Setpoint)
+
+PORT_MAX = 65_535
+NUMBERED = ("name", "area", "label_ko", "label_en", "via", "address", "host")
+"""Keys of a fleet in whose texts ``{n}`` stands for the number; beside these, texts in its ``params`` and ``twin``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +61,7 @@ class Profile:
         points: read.
         commands: written by command.
         setpoints: written under a lease; tags of another part, in whose names ``{name}`` stands for the device.
+        sound: nothing is wrong with the file; of one that is not, no device is made.
     """
 
     name: str
@@ -74,6 +73,7 @@ class Profile:
     points: tuple[ProfilePoint[Point], ...]
     commands: tuple[ProfilePoint[Setpoint], ...]
     setpoints: tuple[Setpoint, ...]
+    sound: bool = True
 
 
 @dataclass(slots=True)
@@ -83,10 +83,12 @@ class Fleet:
     Attributes:
         devices: all, in the order of the files.
         tags: of devices with a profile.
+        whole: none is missing because of a mistake in its profile or fleet.
     """
 
     devices: tuple[Device, ...] = ()
     tags: list[Tag] = field(default_factory=list)
+    whole: bool = True
 
 
 def read_profile(name: str, document: Document) -> Profile:
@@ -115,7 +117,7 @@ def read_profile(name: str, document: Document) -> Profile:
         if quantity in seen or quantity in ("online", "scan_ms", "errors"):
             document.problem((kind, index, "quantity"), f"quantity {quantity!r} is there already")
         seen.add(quantity)
-    return profile
+    return replace(profile, sound=not document.problems)
 
 
 def _point(reader: Reader, driver: str, scan: str) -> ProfilePoint[Point]:
@@ -140,8 +142,8 @@ def _command(reader: Reader, driver: str) -> ProfilePoint[Setpoint]:
 def _quantity(reader: Reader) -> tuple[str, dict[str, Any], str, str]:
     quantity = reader.text("quantity")
     tag = read_quantity(reader)
-    if not quantity or quantity != quantity.lower() or not quantity.replace("_", "").isalnum():
-        reader.problem("quantity", f"{quantity!r} is not a word in lower case")
+    if reader.has("quantity") and not WORD.fullmatch(quantity):
+        reader.problem("quantity", f"{quantity!r} is not a word of small letters, digits and _")
     check_promise(reader, quantity, quantity, tag["unit"])
     return quantity, tag, tag.pop("ko"), tag.pop("en")
 
@@ -153,40 +155,50 @@ def read_devices(documents: Mapping[str, Document], profiles: Mapping[str, Profi
         documents: ``devices/*.toml`` by the name they are shown as.
         profiles: by name.
     """
-    register, tags = Register(), []
+    register, tags, whole = Register(), [], True
     for document in documents.values():
         root = document.root()
         for reader in root.readers("device"):
-            if reader.has("profile"):
-                profile = _profile_of(reader, profiles)
-                if profile is not None:
-                    device, made = _instance(reader, profile)
-                    register.add(device, reader)
-                    tags += made
-            else:
+            if not reader.has("profile"):
                 register.add(read_device(reader), reader)
+            elif (profile := _profile_of(reader, profiles)) is None:
+                whole = False
+            else:
+                device, made = _instance(reader, profile)
+                register.add(device, reader)
+                tags += made
         for reader in root.readers("fleet"):
             profile = _profile_of(reader, profiles)
-            if profile is not None:
-                for device, made in _fleet(reader, profile):
-                    register.add(device, reader)
-                    tags += made
+            whole &= profile is not None and _take_fleet(reader, profile, register, tags)
         root.finish()
-    register.check_ways(documents)
-    return Fleet(tuple(register.devices), tags)
+    if whole:
+        register.check_ways(documents)
+    return Fleet(tuple(register.devices), tags, whole)
+
+
+def _take_fleet(reader: Reader, profile: Profile, register: Register, tags: list[Tag]) -> bool:
+    """Take up a fleet's devices, up to the first that cannot be: one mistake is not told a thousand times."""
+    count = len(reader.document.problems)
+    for device, made in _fleet(reader, profile):
+        register.add(device, reader)
+        tags += made
+        if len(reader.document.problems) > count:
+            break
+    return len(reader.document.problems) == count
 
 
 def _profile_of(reader: Reader, profiles: Mapping[str, Profile]) -> Profile | None:
+    """The profile that a table names; None when there is none, or when something is wrong with it (told there)."""
     name = reader.text("profile")
-    if name not in profiles:
+    if name not in profiles and reader.has("profile"):
         known = ", ".join(sorted(profiles)) or "none"
         reader.problem("profile", f"no profile {name!r} in profiles/ (known: {known})")
-    return profiles.get(name)
+    found = profiles.get(name)
+    return found if found is not None and found.sound else None
 
 
 def _common(reader: Reader, profile: Profile) -> dict[str, Any]:
     head = read_head(reader, profile.driver)
-    head["params"] = {**profile.params, **head["params"]}
     head["port"] = 0 if head["via"] else reader.integer("port", 0, 0, 65_535)
     head["x_m"] = reader.number("x_m", 0.0, -20_000, 20_000) if reader.has("x_m") else float("nan")
     head["y_m"] = reader.number("y_m", 0.0, -20_000, 20_000) if reader.has("y_m") else float("nan")
@@ -195,13 +207,16 @@ def _common(reader: Reader, profile: Profile) -> dict[str, Any]:
 
 def _instance(reader: Reader, profile: Profile) -> tuple[Device, list[Tag]]:
     head = _common(reader, profile)
+    head["own_params"] = frozenset(head["params"])
+    head["params"] = {**profile.params, **head["params"]}
     twin = read_twin(reader.reader("twin"))
     reader.finish()
     return _made(profile, head, twin)
 
 
-def _fleet(reader: Reader, profile: Profile) -> list[tuple[Device, list[Tag]]]:
-    """The devices of a ``[[fleet]]``; none when it cannot be expanded."""
+def _fleet(reader: Reader, profile: Profile) -> Iterator[tuple[Device, list[Tag]]]:
+    """The devices of a ``[[fleet]]``, up to the first that cannot be made; none when a key is wrong."""
+    count = len(reader.document.problems)
     numbers = reader.sequence("n", required=True)
     step = reader.integer("port_step", 0, 0, 1_000)
     columns = reader.integer("columns", 100, 1, 1_000)
@@ -209,44 +224,61 @@ def _fleet(reader: Reader, profile: Profile) -> list[tuple[Device, list[Tag]]]:
     head = _common(reader, profile)
     twin = read_twin(reader.reader("twin"))
     reader.finish()
-    if len(numbers) != 2 or not all(isinstance(one, int) for one in numbers) or not numbers[0] <= numbers[1]:
-        reader.problem("n", "must be [first, last]")
-        return []
-    first, last = numbers
-    if last - first >= FLEET_MAX:
-        reader.problem("n", f"more than {FLEET_MAX} devices")
-        return []
-    if "{n" not in head["name"]:
-        reader.problem("name", "must hold {n}")
-        return []
-    made = []
-    for index, n in enumerate(range(first, last + 1)):
-        try:
-            one = {key: _numbered(value, n) for key, value in head.items() if key not in ("path", "source", "driver")}
-            one_twin = None if twin is None else Twin(twin.kind, _numbered(twin.params, n))
-        except (KeyError, IndexError, ValueError) as error:
-            reader.problem("name", f"cannot be expanded: {error}")
-            return []
-        if one["port"]:
-            one["port"] += index * step
-        if one["port"] > 65_535:
-            reader.problem("port_step", f"port {one['port']} of device {one['name']!r} is above 65535")
-            return []
-        one["x_m"] += index % columns * dx_m
-        one["y_m"] += index // columns * dy_m
-        whole = {**one, "driver": head["driver"], "path": head["path"], "source": head["source"]}
-        made.append(_made(profile, whole, one_twin))
-    return made
+    if len(reader.document.problems) > count or not _fits(reader, numbers, head["name"]):
+        return
+    texts = {key: head[key] for key in NUMBERED if head[key]}
+    for index, n in enumerate(range(numbers[0], numbers[1] + 1)):
+        one = {key: _numbered(reader, key, text, n) for key, text in texts.items()}
+        params = _numbered(reader, "params", head["params"], n)
+        own_twin = None if twin is None else _numbered(reader, "twin", twin.params, n)
+        if None in one.values() or params is None or (twin is not None and own_twin is None):
+            return
+        port = head["port"] + index * step if head["port"] else 0
+        if port > PORT_MAX:
+            reader.problem("port_step", f"port {port} of device {one['name']!r} is above {PORT_MAX}")
+            return
+        whole = {
+            **head, **one,
+            "params": {**profile.params, **params},
+            "own_params": frozenset(params),
+            "port": port,
+            "x_m": head["x_m"] + index % columns * dx_m,
+            "y_m": head["y_m"] + index // columns * dy_m,
+        }  # fmt: skip
+        yield _made(profile, whole, None if twin is None else Twin(twin.kind, own_twin))
 
 
-def _numbered(value: Any, n: int) -> Any:
-    """A value with ``{n}`` in its texts replaced."""
+def _fits(reader: Reader, numbers: Sequence[Any], name: str) -> bool:
+    """Whether a fleet can be counted."""
+    whole = len(numbers) == 2 and all(isinstance(one, int) and not isinstance(one, bool) for one in numbers)
+    if not (whole and 0 <= numbers[0] <= numbers[1]):
+        reader.problem("n", f"must be [first, last], whole numbers from 0 on, is {list(numbers)!r}")
+        return False
+    if numbers[1] - numbers[0] >= FLEET_MAX:
+        reader.problem("n", f"{numbers[1] - numbers[0] + 1} devices, at most {FLEET_MAX}")
+        return False
+    if "{n" not in name:
+        reader.problem("name", "must hold {n}, for every device has a name of its own")
+        return False
+    return True
+
+
+def _numbered(reader: Reader, key: str, value: Any, n: int) -> Any:
+    """A value with ``{n}`` in its texts replaced; None when its braces hold anything else."""
+    try:
+        return _replaced(value, n)
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        reader.problem(key, f"cannot be expanded: only {{n}} may stand in braces ({error})")
+        return None
+
+
+def _replaced(value: Any, n: int) -> Any:
     if isinstance(value, str):
-        return value.format(n=n)
+        return value.format(n=n) if "{" in value or "}" in value else value
     if isinstance(value, dict):
-        return {key: _numbered(one, n) for key, one in value.items()}
+        return {key: _replaced(one, n) for key, one in value.items()}
     if isinstance(value, list):
-        return [_numbered(one, n) for one in value]
+        return [_replaced(one, n) for one in value]
     return value
 
 
