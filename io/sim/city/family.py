@@ -133,9 +133,7 @@ class FaultDesk:
                 case "clear":
                     return await self._clear(message.get("device"))
                 case "state":
-                    device = message.get("device")
-                    if device not in self._families:
-                        return {"error": f"unknown device {device!r}"}
+                    device = self._known(message.get("device"))
                     return {"ok": True, "state": dict(self._families[device].state(device))}
                 case "kinds":
                     return {"ok": True, "kinds": {name: list(one.kinds) for name, one in self._sample().items()}}
@@ -153,19 +151,22 @@ class FaultDesk:
             seen.setdefault(id(family), (name, family))
         return dict(seen.values())
 
+    def _known(self, device: Any) -> str:
+        if not isinstance(device, str) or device not in self._families:
+            raise FaultError(f"unknown device {device!r}")
+        return device
+
     async def _set(self, fault: CityFault) -> None:
-        if len(self._standing) >= FAULTS_MAX:
+        if len(self._standing) >= FAULTS_MAX and fault.device not in self._standing:
             raise FaultError(f"{FAULTS_MAX} faults stand already")
-        self._stop_timer(fault.device)
         await self._families[fault.device].set_fault(fault)
+        self._stop_timer(fault.device)  # only now: a fault that is refused leaves the present one its end
         self._standing[fault.device] = fault
         if fault.for_s > 0.0:
             self._timers[fault.device] = asyncio.create_task(self._expire(fault))
 
     async def _clear(self, device: Any) -> dict[str, Any]:
-        if device is not None and device not in self._families:
-            return {"error": f"unknown device {device!r}"}
-        for name in [device] if device is not None else list(self._standing):
+        for name in [self._known(device)] if device is not None else list(self._standing):
             self._stop_timer(name)
             self._standing.pop(name, None)
             await self._families[name].clear_fault(name)
@@ -173,7 +174,6 @@ class FaultDesk:
 
     async def _expire(self, fault: CityFault) -> None:
         await asyncio.sleep(fault.for_s)
-        del self._timers[fault.device]
         self._standing.pop(fault.device, None)
         await self._families[fault.device].clear_fault(fault.device)
 
@@ -181,6 +181,11 @@ class FaultDesk:
         timer = self._timers.pop(device, None)
         if timer is not None:
             timer.cancel()
+
+    def check(self) -> None:
+        """Forget the timers that are over; what went wrong in one is a bug and is raised."""
+        for device in [device for device, timer in self._timers.items() if timer.done()]:
+            self._timers.pop(device).result()
 
     async def close(self) -> None:
         """No timer goes on."""

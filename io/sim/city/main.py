@@ -66,6 +66,7 @@ async def _run(ctx: PartContext) -> None:
             ctx.heartbeat()
             requests.take()
             requests.check()
+            desk.check()
             await asyncio.sleep(HEARTBEAT_S)
     except PortTakenError as error:
         raise PartError(str(error)) from None
