@@ -21,7 +21,8 @@ from gwanje.io.sim.city import main as module
 from gwanje.io.sim.server import PortTakenError
 
 LAMP = Device(
-    "lamp1", "east", "가로등", "Streetlight", "talq", "127.0.0.1", 1, 0, "slow", 1.0, (), (), Twin("lamp", {}), "t/d.toml",
+    "lamp1", "east", "가로등", "Streetlight", "talq", "127.0.0.1", 1, 0, "slow", 1.0, (), (), Twin("lamp", {}),
+    "t/d.toml",
 )  # fmt: skip
 
 
