@@ -193,6 +193,7 @@ class _Mapping:
         first = _file_bytes(0) + -(-n_nodes * _NAME_BYTES // 4096) * 4096
         step = _NODE_WORDS * 8 + CAPACITY_SAMPLES * 2
         self.nodes = [_NodeView(self.buffer, first + index * step) for index in range(n_nodes)]
+        self.all_words: Words = np.ndarray((n_nodes, 512), np.int64, self.buffer, first, (step, 8))
 
     @property
     def wiped(self) -> bool:
@@ -378,6 +379,15 @@ class RingReader:
     def head(self, node_index: int) -> Head:
         """Where a node's writer stands."""
         return self._mapping.nodes[node_index].head()
+
+    def positions(self) -> npt.NDArray[np.int64]:
+        """Samples written of every node, (n_nodes,), in one look: to see which nodes have anything new."""
+        words, rows = self._mapping.all_words, np.arange(len(self._mapping.nodes))
+        counts = words[:, _COUNT].copy()
+        found: npt.NDArray[np.int64] = words[rows, _SLOTS + (counts & 1) * _SLOT_WORDS]
+        for node_index in np.flatnonzero(words[:, _COUNT] != counts).tolist():  # published meanwhile
+            found[node_index] = self.head(node_index).position
+        return found
 
     def time_of(self, node_index: int, position: int) -> int:
         """Monotonic ns at which the sample number ``position`` was captured, by the newest one's time."""

@@ -1,13 +1,15 @@
-"""Eight microphones from samples to events, without clock, bus or disk: what ``main`` pushes in, ``advance`` works off.
+"""All microphones from samples to events, without clock, bus or disk: what ``main`` pushes in, ``advance`` works off.
 
 Sound is taken in blocks of 0.12 s per node. All nodes that have a block ready go through the front end side by side;
 a node that lags or is lost holds nobody up. Each node keeps two seconds of log-mel frames and levels, nothing else.
+The network costs more than everything else together: it judges at once where something stands out (``gate``), and
+everybody else in turn, within a budget.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -24,22 +26,32 @@ from gwanje.control.acoustic.features import (
     WINDOW_SAMPLES,
     front_end,
 )
-from gwanje.control.acoustic.levels import find_onset, frame_levels, next_floor
+from gwanje.control.acoustic.gate import Gate
+from gwanje.control.acoustic.levels import find_onset, frame_levels, next_floors
 
 BLOCK_FRAMES: Final = 12
 BLOCK_SAMPLES: Final = BLOCK_FRAMES * HOP_SAMPLES
 TAIL_SAMPLES: Final = WINDOW_SAMPLES - HOP_SAMPLES
-HISTORY_FRAMES: Final = 204  # a patch and more than a second before it, so that the onset of its event is inside
+BLOCK_S: Final = BLOCK_SAMPLES / SAMPLE_RATE_HZ
+PATCH_BLOCKS: Final = PATCH_FRAMES // BLOCK_FRAMES
+HISTORY_BLOCKS: Final = 17  # a patch and more than a second before it, so that the onset of its event is inside
+SIDE_BY_SIDE: Final = 16  # nodes in one call of the front end: two groups of its lanes, so that few idle
 COLUMN_FRAMES: Final = 4  # 25 display columns per second
 PENDING_MAX: Final = 3 * SAMPLE_RATE_HZ  # more than three seconds behind: what is older is skipped
 LOST_FRAMES_MAX: Final = 24  # of a patch; with more of it missing the network would judge our filling
 SAMPLE_NS: Final = 1_000_000_000 // SAMPLE_RATE_HZ
 FRAME_NS: Final = 10_000_000
+JOINED_NS: Final = 600_000_000  # patches further apart than the longest turn of a heard node are not of one sound
+CURIOUS_MARGIN: Final = -2.5  # a patch this close to a threshold is followed by the next at once
+CURIOUS_BLOCKS: Final = 5
+ALL_PER_S: Final = 330.0  # 0.2 of a core at 0.6 ms each
+ROUND_PER_S: Final = 150.0
 DC_SHARE: Final = 0.1
 DISPLAY_LOW: Final = float(np.log(0.001))
 DISPLAY_STEPS_PER_UNIT: Final = 255.0 / float(np.log(1e5))  # 100 dB from the front end's floor upwards
 
 Samples = NDArray[np.int16]
+Indices = NDArray[np.int64]
 Classifier = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(n, 96, 64) log-mel patches → (n, n_classes) margins above the thresholds."""
 
@@ -82,29 +94,44 @@ class Heard:
     snr_db: float
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How many patches a second the network may judge, over all nodes.
+
+    Attributes:
+        all_per_s: at most.
+        round_per_s: of these, for nodes at which nothing stands out, one after the other, who waited longest first.
+            While it suffices for all of them (up to 36 nodes), every node is heard as if there were no gate.
+    """
+
+    all_per_s: float = ALL_PER_S
+    round_per_s: float = ROUND_PER_S
+
+
 @dataclass(slots=True)
 class _Node:
-    """Sound of one node on its way."""
+    """Sound of one node on its way; what it keeps of the past lies in the chain's columns."""
 
     pending: Samples = field(default_factory=lambda: np.zeros(0, np.int16))
-    lost: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
-    tail: Samples = field(default_factory=lambda: np.zeros(TAIL_SAMPLES, np.int16))
-    tail_lost: NDArray[np.bool_] = field(default_factory=lambda: np.ones(TAIL_SAMPLES, np.bool_))
+    lost: NDArray[np.bool_] | None = None
+    tail_lost: NDArray[np.bool_] | None = field(default_factory=lambda: np.ones(TAIL_SAMPLES, np.bool_))
     newest_mono_ns: int = 0
-    dc: float | None = None
-    frames: NDArray[np.float32] = field(
-        default_factory=lambda: np.full((HISTORY_FRAMES, N_MELS), DISPLAY_LOW, np.float32)
-    )
-    frame_lost: NDArray[np.bool_] = field(default_factory=lambda: np.ones(HISTORY_FRAMES, np.bool_))
-    block_lost: NDArray[np.bool_] | None = None
-    levels_db: NDArray[np.float32] = field(default_factory=lambda: np.full(HISTORY_FRAMES, SILENCE_DB, np.float32))
-    floor_db: float | None = None
-    n_blocks: int = 0
+    patch_mono_ns: int = 0
     state: NodeState = field(default_factory=NodeState)
 
     def end_mono_ns(self) -> int:
         """Capture time of the last sample taken out of ``pending``."""
         return self.newest_mono_ns - len(self.pending) * SAMPLE_NS
+
+    def take_block(self) -> tuple[Samples, NDArray[np.bool_] | None]:
+        """The next block and what of it is lost."""
+        samples, self.pending = self.pending[:BLOCK_SAMPLES], self.pending[BLOCK_SAMPLES:]
+        if self.lost is None:
+            return samples, None
+        lost, self.lost = self.lost[:BLOCK_SAMPLES], self.lost[BLOCK_SAMPLES:]
+        if not self.lost.any():
+            self.lost = None
+        return samples, lost if lost.any() else None
 
 
 def without_dc(samples: Samples, dc: float) -> Samples:
@@ -129,20 +156,39 @@ class Chain:
         classifier: margins of patches, or None: then there are levels and spectra but no events.
         params: of the detector.
         quiet_above_floor_db: while a node's patch is nowhere this much above its floor, every second one is left out.
+        budget: of the network.
+
+    Attributes:
+        gate: of every node.
+        n_patches: patches classified since the start.
+        n_skipped: patches of nodes with an open gate that the budget had no room for.
     """
 
     def __init__(
-        self, n_nodes: int, classifier: Classifier | None, params: DetectorParams, quiet_above_floor_db: float = 0.0
+        self,
+        n_nodes: int,
+        classifier: Classifier | None,
+        params: DetectorParams,
+        quiet_above_floor_db: float = 0.0,
+        budget: Budget | None = None,
     ) -> None:
         self._classifier = classifier
         self._params = params
         self._quiet_above_floor_db = quiet_above_floor_db
-        self._front_end = front_end(n_nodes)
+        self._front_end = front_end(min(n_nodes, SIDE_BY_SIDE))
         self._nodes = [_Node() for _ in range(n_nodes)]
-        self._batch = np.zeros((n_nodes, TAIL_SAMPLES + BLOCK_SAMPLES), np.int16)
-        self._batch_lost = np.zeros(self._batch.shape, np.bool_)
-        self.n_patches = 0
-        """Patches classified since the start."""
+        self._purse = _Purse(budget or Budget())
+        self.gate = Gate(n_nodes)
+        self.n_patches = self.n_skipped = 0
+        history = (n_nodes, HISTORY_BLOCKS, BLOCK_FRAMES)
+        self._frames = np.full((*history, N_MELS), DISPLAY_LOW, np.float32)  # of a node a ring of blocks
+        self._levels_db = np.full(history, SILENCE_DB, np.float32)
+        self._peak_db = np.full((n_nodes, HISTORY_BLOCKS), SILENCE_DB, np.float32)
+        self._n_lost = np.full((n_nodes, HISTORY_BLOCKS), BLOCK_FRAMES, np.int64)
+        self._n_blocks = np.zeros(n_nodes, np.int64)
+        self._tail = np.zeros((n_nodes, TAIL_SAMPLES), np.int16)
+        self._dc = np.full(n_nodes, np.nan)
+        self._floor_db = np.full(n_nodes, np.nan)
 
     def push(self, node_index: int, samples: Samples, newest_mono_ns: int, lost: list[tuple[int, int]]) -> None:
         """Take samples of a node.
@@ -153,110 +199,180 @@ class Chain:
             newest_mono_ns: capture time of the last of them.
             lost: stretches [start, stop) of ``samples`` that never arrived.
         """
-        mask = np.zeros(len(samples), np.bool_)
-        for start, stop in lost:
-            mask[start:stop] = True
+        mask = None
+        if lost:
+            mask = np.zeros(len(samples), np.bool_)
+            for start, stop in lost:
+                mask[start:stop] = True
         if len(self._nodes[node_index].pending) + len(samples) > PENDING_MAX:
             self.restart(node_index)
-            samples, mask = samples[-PENDING_MAX:], mask[-PENDING_MAX:]
+            samples, mask = samples[-PENDING_MAX:], None if mask is None else mask[-PENDING_MAX:]
         node = self._nodes[node_index]
-        node.pending = np.concatenate([node.pending, samples])
-        node.lost = np.concatenate([node.lost, mask])
+        if mask is not None or node.lost is not None:
+            before = np.zeros(len(node.pending), np.bool_) if node.lost is None else node.lost
+            node.lost = np.concatenate([before, np.zeros(len(samples), np.bool_) if mask is None else mask])
+        node.pending = np.concatenate([node.pending, samples]) if len(node.pending) else samples
         node.newest_mono_ns = newest_mono_ns
 
     def restart(self, node_index: int) -> None:
         """Forget a node's sound: what comes next does not follow on it. Its latest events stay known."""
         old = self._nodes[node_index]
-        self._nodes[node_index] = _Node(floor_db=old.floor_db, state=NodeState(
+        self._nodes[node_index] = _Node(state=NodeState(
             last_event_ns=old.state.last_event_ns, last_any_ns=old.state.last_any_ns))  # fmt: skip
+        self._frames[node_index], self._levels_db[node_index] = DISPLAY_LOW, SILENCE_DB
+        self._peak_db[node_index], self._n_lost[node_index] = SILENCE_DB, BLOCK_FRAMES
+        self._n_blocks[node_index], self._tail[node_index], self._dc[node_index] = 0, 0, np.nan
+        self.gate.shut(node_index)
 
     def advance(self) -> tuple[list[Block], list[Heard]]:
         """Work off every whole block that is pending."""
         blocks: list[Block] = []
         heard: list[Heard] = []
         while ready := [i for i, node in enumerate(self._nodes) if len(node.pending) >= BLOCK_SAMPLES]:
-            blocks += self._round(ready)
-            heard += self._classify([i for i in ready if self._due(i)])
+            blocks += self._round(np.array(ready))
+            if self._classifier is not None:
+                heard += self._classify(self._chosen(np.array(ready)))
         return blocks, heard
 
-    def _round(self, ready: list[int]) -> list[Block]:
+    def _round(self, ready: Indices) -> list[Block]:
         """One block of each node that has one, side by side through the front end."""
-        batch, lost = self._batch, self._batch_lost
-        batch[:], lost[:] = 0, False
-        for i in ready:
-            node = self._nodes[i]
-            batch[i, :TAIL_SAMPLES], lost[i, :TAIL_SAMPLES] = node.tail, node.tail_lost
-            batch[i, TAIL_SAMPLES:], lost[i, TAIL_SAMPLES:] = node.pending[:BLOCK_SAMPLES], node.lost[:BLOCK_SAMPLES]
-            node.pending, node.lost = node.pending[BLOCK_SAMPLES:], node.lost[BLOCK_SAMPLES:]
-        means = batch[:, TAIL_SAMPLES:].mean(axis=1)
-        for i in ready:
-            node = self._nodes[i]
-            node.dc = float(means[i]) if node.dc is None else node.dc + DC_SHARE * (float(means[i]) - node.dc)
-            batch[i, TAIL_SAMPLES:] = without_dc(batch[i, TAIL_SAMPLES:], node.dc)
-            node.tail, node.tail_lost = batch[i, -TAIL_SAMPLES:].copy(), lost[i, -TAIL_SAMPLES:].copy()
-        self._front_end.reset()
-        frames, levels_db = self._front_end.process(batch), frame_levels(batch[:, TAIL_SAMPLES:])
-        for i in np.flatnonzero(lost.any(axis=1)).tolist():
-            self._bridge(i, frames[i], levels_db[i], lost[i])
+        batch, lost = self._batch(ready)
+        frames, levels_db = self._log_mel(batch), frame_levels(batch[:, TAIL_SAMPLES:])
+        hurt = {}
+        for j, mask in lost.items():
+            hurt[j] = self._bridge(int(ready[j]), frames[j], levels_db[j], mask)
         columns, loudest = display_columns(frames), levels_db.max(axis=1)
-        blocks = []
-        for i in ready:
-            floor_db = self._store(i, frames[i], levels_db[i])
-            blocks.append(Block(i, self._nodes[i].end_mono_ns(), columns[i], floor_db, float(loudest[i])))
-        return blocks
+        self._follow_floors(ready, levels_db, hurt)
+        whole = np.ones(len(ready), np.bool_)
+        whole[list(hurt)] = False
+        self.gate.step(ready[whole], frames[whole])
+        slots = self._n_blocks[ready] % HISTORY_BLOCKS
+        self._frames[ready, slots], self._levels_db[ready, slots] = frames, levels_db
+        self._peak_db[ready, slots], self._n_lost[ready, slots] = loudest, 0
+        for j, frame_lost in hurt.items():
+            self._n_lost[ready[j], slots[j]] = np.count_nonzero(frame_lost)
+        self._n_blocks[ready] += 1
+        floors = np.where(np.isnan(self._floor_db[ready]), SILENCE_DB, self._floor_db[ready]).tolist()
+        return [
+            Block(i, self._nodes[i].end_mono_ns(), columns[j], floors[j], loud)
+            for j, (i, loud) in enumerate(zip(ready.tolist(), loudest.tolist(), strict=True))
+        ]
+
+    def _batch(self, ready: Indices) -> tuple[Samples, dict[int, NDArray[np.bool_]]]:
+        """Samples of the next block of each node behind the tail of the last one, and by row what is lost of them."""
+        batch = np.empty((len(ready), TAIL_SAMPLES + BLOCK_SAMPLES), np.int16)
+        batch[:, :TAIL_SAMPLES] = self._tail[ready]
+        lost = {}
+        for j, i in enumerate(ready.tolist()):
+            node = self._nodes[i]
+            batch[j, TAIL_SAMPLES:], of_block = node.take_block()
+            if of_block is not None or node.tail_lost is not None:
+                mask = np.zeros(TAIL_SAMPLES + BLOCK_SAMPLES, np.bool_)
+                mask[:TAIL_SAMPLES] = False if node.tail_lost is None else node.tail_lost
+                mask[TAIL_SAMPLES:] = False if of_block is None else of_block
+                lost[j] = mask
+                node.tail_lost = mask[-TAIL_SAMPLES:].copy() if mask[-TAIL_SAMPLES:].any() else None
+        means, dc = batch[:, TAIL_SAMPLES:].mean(axis=1), self._dc[ready]
+        dc = np.where(np.isnan(dc), means, dc + DC_SHARE * (means - dc))
+        self._dc[ready] = dc
+        for j in np.flatnonzero(np.rint(dc)).tolist():
+            batch[j, TAIL_SAMPLES:] = without_dc(batch[j, TAIL_SAMPLES:], dc[j])
+        self._tail[ready] = batch[:, -TAIL_SAMPLES:]
+        return batch, lost
+
+    def _log_mel(self, batch: Samples) -> NDArray[np.float32]:
+        """(k, 12, 64) frames of a batch; what does not fill the last lanes is silence there."""
+        kernel, n = self._front_end, self._front_end.n_channels
+        pieces = []
+        for start in range(0, len(batch), n):
+            piece = batch[start : start + n]
+            if len(piece) < n:
+                piece = np.concatenate([piece, np.zeros((n - len(piece), batch.shape[1]), np.int16)])
+            kernel.reset()
+            pieces.append(kernel.process(piece))
+        return np.concatenate(pieces)[: len(batch)] if len(pieces) > 1 else pieces[0][: len(batch)]
 
     def _bridge(
         self, node_index: int, frames: NDArray[np.float32], levels_db: NDArray[np.float32], lost: NDArray[np.bool_]
-    ) -> None:
+    ) -> NDArray[np.bool_]:
         """A frame that touches lost samples repeats the last whole one: a hole's edges would be heard as a click."""
-        node = self._nodes[node_index]
         windows = np.lib.stride_tricks.sliding_window_view(lost, WINDOW_SAMPLES)[::HOP_SAMPLES]
-        block_lost = np.asarray(windows.any(axis=1))
-        node.block_lost = block_lost
-        quiet_db = SILENCE_DB if node.floor_db is None else node.floor_db
-        for j in np.flatnonzero(block_lost):
-            frames[j] = frames[j - 1] if j else node.frames[-1]
+        frame_lost = np.asarray(windows.any(axis=1))
+        floor_db = float(self._floor_db[node_index])
+        quiet_db = SILENCE_DB if np.isnan(floor_db) else floor_db
+        last = self._frames[node_index, (self._n_blocks[node_index] - 1) % HISTORY_BLOCKS, -1]
+        for j in np.flatnonzero(frame_lost):
+            frames[j] = frames[j - 1] if j else last
             levels_db[j] = min(float(levels_db[j]), quiet_db)
+        return frame_lost
 
-    def _store(self, node_index: int, frames: NDArray[np.float32], levels_db: NDArray[np.float32]) -> float:
-        """Append a block to a node's history; the noise floor after it."""
-        node = self._nodes[node_index]
-        frame_lost, node.block_lost = node.block_lost, None
-        if frame_lost is None:
-            node.floor_db = next_floor(node.floor_db, levels_db)
-        elif not frame_lost.all():
-            node.floor_db = next_floor(node.floor_db, levels_db[~frame_lost])
-        for history, new in ((node.frames, frames), (node.levels_db, levels_db), (node.frame_lost, frame_lost)):
-            history[:-BLOCK_FRAMES] = history[BLOCK_FRAMES:]
-            history[-BLOCK_FRAMES:] = False if new is None else new
-        node.n_blocks += 1
-        return SILENCE_DB if node.floor_db is None else node.floor_db
+    def _follow_floors(
+        self, ready: Indices, levels_db: NDArray[np.float32], hurt: dict[int, NDArray[np.bool_]]
+    ) -> None:
+        """The noise floors after a block; lost frames say nothing about them."""
+        before = self._floor_db[ready]
+        after = next_floors(before, levels_db)
+        for j, frame_lost in hurt.items():
+            after[j] = before[j]
+            if not frame_lost.all():
+                after[j] = next_floors(before[j : j + 1], levels_db[j : j + 1, ~frame_lost])[0]
+        self._floor_db[ready] = after
 
-    def _due(self, node_index: int) -> bool:
-        """Whether a node's newest patch is to be classified: every 0.24 s, every 0.48 s while nothing stands out."""
-        node = self._nodes[node_index]
-        phase = node.n_blocks + node_index  # nodes take turns, so that the work is spread evenly
-        if self._classifier is None or phase % 2:
-            return False
-        if int(np.count_nonzero(node.frame_lost[-PATCH_FRAMES:])) > LOST_FRAMES_MAX:
-            return False
-        if phase % 4 == 0 or node.floor_db is None:
-            return True
-        return float(node.levels_db[-PATCH_FRAMES:].max()) >= node.floor_db + self._quiet_above_floor_db
+    def _chosen(self, ready: Indices) -> list[int]:
+        """Nodes whose newest patch is judged now.
 
-    def _classify(self, due: list[int]) -> list[Heard]:
+        Every 0.24 s one of each node is due, every 0.48 s while nothing in it is louder than the floor. Due patches of
+        nodes with an open gate go first, the most novel and those that waited longest before the others; then come the
+        rest, those heard longest ago first, as far as the budget goes.
+        """
+        slots = (self._n_blocks[ready, None] - PATCH_BLOCKS + np.arange(PATCH_BLOCKS)) % HISTORY_BLOCKS
+        phase = self._n_blocks[ready] + ready  # nodes take turns, so that the work is spread evenly
+        floor_db = self._floor_db[ready]
+        loud = self._peak_db[ready[:, None], slots].max(axis=1) >= floor_db + self._quiet_above_floor_db
+        known = self._n_lost[ready[:, None], slots].sum(axis=1) <= LOST_FRAMES_MAX
+        due = known & (phase % 2 == 0)
+        gated = due & (self.gate.held[ready] > 0)
+        rest = due & ~gated & ((phase % 4 == 0) | np.isnan(floor_db) | loud)
+        self._purse.fill(len(ready) / len(self._nodes))
+        n_rest, n_gated = self._purse.take(int(rest.sum()), int(gated.sum()))
+        self.n_skipped += int(gated.sum()) - n_gated
+        chosen = self._first(ready[gated], n_gated, self.gate.peak) + self._first(ready[rest], n_rest, None)
+        return sorted(chosen)
+
+    def _first(self, nodes: Indices, n: int, novelty: NDArray[np.float32] | None) -> list[int]:
+        """The n nodes to be heard first: by waiting time, weighted with the novelty where it counts."""
+        if n >= len(nodes):
+            return [int(i) for i in nodes]
+        waited = np.array([self._nodes[i].end_mono_ns() - self._nodes[i].patch_mono_ns for i in nodes.tolist()])
+        weight = waited if novelty is None else (1.0 + waited / 1e9) * novelty[nodes]
+        return [int(i) for i in nodes[np.argsort(-weight, kind="stable")[:n]]]
+
+    def _patch(self, node_index: int, history: NDArray[np.float32], n_blocks: int) -> NDArray[np.float32]:
+        """The newest blocks of one of the histories, frame by frame."""
+        slots = (self._n_blocks[node_index] - n_blocks + np.arange(n_blocks)) % HISTORY_BLOCKS
+        blocks = history[node_index, slots]
+        return blocks.reshape(-1, *blocks.shape[2:])
+
+    def _classify(self, chosen: list[int]) -> list[Heard]:
         """Margins of the newest patch of each node, and the events they begin."""
-        if not due or self._classifier is None:
+        if not chosen or self._classifier is None:
             return []
-        margins = self._classifier(np.stack([self._nodes[i].frames[-PATCH_FRAMES:] for i in due]))
-        self.n_patches += len(due)
+        margins = self._classifier(np.stack([self._patch(i, self._frames, PATCH_BLOCKS) for i in chosen]))
+        self.n_patches += len(chosen)
         heard: list[Heard] = []
-        for i, of_node in zip(due, margins, strict=True):
-            node = self._nodes[i]
-            node.state, detection = step(node.state, of_node, node.end_mono_ns(), self._params)
+        for i, of_node in zip(chosen, margins, strict=True):
+            node, end_ns = self._nodes[i], self._nodes[i].end_mono_ns()
+            if end_ns - node.patch_mono_ns > JOINED_NS:  # a median is of patches that follow each other
+                node.state = replace(node.state, recent=())
+            node.patch_mono_ns = end_ns
+            node.state, detection = step(node.state, of_node, end_ns, self._params)
+            if node.state.active >= 0 or float(of_node.max()) >= CURIOUS_MARGIN:
+                self.gate.keep_open(i, CURIOUS_BLOCKS)
             if detection is not None:
-                onset = find_onset(node.levels_db, node.floor_db or SILENCE_DB, PATCH_FRAMES)
-                begun_ns = node.end_mono_ns() - onset.frames_back * FRAME_NS
+                floor_db = float(self._floor_db[i])
+                levels_db = self._patch(i, self._levels_db, HISTORY_BLOCKS)
+                onset = find_onset(levels_db, SILENCE_DB if np.isnan(floor_db) else floor_db, PATCH_FRAMES)
+                begun_ns = end_ns - onset.frames_back * FRAME_NS
                 heard.append(Heard(i, detection, begun_ns, onset.level_db, onset.snr_db))
         return heard
 
@@ -268,3 +384,29 @@ class Chain:
         """Margins of a node's newest patch, (n_classes,); -inf before the first."""
         recent = self._nodes[node_index].state.recent
         return recent[-1] if recent else np.full(len(CLASS_NAMES), -np.inf, np.float32)
+
+
+class _Purse:
+    """What is left of the budget; what is not used in 0.24 s is not saved, but one patch always comes together."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._all = self._round = 0.0
+
+    def fill(self, share: float) -> None:
+        """A block of this share of all nodes has come."""
+        self._all = self._filled(self._all, self._budget.all_per_s, share)
+        self._round = self._filled(self._round, self._budget.round_per_s, share)
+
+    @staticmethod
+    def _filled(left: float, per_s: float, share: float) -> float:
+        more = per_s * BLOCK_S * share
+        return min(left + more, max(1.0, 2.0 * per_s * BLOCK_S))
+
+    def take(self, rest: int, gated: int) -> tuple[int, int]:
+        """How many of the patches can be paid: of the rest, and of nodes with an open gate."""
+        n_rest = min(rest, int(self._round))
+        n_gated = min(gated, max(0, int(self._all) - n_rest))
+        self._round -= n_rest
+        self._all = max(0.0, self._all - n_rest - n_gated)
+        return n_rest, n_gated

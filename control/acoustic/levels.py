@@ -34,20 +34,19 @@ def frame_levels(samples: NDArray[np.int16]) -> Levels:
     return np.asarray(10.0 * np.log10(np.maximum(power, 10.0 ** (SILENCE_DB / 10.0))), dtype=np.float32)
 
 
-def next_floor(floor_db: float | None, levels_db: Levels) -> float:
-    """The noise floor after another block: follows quiet down quickly and noise up slowly.
+def next_floors(floors_db: NDArray[np.float64], levels_db: Levels) -> NDArray[np.float64]:
+    """The noise floors after another block: they follow quiet down quickly and noise up slowly.
 
     Args:
-        floor_db: before the block, or None at the start.
-        levels_db: (n,) of the block.
+        floors_db: (k,) before the block, NaN at the start.
+        levels_db: (k, n) of the block.
     """
-    rank = int(FLOOR_QUANTILE * (len(levels_db) - 1))
-    quiet = float(np.partition(levels_db, rank)[rank])
-    if floor_db is None:
-        return quiet
-    if quiet < floor_db:
-        return floor_db + FLOOR_FALL * (quiet - floor_db)
-    return min(quiet, floor_db + FLOOR_RISE_DB_PER_S * HOP_S * len(levels_db))
+    n = levels_db.shape[1]
+    rank = int(FLOOR_QUANTILE * (n - 1))
+    quiet = np.partition(levels_db, rank, axis=1)[:, rank].astype(np.float64)
+    fallen = floors_db + FLOOR_FALL * (quiet - floors_db)
+    risen = np.minimum(quiet, floors_db + FLOOR_RISE_DB_PER_S * HOP_S * n)
+    return np.where(np.isnan(floors_db), quiet, np.where(quiet < floors_db, fallen, risen))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,18 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gwanje.control.acoustic.chain import BLOCK_SAMPLES, COLUMN_FRAMES, SAMPLE_NS, Block, Chain, Classifier, Heard
+from gwanje.control.acoustic.chain import (
+    BLOCK_FRAMES,
+    BLOCK_SAMPLES,
+    COLUMN_FRAMES,
+    SAMPLE_NS,
+    Block,
+    Chain,
+    Classifier,
+    Heard,
+)
 from gwanje.control.acoustic.classes import CLASSES
-from gwanje.control.acoustic.features import HOP_S, SAMPLE_RATE_HZ, levelled
+from gwanje.control.acoustic.features import HOP_S, N_MELS, SAMPLE_RATE_HZ, levelled
 from gwanje.control.acoustic.head import Head
 from gwanje.control.acoustic.model import ModelError, Yamnet
 from gwanje.control.acoustic.settings import NODE_QUANTITIES, AcousticSettings, read_settings, tag_names
@@ -29,6 +38,8 @@ TICK_NS: Final = BLOCK_SAMPLES * SAMPLE_NS
 REPORT_NS: Final = NS_PER_S  # tags are written once a second, and at once when an event begins
 BACKLOG_SAMPLES: Final = SAMPLE_RATE_HZ  # of what the ring holds at the start: enough to hear what woke us
 DEAF_NS: Final = 2 * NS_PER_S  # without new samples for this long, a node's tags are bad
+PAST_BLOCKS: Final = 83  # ten seconds of display columns of every node, for who turns to it; in memory only
+SPECTRUM: Final = "spectrum."
 
 
 @dataclass(slots=True)
@@ -88,15 +99,20 @@ class Listener:
         self._publisher = ctx.bus.publisher()
         self._ring: RingReader | None = None
         self._ears = [_Ear() for _ in self._nodes]
+        self._positions = np.full(len(self._nodes), -1, np.int64)
+        self._watched = [False] * len(self._nodes)
+        self._past = np.zeros((len(self._nodes), PAST_BLOCKS, BLOCK_FRAMES // COLUMN_FRAMES, N_MELS), np.uint8)
+        self._past_ns = np.zeros((len(self._nodes), PAST_BLOCKS), np.int64)
+        self._past_at = [0] * len(self._nodes)
         self._latency_ms = 0.0
         self._n_events = 0
         self._report_due_ns = 0
-        self._used: tuple[int, float] = (ctx.clock.mono_ns(), _cpu_s())
-        self._load_pct = 0.0
+        self._used: tuple[int, float, int] = (ctx.clock.mono_ns(), _cpu_s(), 0)
+        self._load_pct = self._patches_per_s = 0.0
         classifier, medians = self._classifier()
         self.hearing = classifier is not None
         self.chain = Chain(
-            len(self._nodes), classifier, settings.detector(medians), settings.quiet_above_floor_db
+            len(self._nodes), classifier, settings.detector(medians), settings.quiet_above_floor_db, settings.budget
         )
 
     def _classifier(self) -> tuple[Classifier | None, tuple[int, ...]]:
@@ -119,10 +135,11 @@ class Listener:
         """Read what came, work it off, tell of it."""
         now_ns = self._ctx.clock.mono_ns()
         self._read(now_ns)
+        self._look_who_watches()
         blocks, heard = self.chain.advance()
         for block in blocks:
             self._ears[block.node_index].floor_db = block.floor_db
-            self._show_spectrum(block)
+            self._keep_spectrum(block)
         for one in heard:
             self._tell(one)
         for index, ear in enumerate(self._ears):
@@ -147,13 +164,15 @@ class Listener:
             self._forget()
         if self._ring.names != tuple(node.name for node in self._nodes):
             raise PartError("the sound ring holds other nodes than nodes.toml: restart the city")
-        for index, ear in enumerate(self._ears):
-            head = self._ring.head(index)
-            if ear.position < 0 or ear.position > head.position:
-                ear.position = max(0, head.position - BACKLOG_SAMPLES)
+        positions = self._ring.positions()
+        for index in np.flatnonzero(positions != self._positions).tolist():
+            ear = self._ears[index]
+            if ear.position < 0 or ear.position > positions[index]:
+                ear.position = max(0, int(positions[index]) - BACKLOG_SAMPLES)
                 self.chain.restart(index)
             began = ear.position
             samples, ear.position, lost = self._ring.read_from(index, began)
+            self._positions[index] = ear.position
             if len(samples) == 0:
                 continue
             ear.fresh_mono_ns = now_ns
@@ -166,19 +185,49 @@ class Listener:
 
     def _forget(self) -> None:
         """Positions of an earlier ring mean nothing in this one."""
+        self._positions[:] = -1
         for ear in self._ears:
             ear.position = -1
 
-    def _show_spectrum(self, block: Block) -> None:
-        name = self._nodes[block.node_index].name
+    def _look_who_watches(self) -> None:
+        """Which spectra somebody looks at; to who has just begun to, the last ten seconds."""
+        anew = self._publisher.wished_anew()
+        if anew or any(self._watched):
+            for index, node in enumerate(self._nodes):
+                self._watched[index] = self._publisher.wished(SPECTRUM + node.name)
+        for index, node in enumerate(self._nodes):
+            if any(f"{SPECTRUM}{node.name}\0".startswith(wish) for wish in anew):
+                self._publish_past(index)
+
+    def _keep_spectrum(self, block: Block) -> None:
+        """Keep a block's columns for who turns to the node, and publish them to who looks at it."""
+        index = block.node_index
+        at = self._past_at[index]
+        self._past[index, at], self._past_ns[index, at] = block.columns, block.end_mono_ns
+        self._past_at[index] = (at + 1) % PAST_BLOCKS
+        if self._watched[index]:
+            self._publish_spectrum(index, block.end_mono_ns, block.columns)
+
+    def _publish_past(self, index: int) -> None:
+        """What is kept of a node's columns, as far back as it is without a hole."""
+        order = (self._past_at[index] + np.arange(PAST_BLOCKS)) % PAST_BLOCKS
+        times = self._past_ns[index, order]
+        if not times[-1]:
+            return
+        holes = np.flatnonzero(np.abs(np.diff(times) - TICK_NS) > TICK_NS // 2)
+        order = order[int(holes[-1]) + 1 if len(holes) else 0 :]
+        self._publish_spectrum(index, int(times[-1]), self._past[index, order].reshape(-1, N_MELS))
+
+    def _publish_spectrum(self, index: int, end_mono_ns: int, columns: NDArray[np.uint8]) -> None:
+        name = self._nodes[index].name
         header: dict[str, Scalar] = {
             "node": name,
-            "mono_ns": block.end_mono_ns,
+            "mono_ns": end_mono_ns,
             "hop_ms": COLUMN_FRAMES * HOP_S * 1000.0,
             "floor_db": -60.0,
             "span_db": 100.0,
         }
-        self._publisher.blob(f"spectrum.{name}", header, block.columns)
+        self._publisher.blob(SPECTRUM + name, header, columns)
 
     def _tell(self, heard: Heard) -> None:
         """Publish an event and show its class."""
@@ -207,9 +256,11 @@ class Listener:
         ctx = self._ctx
         if now_ns >= self._report_due_ns:
             self._report_due_ns = now_ns + REPORT_NS
-            since_ns, cpu_s = self._used
-            self._used = now_ns, _cpu_s()
-            self._load_pct = 100.0 * (self._used[1] - cpu_s) / max(1e-9, (now_ns - since_ns) / NS_PER_S)
+            since_ns, cpu_s, n_patches = self._used
+            self._used = now_ns, _cpu_s(), self.chain.n_patches
+            seconds = max(1e-9, (now_ns - since_ns) / NS_PER_S)
+            self._load_pct = 100.0 * (self._used[1] - cpu_s) / seconds
+            self._patches_per_s = (self.chain.n_patches - n_patches) / seconds
         values: list[float] = []
         quality: list[int] = []
         for node, ear in zip(self._nodes, self._ears, strict=True):
@@ -218,7 +269,9 @@ class Listener:
             off = Quality.GOOD if self.hearing else Quality.BAD | Quality.CONFIG
             values += [float(ear.shown_class), ear.confidence, ear.floor_db]
             quality += [base | deaf | off, base | deaf | off, base | deaf]
-        values += [float(self.hearing), self._latency_ms, self._load_pct, self._n_events, self.chain.n_patches]
+        chain = self.chain
+        values += [float(self.hearing), self._latency_ms, self._load_pct, self._n_events, chain.n_patches]
+        values += [chain.gate.n_open, self._patches_per_s, chain.n_skipped]
         quality += [Quality.GOOD] * (len(self._ids) - len(NODE_QUANTITIES) * len(self._nodes))
         ids, value = self._ids[self._order], np.array(values)[self._order]
         bits = np.array(quality, np.uint16)[self._order]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gwanje.control.acoustic.chain import ALL_PER_S, ROUND_PER_S, Budget
 from gwanje.control.acoustic.classes import CLASS_NAMES
 from gwanje.control.acoustic.detector import DetectorParams
 from gwanje.core.site.config import Site
@@ -27,6 +28,7 @@ class AcousticSettings:
         release_s: how long it stays there until the event is over.
         quiet_above_floor_db: while nothing is this much louder than the noise floor, every second patch is left out.
         class_shown_s: how long the tag ``event_class`` shows an event.
+        budget: of the classifier over all nodes.
     """
 
     enabled: tuple[bool, ...]
@@ -37,6 +39,7 @@ class AcousticSettings:
     release_s: float
     quiet_above_floor_db: float
     class_shown_s: float
+    budget: Budget
 
     def detector(self, median_patches: tuple[int, ...]) -> DetectorParams:
         """Parameters of the detector for a head trained with these medians."""
@@ -66,7 +69,13 @@ def _settings(reader: Reader) -> AcousticSettings:
         detector.number("release_s", 0.9, 0.0, 60.0),
         detector.number("quiet_above_floor_db", 3.0, 0.0, 40.0),
         detector.number("class_shown_s", 5.0, 1.0, 600.0),
+        Budget(
+            detector.number("patches_per_s", ALL_PER_S, 1.0, 5_000.0),
+            detector.number("round_per_s", ROUND_PER_S, 0.0, 5_000.0),
+        ),
     )
+    if settings.budget.round_per_s > settings.budget.all_per_s:
+        detector.problem("round_per_s", "more than patches_per_s leaves nothing for sounds that stand out")
     detector.finish()
     reader.finish()
     return settings
@@ -91,7 +100,9 @@ def read_settings(content: dict[str, Any]) -> tuple[AcousticSettings, list[tuple
 
 
 NODE_QUANTITIES: Final = ("event_class", "event_confidence", "noise_floor_db")
-PART_QUANTITIES: Final = ("model", "latency_ms", "load_pct", "events", "patches")
+PART_QUANTITIES: Final = (
+    "model", "latency_ms", "load_pct", "events", "patches", "open_gates", "patch_rate", "skipped",
+)  # fmt: skip
 
 
 def tag_names(prefixes: tuple[str, ...]) -> list[str]:

@@ -53,6 +53,17 @@ def test_samples_come_back_with_their_capture_time(folder):
     assert len(reader.latest(0, 40).samples) == 0
 
 
+def test_positions_of_all_nodes_in_one_look(folder):
+    writer = RingWriter.open(folder / "audio", ["mic01", "mic02", "mic03"])
+    reader = RingReader.attach(folder / "audio")
+    assert reader.positions().tolist() == [0, 0, 0]
+    for turn in range(5):
+        writer.write(0, numbered(0, 640), turn)
+        writer.gap(2, 100, turn)
+        assert reader.positions().tolist() == [reader.head(node).position for node in range(3)]
+    assert reader.positions().tolist() == [3200, 0, 500]
+
+
 def test_a_slow_reader_is_told_what_it_missed(folder):
     writer = RingWriter.open(folder / "audio", ["mic01"])
     reader = RingReader.attach(folder / "audio")

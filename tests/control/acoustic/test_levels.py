@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gwanje.control.acoustic.features import SILENCE_DB
-from gwanje.control.acoustic.levels import find_onset, frame_levels, next_floor
+from gwanje.control.acoustic.levels import find_onset, frame_levels, next_floors
 
 
 def test_levels_of_known_signals() -> None:
@@ -20,16 +20,18 @@ def test_levels_of_known_signals() -> None:
 
 def test_floor_falls_fast_and_rises_slowly() -> None:
     quiet, loud = np.full(12, -60.0, np.float32), np.full(12, -20.0, np.float32)
-    floor = next_floor(None, loud)
+    both = np.stack([quiet, loud])
+    floors = next_floors(np.array([np.nan, np.nan]), both[::-1])
+    assert floors.tolist() == [-20.0, -60.0]
     for _ in range(9):
-        floor = next_floor(floor, quiet)
-    assert abs(floor + 60.0) < 0.1
+        floors = next_floors(floors, both)
+    assert abs(floors[0] + 60.0) < 0.1
     for _ in range(25):  # three seconds of an event
-        floor = next_floor(floor, loud)
-    assert floor < -56.5
+        floors = next_floors(floors, both[[1, 1]])
+    assert floors[0] < -56.5
     for _ in range(400):  # rain that stays
-        floor = next_floor(floor, loud)
-    assert abs(floor + 20.0) < 0.1
+        floors = next_floors(floors, both[[1, 1]])
+    assert np.abs(floors + 20.0).max() < 0.1
 
 
 def test_onset_of_one_burst() -> None:

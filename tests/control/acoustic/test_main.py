@@ -202,6 +202,31 @@ def test_spectra_are_25_columns_a_second(town: Town) -> None:
     assert np.diff(times).tolist() == [120_000_000] * (len(times) - 1)
 
 
+def test_spectra_of_nodes_that_nobody_watches_are_not_published(town: Town) -> None:
+    """Who turns to a node gets its last ten seconds at once, and then what comes."""
+    ears = town._ear_bus.subscriber([], ["acoustic"], high_water=100_000)
+    town._ear.hear_no_more("spectrum.nobody")  # the town's own ear hears all of them: it lets go
+    town._ear.close()
+    town._ear = ears
+    listener = part.Listener(town.ctx)
+    name = town.site.nodes[3].name
+    town.play(listener, {3: street_with(None, 6.0)})
+    town.settle()
+    assert not town.messages
+    ears.hear(f"spectrum.{name}")
+    publisher = town.ctx.bus.publisher()
+    for _ in range(400):
+        publisher._take_wishes()
+        if publisher.wished(f"spectrum.{name}"):
+            break
+        ears.poll(5)
+    town.play(listener, {3: street_with(None, 1.2), 4: street_with(None, 1.2)})
+    town.settle()
+    columns = [one.arrays[0].shape[0] for one in town.messages if isinstance(one, Blob)]
+    assert {one.topic for one in town.messages} == {f"spectrum.{name}"}
+    assert columns == [150, *[3] * 10]
+
+
 def test_without_its_model_the_part_says_so_and_goes_on(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*_: object) -> Head:
         raise ModelError("head.npz: No such file or directory")
@@ -262,7 +287,7 @@ def test_wrong_settings_are_one_clear_line(town: Town, site: Site) -> None:
 
 def test_every_tag_the_part_writes_is_its_own(site: Site) -> None:
     names = tag_names(tuple(node.prefix for node in site.nodes))
-    assert len(names) == 8 * 3 + 5
+    assert len(names) == len(site.nodes) * 3 + 8
     assert {site.tags.get(name).owner for name in names} == {"acoustic"}
     assert len(site.tags.by_owner("acoustic")) == len(names)
 
