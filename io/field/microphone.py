@@ -1,6 +1,6 @@
 """What the microphone driver makes of a stream: capture times, signal, sample rate, and the state that follows.
 
-Pure: numbers in, judgement out; ``media.py`` has the threads and the clock.
+Pure: numbers in, judgement out; ``media.py`` and ``rtsp/hub.py`` have the sockets and the clock.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ class Health(IntEnum):
 
 
 class Flag(IntFlag):
-    """What is wrong with the signal of the last second, beside the ring's state."""
+    """What is wrong with the signal of the last second, beside the ring's state; ``CLOCK``: the camera's is far off."""
 
     SILENT = 1
     CLIPPED = 2
     DC = 4
     RATE = 8
     LOSS = 16
+    CLOCK = 32
 
 
 WORDS: dict[Health, tuple[str, str]] = {
@@ -103,14 +104,32 @@ class HalfSecond:
         """Of (n,) samples, n ≥ 1; the mean is taken out of the RMS."""
         real = samples.astype(np.float32)
         mean = float(real.mean())
-        power = float(np.dot(real, real)) / len(real) - mean * mean
+        real -= np.float32(mean)
+        power = float(np.dot(real, real)) / len(real)
         clipped = np.count_nonzero((samples >= CLIPPED_AT) | (samples <= -CLIPPED_AT))
-        return cls(mean, max(power, 0.0) ** 0.5, int(samples.min()), int(samples.max()), int(clipped), len(samples))
+        return cls(mean, power**0.5, int(samples.min()), int(samples.max()), int(clipped), len(samples))
 
     @property
     def level_db(self) -> float:
         """RMS in dB below full scale."""
         return max(FLOOR_DB, 20.0 * float(np.log10(max(self.rms, 1e-6) / 32_768.0)))
+
+
+def halves_of(block: Samples) -> list[HalfSecond]:
+    """Half a second of each of many nodes at once, (k, n) samples, n ≥ 1."""
+    real = block.astype(np.float32)
+    means = real.mean(axis=1)
+    real -= means[:, None]
+    rms = np.sqrt(np.einsum("ij,ij->i", real, real) / block.shape[1])
+    lows, highs = block.min(axis=1), block.max(axis=1)
+    loud = np.flatnonzero((highs >= CLIPPED_AT) | (lows <= -CLIPPED_AT))  # few: only those are counted
+    clipped = np.zeros(len(block), int)
+    clipped[loud] = np.count_nonzero((block[loud] >= CLIPPED_AT) | (block[loud] <= -CLIPPED_AT), axis=1)
+    n = block.shape[1]
+    return [
+        HalfSecond(float(means[k]), float(rms[k]), int(lows[k]), int(highs[k]), int(clipped[k]), n)
+        for k in range(len(block))
+    ]
 
 
 def signal_flags(halves: tuple[HalfSecond, ...]) -> Flag:

@@ -21,10 +21,10 @@ from gwanje.core.bus.messages import Event
 from gwanje.core.bus.scan import Scan
 from gwanje.core.clock import SystemClock
 from gwanje.core.site.config import Node
+from gwanje.core.site.devices import FAMILY_QUANTITIES
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag, TagTable
-from gwanje.io.field.media import OPTIONS
 from gwanje.io.field.microphone import Health
 from gwanje.io.sim import microphones, street
 
@@ -55,6 +55,9 @@ except PartError as error:
     sys.exit(str(error))
 bus.close()
 """
+OPTIONS = {"rtsp_transport": "tcp", "fflags": "nobuffer", "flags": "low_delay", "probesize": "32",
+           "analyzeduration": "0"}  # fmt: skip
+"""Of FFmpeg's RTSP client, which listens in as somebody else's program."""
 QUANTITIES = ("level_db", "health", "stream_age_s")
 PATIENCE_S = 30.0
 """Deadline of every wait; only a failing test waits so long."""
@@ -80,6 +83,7 @@ class Town:
         self.script = list(script)
         self.processes: dict[str, subprocess.Popen] = {}
         self._tags = [(f"here.{one['name']}.{quantity}", "", "media") for one in self.nodes for quantity in QUANTITIES]
+        self._tags += [(f"system.family_media.{quantity}", "", "media") for quantity in FAMILY_QUANTITIES]
         self.table = TagTable.build([Tag(*one) for one in self._tags])
         TagStore.create(run / "tags", self.table)
         self.bus = Bus(run, "test", SystemClock(), self.table.n)
