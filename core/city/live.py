@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from gwanje.core.city.part import Heartbeat
 from gwanje.core.city.run_dir import RunInfo
 from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
 from gwanje.core.site.config import Site
+from gwanje.core.site.devices import FAMILY_QUANTITIES
 from gwanje.core.tags.quality import is_bad
-from gwanje.core.tags.store import TagStore
+from gwanje.core.tags.store import Snapshot, TagStore
+
+OFFLINE_SHOWN = 10
+"""Devices that do not answer and are named; whoever wants all of a dead fleet asks with ``--json``."""
 
 
 def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int:
-    """Parts with state, restarts and CPU; devices and nodes that are not well."""
+    """Parts with state, restarts and CPU; every family of devices; devices that do not answer."""
     clock = SystemClock()
     store = TagStore.attach(run_dir / "tags", site.tags)
     snapshot = store.snapshot_at(clock.mono_ns())
@@ -40,11 +45,13 @@ def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int
         for device in site.devices
         if snapshot.value[site.tags.index(f"{device.prefix}.online")] != 1.0
     ]
+    families = _families(site, snapshot)
     desk = _desk(site, store, clock.mono_ns())
     running_s = (clock.mono_ns() - info.started_mono_ns) / NS_PER_S
     if as_json:
         answer = {"site": site.id, "pid": info.pid, "running_s": round(running_s, 1), "parts": parts,
-                  "devices": len(site.devices), "offline": offline, "data": info.data_dir, "desk": desk}  # fmt: skip
+                  "devices": len(site.devices), "offline": offline, "families": families,
+                  "data": info.data_dir, "desk": desk}  # fmt: skip
         print(json.dumps(answer, ensure_ascii=False))
         return 0
     print(f"{site.name_en} · since {utc_text(info.started_utc_ns)} ({running_s:.0f} s) · pid {info.pid}")
@@ -53,12 +60,51 @@ def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int
             f"  {one['part']:10} {one['state']:10} pid {one['pid']:<8} cpu {one['cpu_pct']:5.1f} %  "
             f"restarts {one['restarts']}"
         )
-    print(f"  devices: {len(site.devices) - len(offline)} of {len(site.devices)} online" + (
-        f"; offline: {', '.join(offline)}" if offline else ""
-    ))
+    for line in [*_family_lines(families), _offline_line(offline, len(site.devices))]:
+        print(f"  {line}")
     for line in _desk_lines(desk):
         print(f"  {line}")
     return 0
+
+
+def _families(site: Site, snapshot: Snapshot) -> list[dict[str, Any]]:
+    """How each family of devices does: part and :data:`FAMILY_QUANTITIES`; ``None`` where nobody knows."""
+    found = []
+    for part in site.parts:
+        names = {quantity: f"system.family_{part}.{quantity}" for quantity in FAMILY_QUANTITIES}
+        if not all(name in site.tags for name in names.values()):
+            continue
+        row: dict[str, Any] = {"part": part}
+        for quantity, name in names.items():
+            at = site.tags.index(name)
+            known = not is_bad(int(snapshot.quality[at])) and math.isfinite(snapshot.value[at])
+            value = float(snapshot.value[at])
+            digits = 2 if quantity in ("reads_per_s", "late_p99_ms") else None
+            row[quantity] = round(value, digits) if known else None
+        found.append(row)
+    return found
+
+
+def _family_lines(families: list[dict[str, Any]]) -> list[str]:
+    def said(row: dict[str, Any], key: str, width: int, decimals: int = 0) -> str:
+        value = row[key]
+        return f"{'–' if value is None else f'{value:.{decimals}f}':>{width}}"
+
+    return [
+        f"{row['part']:10} {said(row, 'online', 5)} of {said(row, 'devices', 5)} online  "
+        f"{said(row, 'reads_per_s', 8, 1)} reads/s  late p99 {said(row, 'late_p99_ms', 7, 1)} ms  "
+        f"errors {said(row, 'errors', 6)}  skipped {said(row, 'skipped', 6)}"
+        for row in families
+    ]
+
+
+def _offline_line(offline: list[str], n_devices: int) -> str:
+    line = f"devices: {n_devices - len(offline)} of {n_devices} online"
+    if not offline:
+        return line
+    more = len(offline) - OFFLINE_SHOWN
+    named = ", ".join(offline[:OFFLINE_SHOWN])
+    return f"{line}; offline: {named}" + (f" … and {more} more" if more > 0 else "")
 
 
 DESK_TAGS = {

@@ -165,13 +165,11 @@ def _status(chosen: argparse.Namespace) -> int:
 
 def _check(chosen: argparse.Namespace) -> int:
     from gwanje.core.site.check import check_site
+    from gwanje.core.site.summary import summary
 
     site = check_site(chosen.site, chosen.data)
-    points = sum(len(device.points) for device in site.devices)
-    print(
-        f"{chosen.site}: no errors: {len(site.tags)} tags, {len(site.devices)} devices with {points} points, "
-        f"{len(site.nodes)} microphone nodes, {len(site.alarms) + len(site.event_alarms)} alarms"
-    )
+    for line in summary(chosen.site, site):
+        print(line)
     return 0
 
 

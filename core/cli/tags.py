@@ -9,7 +9,11 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
+import numpy as np
+
+from gwanje.core.alarms.topology import Places
 from gwanje.core.bus.bus import BusError, RequestTimeoutError
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
 from gwanje.core.cli.tokens import ask
@@ -34,7 +38,9 @@ def add(commands: Commands) -> None:
     tags = commands.add("tags", _tags, "live values of tags, or what they are")
     tags.add_argument("pattern", nargs="?", default="*", help="shell pattern such as 'jincheon.ess1.*'")
     tags.add_argument("--static", action="store_true", help="unit, limits, owner and descriptions instead of values")
+    tags.add_argument("--bad", action="store_true", help="only tags whose quality is BAD")
     tags.add_argument("--json", action="store_true", help="one JSON array")
+    tags.add_argument("--lang", choices=("ko", "en"), default="en", help="language of devices, words and descriptions")
     substitute = commands.add("substitute", _substitute, "give a tag a value of your own, for a time")
     substitute.add_argument("point", metavar="TAG")
     substitute.add_argument("value", type=float)
@@ -72,15 +78,29 @@ def _tags(chosen: argparse.Namespace) -> int:
         )
     site, run_dir, _info = attached(chosen)
     found = _matching(site, chosen.pattern)
-    clock = SystemClock()
+    now = SystemClock().mono_ns()
     store = TagStore.attach(run_dir / "tags", site.tags)
-    now = clock.mono_ns()
     samples = store.read_many(site.tags.indices([tag.name for tag in found]), now)
+    if chosen.bad:
+        n_looked = len(found)
+        found, samples = _bad_ones(found, samples)
+        if not found and not chosen.json:
+            print(f"no tag is BAD, of {n_looked}")
+            return 0
     by_point = _overrides_of(run_dir) if (samples.quality & OVERRIDDEN).any() else {}
     if chosen.json:
-        return _print_json([_live(tag, samples, at, now, by_point.get(tag.name)) for at, tag in enumerate(found)])
-    _print_live(found, samples, now, by_point)
+        places = site.places
+        return _print_json(
+            [_live(tag, samples, at, now, places, by_point.get(tag.name)) for at, tag in enumerate(found)]
+        )
+    _print_live(found, samples, now, by_point, Wording(site.places, chosen.lang))
     return 0
+
+
+def _bad_ones(found: list[Tag], samples: Snapshot) -> tuple[list[Tag], Snapshot]:
+    bad = np.flatnonzero(samples.quality & Quality.BAD)
+    columns = (samples.value, samples.quality, samples.source_utc_ns, samples.received_mono_ns)
+    return [found[at] for at in bad.tolist()], Snapshot(*(one[bad] for one in columns))
 
 
 def _matching(site: Site, pattern: str) -> list[Tag]:
@@ -105,10 +125,15 @@ def _print_json(rows: list[dict[str, Any]]) -> int:
     return 0
 
 
-def _live(tag: Tag, samples: Snapshot, at: int, now: int, override: dict[str, Any] | None) -> dict[str, Any]:
+def _live(
+    tag: Tag, samples: Snapshot, at: int, now: int, places: Places, override: dict[str, Any] | None
+) -> dict[str, Any]:
     value, received = float(samples.value[at]), int(samples.received_mono_ns[at])
+    device = tag.name.rpartition(".")[0]
+    ko, en = places.get(device, (None, None))
     return {
         "name": tag.name,
+        "device": None if ko is None else {"name": device, "label_ko": ko, "label_en": en},
         "value": value if math.isfinite(value) else None,
         "text": value_text(tag, value),
         "unit": tag.unit,
@@ -120,21 +145,63 @@ def _live(tag: Tag, samples: Snapshot, at: int, now: int, override: dict[str, An
     }
 
 
-def _print_live(found: list[Tag], samples: Snapshot, now: int, by_point: dict[str, dict[str, Any]]) -> None:
-    name_width = max(len(tag.name) for tag in found)
-    shown = [value_text(tag, float(value)) for tag, value in zip(found, samples.value, strict=True)]
-    value_width, unit_width = max(len(one) for one in shown), max(len(tag.unit) for tag in found)
-    words = [describe(int(one)) for one in samples.quality]
-    word_width = max(len(one) for one in words)
+class Wording:
+    """What tags, their devices and states are called in one language.
+
+    Args:
+        places: devices and microphone nodes by ``area.name``.
+        lang: ``ko`` or ``en``.
+    """
+
+    def __init__(self, places: Places, lang: str) -> None:
+        self._places = places
+        self._column = 0 if lang == "ko" else 1
+
+    def device(self, tag: Tag) -> str:
+        """Label of the device or node that a tag belongs to; empty for a tag of the city itself."""
+        names = self._places.get(tag.name.rpartition(".")[0])
+        return names[self._column] if names else ""
+
+    def what(self, tag: Tag) -> str:
+        """Description of a tag, without its device's label before it."""
+        text = (tag.description_ko, tag.description_en)[self._column]
+        label = self.device(tag)
+        rest = text.removeprefix(label).removeprefix(",").lstrip() if label else text
+        return rest or text
+
+    def value(self, tag: Tag, value: float) -> str:
+        """A value in its decimals, or the word of a state."""
+        return value_text(tag, value, self._column)
+
+
+def _print_live(
+    found: list[Tag], samples: Snapshot, now: int, by_point: dict[str, dict[str, Any]], wording: Wording
+) -> None:
+    """One line per tag: name, value, unit, age, quality, device, what it is."""
+    words = {int(one): describe(int(one)) for one in np.unique(samples.quality)}
+    rows = []
     for at, tag in enumerate(found):
         received = int(samples.received_mono_ns[at])
-        age = f"{(now - received) / NS_PER_S:7.2f} s" if received else "  never  "
-        line = f"{tag.name:{name_width}}  {shown[at]:>{value_width}} {tag.unit:{unit_width}}  {age}  "
-        line += f"{words[at]:{word_width}}  "
-        line += tag.description_en
+        age = f"{(now - received) / NS_PER_S:.2f} s" if received else "never"
+        value = wording.value(tag, float(samples.value[at]))
+        rows.append((tag.name, value, tag.unit, age, words[int(samples.quality[at])], wording.device(tag) or "–"))
+    widths = [max(shown_width(row[column]) for row in rows) for column in range(6)]
+    for tag, row in zip(found, rows, strict=True):
+        cells = [_padded(row[column], widths[column], right=column in (1, 3)) for column in range(6)]
+        line = f"{cells[0]}  {cells[1]} {cells[2]}  {cells[3]}  {cells[4]}  {cells[5]}  {wording.what(tag)}"
         if one := by_point.get(tag.name):
             line += f"  [{one['kind']} by {one['author']}: {one['reason']}; {_left(one['left_s'])} left]"
-        print(line)
+        print(line.rstrip())
+
+
+def shown_width(text: str) -> int:
+    """Columns that a text takes on a terminal: Korean letters take two."""
+    return len(text) if text.isascii() else sum(2 if east_asian_width(one) in "WF" else 1 for one in text)
+
+
+def _padded(text: str, width: int, *, right: bool) -> str:
+    space = " " * (width - shown_width(text))
+    return space + text if right else text + space
 
 
 def _print_static(found: list[Tag]) -> int:
@@ -162,12 +229,12 @@ def _number(value: float) -> str:
     return f"{value:,.12g}".replace(",", " ") if math.isfinite(value) else "any"
 
 
-def value_text(tag: Tag, value: float) -> str:
-    """A value in its decimals, or the English word of a state."""
-    if math.isnan(value):
+def value_text(tag: Tag, value: float, column: int = 1) -> str:
+    """A value in its decimals, or the word of a state: Korean from column 0, English from 1."""
+    if not math.isfinite(value):
         return "–"
     if tag.states and value == int(value) and 0 <= int(value) < len(tag.states):
-        return tag.states[int(value)][1]
+        return tag.states[int(value)][column]
     return f"{value:.{tag.decimals}f}"
 
 
