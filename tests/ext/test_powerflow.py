@@ -18,7 +18,7 @@ BARAN_WU = """
 6 26 0.2030 0.1034 60 25 | 26 27 0.2842 0.1447 60 25 | 27 28 1.0590 0.9337 60 20 | 28 29 0.8042 0.7006 120 70
 29 30 0.5075 0.2585 200 600 | 30 31 0.9744 0.9630 150 70 | 31 32 0.3105 0.3619 210 100 | 32 33 0.3410 0.5302 60 40
 """
-"""Branch from, to, ohms, ohms, kW, kvar at "to", 12.66 kV: M. E. Baran, F. F. Wu, IEEE Trans. Power Delivery 4 (1989)."""
+"""Branch from, to, ohms, ohms, kW, kvar at "to"; 12.66 kV. M. E. Baran, F. F. Wu, IEEE Trans. Power Del. 4 (1989)."""
 
 
 def case33():
