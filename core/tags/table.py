@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,9 @@ import numpy.typing as npt
 
 BLOCK = 1024
 """Tags in a block of the store; a reader's consistency is per block."""
+
+WILDCARD = re.compile(r"[*?[]")
+"""Where a shell pattern stops being a name."""
 
 KINDS = ("measurement", "state", "setpoint", "counter", "parameter")
 WRITABLE_KINDS = ("setpoint", "parameter")
@@ -175,7 +179,10 @@ class TagTable:
 
     def match(self, pattern: str) -> list[Tag]:
         """Tags whose name matches a shell pattern, in the order of their names."""
-        return sorted((tag for tag in self if fnmatch.fnmatchcase(tag.name, pattern)), key=lambda tag: tag.name)
+        begins = WILDCARD.split(pattern, maxsplit=1)[0]
+        fits = re.compile(fnmatch.translate(pattern)).match
+        names = sorted(name for name in self.ids if name.startswith(begins) and fits(name))
+        return [self.get(name) for name in names]
 
     def stale_after_ns(self) -> npt.NDArray[np.int64]:
         """Per id, the age in ns at which a value is stale; 0 where it never is, (n,)."""
