@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gwanje.core.bus.bus import Bus, BusError
 from gwanje.core.city.part import ENTRIES, Heartbeat, PartContext, PartError, RunOptions
+from gwanje.core.city.site_image import SiteChangedError, site_of
 from gwanje.core.clock import SystemClock
 from gwanje.core.site.config import ConfigErrors, Site, load_site
 from gwanje.core.tags.store import StoreError, TagStore
@@ -46,13 +47,27 @@ def main(arguments: list[str] | None = None) -> int:
     return run(chosen.name, site, chosen.run, RunOptions.from_json(chosen.options))
 
 
-def run_child(name: str, site: Site, run_dir: Path, options: RunOptions) -> None:
-    """Run a part in a process that the supervisor had forked: a session of its own, nothing on stdout."""
+def run_child(name: str, root: Path, sha256: str, run_dir: Path, options: RunOptions) -> None:
+    """Run a part in a process that the supervisor had forked: a session of its own, nothing on stdout.
+
+    Args:
+        name: of the part.
+        root: folder of the site.
+        sha256: of the site that the supervisor has read there.
+        run_dir: of the city.
+        options: of the run.
+    """
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.dup2(2, 1)
     _die_with_parent(name)
+    try:
+        site = site_of(root, sha256)
+    except (ConfigErrors, SiteChangedError) as error:
+        if _news(run_dir / f"said-{name}", str(error)):
+            sys.stderr.write(f"{name}: {error}\n")
+        sys.exit(EXIT_CLEAR_FAILURE)
     sys.exit(run(name, site, run_dir, options))
 
 

@@ -21,6 +21,7 @@ from gwanje.core.bus.messages import Event
 from gwanje.core.city.part import Heartbeat, RunOptions
 from gwanje.core.city.run_dir import RunDir, RunInfo
 from gwanje.core.city.run_part import EXIT_CLEAR_FAILURE, run_child
+from gwanje.core.city.site_image import VARIABLE
 from gwanje.core.clock import NS_PER_S, boot_id
 from gwanje.core.site.config import Site
 from gwanje.core.tags.quality import Quality
@@ -28,6 +29,7 @@ from gwanje.core.tags.store import TagStore
 
 PRELOAD = (
     "asyncio", "numpy", "zmq", "msgpack", "gwanje.core.cli.main", "gwanje.core.city.run_part", "gwanje.core.main",
+    "gwanje.core.city.site_image",
 )  # fmt: skip
 """Imported once in the process that the parts are forked from: a part then starts in a tenth of the time, which is
 what makes the first value quick on two cores and a restart quicker than two seconds."""
@@ -71,8 +73,13 @@ class Child:
         return RUNNING if self.beat.last_mono_ns() >= self.started_mono_ns else STARTING
 
 
-def prepare_processes() -> ForkServerContext:
-    """Start the process that parts are forked from, if it does not run yet; it loads while the caller goes on."""
+def prepare_processes(site_root: Path) -> ForkServerContext:
+    """Start the process that parts are forked from, if it does not run yet; it loads while the caller goes on.
+
+    Args:
+        site_root: the site that it reads too; see :mod:`gwanje.core.city.site_image`.
+    """
+    os.environ[VARIABLE] = str(site_root.resolve())
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
     multiprocessing.forkserver.ensure_running()
@@ -112,7 +119,8 @@ class Supervisor:
         self._ticks_per_s = os.sysconf("SC_CLK_TCK")
         self._measured_mono_ns = 0
         self._own_ticks = 0
-        self._processes = prepare_processes()
+        self._processes = prepare_processes(site.root)
+        self._site_sha256 = site.sha256
 
     def take_signals(self) -> None:
         """SIGINT, SIGTERM and SIGHUP stop the city."""
@@ -133,8 +141,9 @@ class Supervisor:
         child.started_mono_ns = self.clock.mono_ns()
         child.cpu_ticks = 0
         process = self._processes.Process(
-            target=run_child, args=(child.name, self.site, self.run.path, self.options), name=child.name
-        )
+            target=run_child, name=child.name,
+            args=(child.name, self.site.root, self._site_sha256, self.run.path, self.options),
+        )  # fmt: skip
         try:
             process.start()
         except OSError as error:

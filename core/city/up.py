@@ -123,7 +123,7 @@ def up(chosen: argparse.Namespace) -> int:
     clock = SystemClock()
     began_mono_ns = clock.mono_ns()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # for the parts: idle BLAS threads spin on cores that the loop needs
-    prepare_processes()
+    prepare_processes(chosen.site)
     site = check_site(chosen.site, chosen.data)
     run = RunDir(chosen.run_dir or default_run_dir(site.id))
     try:

@@ -8,6 +8,7 @@ folders of the same name: ``alarms/*.toml`` holds the families' own, read as if 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,11 @@ class Site:
     def constants(self) -> Constants:
         """What expressions of this site may use beside tags."""
         return site_constants(self.rating_w, self.nominal_hz, self.nominal_v)
+
+    @property
+    def sha256(self) -> str:
+        """Identity of all files that it was read from."""
+        return hashlib.sha256(repr([(name, one.sha256) for name, one in self.documents.items()]).encode()).hexdigest()
 
     @property
     def places(self) -> dict[str, tuple[str, str]]:

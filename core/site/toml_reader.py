@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import tomllib
 from dataclasses import dataclass, field
@@ -50,13 +51,15 @@ class Document:
     lines: dict[KeyPath, int]
     problems: list[Problem] = field(default_factory=list)
     readable: bool = True
+    sha256: str = ""
 
     @classmethod
     def load(cls, path: Path, shown_as: str) -> Document:
         """Read a file; what cannot be read or parsed is its only problem."""
         try:
             text = path.read_text(encoding="utf-8")
-            return cls(shown_as, tomllib.loads(text), line_index(text))
+            digest = hashlib.sha256(text.encode()).hexdigest()
+            return cls(shown_as, tomllib.loads(text), line_index(text), sha256=digest)
         except OSError as error:
             return cls(shown_as, {}, {(): 1}, [Problem(shown_as, 1, "", f"cannot be read: {error.strerror}")], False)
         except UnicodeDecodeError as error:
