@@ -23,11 +23,12 @@ REASONS: tuple[str, ...]
 Shot = tuple[int, int, int, int, bytes]
 """(number, status, code, round trip in ns, registers as big-endian bytes)."""
 
-class PollerFull(Exception):  # noqa: N818
+class PollerFull(Exception):
     """More connections, blocks or requests than the poller was made for."""
 
 def judge(
-    framing: int, data: bytes, transaction: int, unit: int, function: int, address: int, count: int, waiting: bool = True
+    framing: int, data: bytes, transaction: int, unit: int, function: int, address: int, count: int,
+    waiting: bool = True,
 ) -> tuple[int, int, int, bytes]:
     """(status, code, used bytes, registers) of the first frame of a stream, as the poller judges it; for tests."""
 
@@ -92,8 +93,8 @@ class Poller:
         """What has come since the last call.
 
         Returns:
-            (6, k) block, status, code, arrival, round trip and lateness in ns; (k, 125) their registers; requests that
-            ended; connections that came or went as (connection, status, code).
+            (7, k) block, status, code, arrival, round trip and lateness in ns, turns skipped; (k, 125) their registers;
+            requests that ended; connections that came or went as (connection, status, code).
         """
     def state(self, i: int) -> str:
         """Of a connection: ``closed``, ``waiting``, ``connecting`` or ``open``."""

@@ -1313,8 +1313,8 @@ cdef class Poller:
         """What has come since the last call.
 
         Returns:
-            (blocks, words, shots, conns): ``blocks`` (6, k) int64: block, status, code, arrival, round trip and
-            lateness in ns; ``words`` (k, 125) uint16 copies of their rows; ``shots`` a list of (number, status, code,
+            (blocks, words, shots, conns): ``blocks`` (7, k) int64: block, status, code, arrival, round trip and
+            lateness in ns, turns skipped so far; ``words`` (k, 125) uint16 copies of their rows; ``shots`` a list of (number, status, code,
             round trip in ns, registers as big-endian bytes); ``conns`` a list of (connection, status, code).
         """
         cdef Lane* lane = self.lane
@@ -1326,13 +1326,14 @@ cdef class Poller:
         gwp_quiet(lane.done_fd)
         self._lock()
         n = lane.n_done_blocks
-        blocks = np.empty((6, n), np.int64)
+        blocks = np.empty((7, n), np.int64)
         words = np.empty((n, REGISTERS), np.uint16)
         out, rows = blocks, words
         for k in range(n):
             block = &lane.blocks[lane.done_blocks[k]]
             out[0, k], out[1, k], out[2, k] = lane.done_blocks[k], block.status, block.code
             out[3, k], out[4, k], out[5, k] = block.arrival_ns, block.took_ns, block.was_late_ns
+            out[6, k] = block.skipped
             memcpy(&rows[k, 0], lane.matrix + <int64_t>lane.done_blocks[k] * REGISTERS, REGISTERS * 2)
             block.pending = 0
         shots = []

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 Row = tuple[int, int, int, bool, int | None, bool, int, int, int, int, float, float, float, float]
-"""(offset, form, n, swapped, missing, nan_is_missing, mask, shift, scale offset, exponent, scale, offset, low, high)."""
+"""(offset, form, n, swapped, missing, nan_is_missing, mask, shift, scale offset, exponent,
+scale, offset, low, high)."""
 
 class CellTable:
     """The quantities of one read, in a fixed order."""

@@ -72,7 +72,7 @@ cdef inline void _decode(const Cell* cell, const uint16_t* words, uint16_t good,
         for k in range(cell.n):
             raw = raw << 16 | at[k]
     if cell.has_missing and raw == cell.missing:
-        value[0], quality[0] = NAN, BAD | NOT_IMPLEMENTED | good
+        value[0], quality[0] = NAN, BAD | NOT_IMPLEMENTED | (good & ~UNCERTAIN)
         return
     if cell.form == UNSIGNED:
         if cell.mask:
@@ -92,7 +92,7 @@ cdef inline void _decode(const Cell* cell, const uint16_t* words, uint16_t good,
     else:
         memcpy(&number, &raw, sizeof(double))
     if cell.nan_is_missing and number != number:
-        value[0], quality[0] = NAN, BAD | NOT_IMPLEMENTED | good
+        value[0], quality[0] = NAN, BAD | NOT_IMPLEMENTED | (good & ~UNCERTAIN)
         return
     if cell.scale_offset >= 0:
         register_ = words[cell.scale_offset]
@@ -101,7 +101,7 @@ cdef inline void _decode(const Cell* cell, const uint16_t* words, uint16_t good,
             problem = UNCERTAIN | CONFIG
             multiply, divide = 1.0, 1.0
         elif exponent > SCALE_MAX or exponent < -SCALE_MAX:
-            value[0], quality[0] = NAN, BAD | CONFIG | good
+            value[0], quality[0] = NAN, BAD | CONFIG | (good & ~UNCERTAIN)
             return
         elif exponent >= 0:
             multiply, divide = TENS[exponent], 1.0
@@ -109,7 +109,7 @@ cdef inline void _decode(const Cell* cell, const uint16_t* words, uint16_t good,
             multiply, divide = 1.0, TENS[-exponent]
     found = number * multiply / divide * cell.scale + cell.offset_value
     if not isfinite(found):
-        value[0], quality[0] = NAN, BAD | DEVICE_FAILURE | good
+        value[0], quality[0] = NAN, BAD | DEVICE_FAILURE | (good & ~UNCERTAIN)
         return
     if not (cell.low <= found <= cell.high):
         problem |= UNCERTAIN | OUT_OF_RANGE
@@ -168,14 +168,14 @@ cdef class CellTable:
         """Values (n,) and qualities (n,) of one read.
 
         Args:
-            data: all bytes of the read, big-endian.
+            data: bytes of the read, big-endian; what is behind the last cell is not looked at.
 
         Raises:
-            ValueError: of another length.
+            ValueError: too few.
         """
         cdef uint16_t[256] words
         cdef int k
-        if data.shape[0] != 2 * self.count or self.count > 256:
+        if data.shape[0] < 2 * self.count or self.count > 256:
             raise ValueError(f"{data.shape[0]} bytes are not a read of {self.count} registers")
         for k in range(self.count):
             words[k] = data[2 * k] << 8 | data[2 * k + 1]

@@ -14,7 +14,8 @@ Judged = tuple[int, int, int, bytes]
 
 
 def judge(
-    framing: int, data: bytes, transaction: int, unit: int, function: int, address: int, count: int, waiting: bool = True
+    framing: int, data: bytes, transaction: int, unit: int, function: int, address: int, count: int,
+    waiting: bool = True,
 ) -> Judged:
     """See ``modbus_poller.judge``."""
     if framing:

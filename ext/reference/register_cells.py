@@ -24,12 +24,12 @@ def _cell(cell: Row, good: int, words: list[int]) -> tuple[float, int]:
     data = struct.pack(f">{n}H", *taken)
     raw = int.from_bytes(data, "big")
     if raw == missing:
-        return math.nan, BAD | NOT_IMPLEMENTED | good
+        return math.nan, BAD | NOT_IMPLEMENTED | good & ~UNCERTAIN
     number: float
     if form == 2:
         number = struct.unpack(">f" if n == 2 else ">d", data)[0]
         if nan_is_missing and math.isnan(number):
-            return math.nan, BAD | NOT_IMPLEMENTED | good
+            return math.nan, BAD | NOT_IMPLEMENTED | good & ~UNCERTAIN
     elif form == 1:
         number = float(int.from_bytes(data, "big", signed=True))
     else:
@@ -40,10 +40,10 @@ def _cell(cell: Row, good: int, words: list[int]) -> tuple[float, int]:
         if words[scale_at] == 0x8000:
             exponent, problem = 0, UNCERTAIN | CONFIG
         elif abs(exponent) > 10:
-            return math.nan, BAD | CONFIG | good
+            return math.nan, BAD | CONFIG | good & ~UNCERTAIN
     value = (number * 10.0 ** max(exponent, 0) / 10.0 ** max(-exponent, 0)) * scale + add
     if not math.isfinite(value):
-        return math.nan, BAD | DEVICE_FAILURE | good
+        return math.nan, BAD | DEVICE_FAILURE | good & ~UNCERTAIN
     if not low <= value <= high:
         problem |= UNCERTAIN | OUT_OF_RANGE
     return value, good | problem

@@ -40,7 +40,7 @@ def same(found, expected):
         assert value == wanted or (math.isnan(value) and math.isnan(wanted))
 
 
-@given(cells=st.lists(rows(), max_size=8), words=WORDS, good=st.sampled_from([0, 2048]))
+@given(cells=st.lists(rows(), max_size=8), words=WORDS, good=st.sampled_from([0, 2048, 0x4200]))
 def test_values_and_reasons_are_those_of_the_twin(cells, words, good):
     table = CellTable(cells, good, COUNT)
     expected = reference.decode(cells, good, words)

@@ -21,8 +21,8 @@ class RegisterPort(Protocol):
     async def read(self, address: int, count: int) -> bytes:
         """Read registers."""
 
-    async def write(self, address: int, registers: Sequence[int]) -> None:
-        """Write registers."""
+    async def write(self, address: int, registers: Sequence[int], *, until_mono_ns: int = 0) -> None:
+        """Write registers; nothing leaves from ``until_mono_ns`` on, 0 for always."""
 
 
 @dataclass(frozen=True, slots=True)

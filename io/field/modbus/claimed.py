@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gwanje.io.field.claims import Claim, ClaimedElsewhereError
-from gwanje.io.field.modbus.driver import Link
+from gwanje.io.field.modbus.blocks import Block
+from gwanje.io.field.modbus.polls import Poll, Sink
+from gwanje.io.field.modbus.ports import Link, PollingLink
+from gwanje.io.field.modbus.registers import Group
 
 
 class ClaimedLink:
@@ -43,6 +46,22 @@ class ClaimedLink:
         """See :class:`Link`."""
         return await self._link.read(address, count)
 
-    async def write(self, address: int, registers: Sequence[int]) -> None:
+    async def write(self, address: int, registers: Sequence[int], *, until_mono_ns: int = 0) -> None:
         """See :class:`Link`."""
-        await self._link.write(address, registers)
+        await self._link.write(address, registers, until_mono_ns=until_mono_ns)
+
+
+class ClaimedLaneLink(ClaimedLink):
+    """A link of the fast lane that is opened only with the claim on its device; see :class:`ClaimedLink`."""
+
+    def __init__(self, link: PollingLink, claim: Claim, refused: Callable[[str], None]) -> None:
+        super().__init__(link, claim, refused)
+        self._lane_link = link
+
+    def poll(self, group: Group, block: Block, sink: Sink, first_ns: int) -> Poll:
+        """See :class:`PollingLink`."""
+        return self._lane_link.poll(group, block, sink, first_ns)
+
+    def unpoll(self, poll: Poll) -> None:
+        """See :class:`PollingLink`."""
+        self._lane_link.unpoll(poll)

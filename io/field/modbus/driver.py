@@ -10,25 +10,23 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from gwanje.core.clock import Clock
 from gwanje.core.site.config import Device
 from gwanje.core.tags.quality import Quality
-from gwanje.core.tags.store import Sample
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.errors import ConnectError, LinkError, NoAnswerError, WriteForbiddenError
 from gwanje.io.field.health import Health, Meter, State
-from gwanje.io.field.modbus.blocks import Block, bisect
+from gwanje.io.field.modbus.blocks import Block
 from gwanje.io.field.modbus.channel import ReadBack, SetpointChannel
 from gwanje.io.field.modbus.device_commands import Coverage, DeviceCommands
 from gwanje.io.field.modbus.discovery import Discovery, discover
 from gwanje.io.field.modbus.frames import ILLEGAL_ADDRESS, ILLEGAL_VALUE, DeviceExceptionError
+from gwanje.io.field.modbus.polled import PolledDevice
+from gwanje.io.field.modbus.ports import Link, PollingLink, TagReader
 from gwanje.io.field.modbus.registers import (
     DevicePlan,
     Group,
@@ -39,6 +37,8 @@ from gwanje.io.field.modbus.registers import (
     point_ids,
     sunspec_locate,
 )
+from gwanje.io.field.modbus.samples import Samples
+from gwanje.io.field.modbus.session import Session
 from gwanje.io.field.modbus.sunspec_types import EncodeError
 from gwanje.io.field.notices import Notices
 from gwanje.io.field.orders import Order
@@ -46,44 +46,8 @@ from gwanje.io.field.outlet import Outlet
 from gwanje.io.field.scan import NS_PER_S, Backoff, Schedule
 from gwanje.io.field.setpoints import RETRY_S, Action, Wish, decide, wish_of
 
-FAILURES_MAX = 2
-"""Unanswered requests in a row after which the connection is dropped: one may be lost, two mean nobody is there."""
 FIRST_CONTACT_S = 5.0
 """A device that is not there when the city starts is reported after this long; before, it may still be starting."""
-
-
-class Link(Protocol):
-    """What a driver needs of a connection; see ``modbus.ModbusLink``."""
-
-    async def open(self) -> None:
-        """Connect."""
-
-    def close(self) -> None:
-        """Drop the connection."""
-
-    async def read(self, address: int, count: int) -> bytes:
-        """Read registers."""
-
-    async def write(self, address: int, registers: Sequence[int]) -> None:
-        """Write registers."""
-
-
-class TagReader(Protocol):
-    """Where set-points come from; see ``core.store.TagStore``."""
-
-    def read(self, tag_id: int, now_mono_ns: int = 0) -> Sample:
-        """One tag's sample, staleness applied."""
-
-
-@dataclass(slots=True)
-class _Session:
-    """What is known while one connection lasts."""
-
-    plan: DevicePlan
-    channels: list[SetpointChannel]
-    schedule: Schedule
-    unanswered: int = 0
-    failed: set[int] = field(default_factory=set)
 
 
 class Driver:
@@ -134,7 +98,7 @@ class Driver:
         self._notices = Notices(device, outlet, clock)
         self._commands = DeviceCommands(tags, coverage, clock, self._notices, self._put_back, self._count_error)
         self._ids = np.array(point_ids(device, tags), np.int32)
-        self._last: dict[int, tuple[list[int], npt.NDArray[np.float64]]] = {}
+        self._samples = Samples(self._base, outlet, clock)
         self._announced: bool | None = None
         self._identity = ""
         self._issues: tuple[str, ...] = ()
@@ -167,7 +131,7 @@ class Driver:
         finally:
             self._link.close()
 
-    async def _identify(self) -> _Session:
+    async def _identify(self) -> Session:
         """Find out where the points lie and what cannot be served."""
         locate: Locate = plain_locate
         if self.device.driver == "sunspec":
@@ -182,8 +146,7 @@ class Driver:
             raise LinkError("the device has none of the configured points")
         channels = [SetpointChannel(one, self._base) for one in plan.setpoints]
         self._commands.connected(plan.commands, channels, self._base)
-        schedule = Schedule([group.period_ns for group in plan.groups], self._start_ns(plan))
-        return _Session(plan, channels, schedule)
+        return Session(plan, channels, self._samples, self.health, self._backoff, self._wake)
 
     async def _discover(self) -> Discovery:
         walk = discover()
@@ -216,7 +179,7 @@ class Driver:
                 self._notices.misread(issue)
         self._issues = issues
         if plan.unserved:
-            self._put_bad([tag_id for tag_id, _ in plan.unserved], Quality.BAD | Quality.CONFIG)
+            self._samples.put_bad([tag_id for tag_id, _ in plan.unserved], Quality.BAD | Quality.CONFIG)
 
     def _start_ns(self, plan: DevicePlan) -> int:
         """The first scan: on this device's place in the grid of its fastest period, at once as far as that allows."""
@@ -224,31 +187,66 @@ class Driver:
         now = self._clock.mono_ns()
         return now + (self._phase_ns - now) % period if period < NS_PER_S else now
 
-    async def _serve(self, session: _Session) -> NoReturn:
-        """Scan and write for ever; ends only by an error of the link."""
-        schedule, groups = session.schedule, session.plan.groups
+    async def _serve(self, session: Session) -> NoReturn:
+        """Scan and write until an error of the link."""
         self.health.state = State.ONLINE
         self._back_online()
+        if isinstance(self._link, PollingLink):
+            await self._serve_polled(session, self._link)
+        else:
+            await self._serve_scanned(session)
+
+    async def _serve_scanned(self, session: Session) -> NoReturn:
+        """Ask for every read here, one after another."""
+        groups = session.plan.groups
+        schedule = Schedule([group.period_ns for group in groups], self._start_ns(session.plan))
         while True:
             index, due_ns = schedule.next()
-            wait_ns = due_ns - self._clock.mono_ns()
-            if wait_ns > 0 and not self._commands.waiting:
-                await self._pause(wait_ns / NS_PER_S)
+            await self._pause_until(due_ns)
             if self._commands.waiting:
                 await self._commands.obey(self._link)
                 continue
             if index == 0:
-                await self._commands.hold(self._act)
-                for channel in session.channels:
-                    if not self._commands.stands_in(channel):
-                        await self._follow(channel)
+                await self._write(session)
             self._meter.scanned(self._clock.mono_ns() - due_ns)
             for block in tuple(groups[index].blocks):
                 await self._scan(session, groups[index], block)
             schedule.done(index, self._clock.mono_ns())
             self.health.skipped = schedule.skipped
 
-    async def _scan(self, session: _Session, group: Group, block: Block) -> None:
+    async def _serve_polled(self, session: Session, link: PollingLink) -> NoReturn:
+        """The lane reads by itself; what remains is to write, and to hear that it is over.
+
+        Raises:
+            LinkError: what ended the session.
+        """
+        start_ns = self._start_ns(session.plan)
+        device = PolledDevice(session, link, self._meter)
+        for group in session.plan.groups:
+            for block in group.blocks:
+                link.poll(group, block, device, start_ns)
+        turns = Schedule([session.plan.groups[0].period_ns], start_ns)
+        writes = bool(session.channels or session.plan.commands)
+        while session.error is None:
+            due_ns = turns.next()[1] if writes else None
+            await self._pause_until(due_ns)
+            if session.error is not None:
+                break
+            if self._commands.waiting:
+                await self._commands.obey(self._link)
+            elif due_ns is not None and self._clock.mono_ns() >= due_ns:
+                await self._write(session)
+                turns.done(0, self._clock.mono_ns())
+        raise session.error
+
+    async def _write(self, session: Session) -> None:
+        """Manual set-points, then those of programs."""
+        await self._commands.hold(self._act)
+        for channel in session.channels:
+            if not self._commands.stands_in(channel):
+                await self._follow(channel)
+
+    async def _scan(self, session: Session, group: Group, block: Block) -> None:
         """One read: values on an answer, BAD at once on a failure.
 
         Raises:
@@ -257,47 +255,17 @@ class Driver:
         sent_ns = self._clock.mono_ns()
         try:
             data = await self._link.read(block.address, block.count)
-        except NoAnswerError:
-            session.unanswered += 1
-            self._block_failed(session, block, Quality.BAD | Quality.COMM)
-            if session.unanswered >= FAILURES_MAX:
-                raise
+        except NoAnswerError as error:
+            session.no_answer(block, error)
+            if session.error is not None:
+                raise session.error from None
             return
         except DeviceExceptionError as error:
-            session.unanswered = 0
-            self._refused(session, group, block, error)
+            session.refused(group, block, error)
             return
-        now_ns = self._clock.mono_ns()
         values, quality = block.table.decode(data)
-        self._outlet.put(block.table.ids, values, quality, self._clock.utc_ns(), now_ns)
-        self._last[block.address] = block.table.tag_ids, values
-        self.health.round_trip_ns = now_ns - sent_ns
-        self.health.reads += 1
-        session.unanswered = 0
-        if session.failed:
-            session.failed.discard(block.address)
-            self.health.state = State.DEGRADED if session.failed else State.ONLINE
-        if self.health.reads % 64 == 0:
-            self._backoff.reset()
-
-    def _block_failed(self, session: _Session, block: Block, quality: Quality) -> None:
-        self.health.errors += 1
-        self.health.state = State.DEGRADED
-        session.failed.add(block.address)
-        self._put_bad(block.table.ids.tolist(), quality)
-
-    def _refused(self, session: _Session, group: Group, block: Block, error: DeviceExceptionError) -> None:
-        """An exception: a read that is too large or runs over a hole is cut in two, once and for the session."""
-        parts: tuple[Block, ...] = (block,)
-        wrong_request = error.code in (ILLEGAL_ADDRESS, ILLEGAL_VALUE)
-        if wrong_request:
-            parts = bisect(block, self._base)
-            at = group.blocks.index(block)
-            group.blocks[at : at + 1] = parts
-        reason = Quality.CONFIG if wrong_request and len(parts) == 1 else Quality.DEVICE_FAILURE
-        self._block_failed(session, block, Quality.BAD | reason)
-        if len(parts) > 1:
-            session.failed.discard(block.address)
+        self._samples.put(block.address, block.table, values, quality)
+        session.answered(block, values, self._clock.mono_ns() - sent_ns)
 
     async def _follow(self, channel: SetpointChannel) -> None:
         """Bring one set-point to what its tag says.
@@ -338,44 +306,41 @@ class Driver:
             self._notices.setpoint(name, f"mismatch: the device holds {back.value:g}")
 
     def _put_back(self, channel: SetpointChannel, back: ReadBack) -> None:
-        tag_id = channel.plan.feedback.tag_id
-        self._outlet.put_one(tag_id, back.value, back.quality, self._clock.utc_ns(), self._clock.mono_ns())
-        self._last[-tag_id] = [tag_id], np.array([back.value])
+        self._samples.put_back(channel.plan.feedback.tag_id, back)
 
     def command(self, order: Order) -> str:
         """Carry out a command as soon as the link is free; why not, or an empty text."""
         why_not = self._commands.take(order, self.health.online)
-        if self._rest is not None and not self._rest.done():
-            self._rest.set_result(None)
+        self._wake()
         return why_not
 
-    async def _pause(self, wait_s: float) -> None:
-        """Wait; a command ends it early. No dearer than a sleep: it happens before every scan."""
+    def _wake(self) -> None:
+        if self._rest is not None and not self._rest.done():
+            self._rest.set_result(None)
+
+    async def _pause_until(self, due_ns: int | None) -> None:
+        """Wait for a moment, or for ever; a command or the session's end breaks it off. No dearer than a sleep."""
+        wait_ns = 1 if due_ns is None else due_ns - self._clock.mono_ns()
+        if wait_ns <= 0 or self._commands.waiting:
+            return
         loop = asyncio.get_running_loop()
         self._rest = rest = loop.create_future()
-        timer = loop.call_later(wait_s, _end_of, rest)
+        timer = None if due_ns is None else loop.call_later(wait_ns / NS_PER_S, _end_of, rest)
         try:
             await rest
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             self._rest = None
 
     def _count_error(self) -> None:
         self.health.errors += 1
 
-    def _put_bad(self, tag_ids: Sequence[int], quality: Quality) -> None:
-        """Mark tags; the last value stays visible, its quality tells that it is only the last."""
-        ids = np.array(sorted(tag_ids), np.int32)
-        last = {one: value for known, values in self._last.values() for one, value in zip(known, values, strict=True)}
-        values = np.array([last.get(int(one), math.nan) for one in ids])
-        bits = np.full(len(ids), int(quality) | self._base, np.uint16)
-        self._outlet.put(ids, values, bits, self._clock.utc_ns(), self._clock.mono_ns())
-
     def _went_offline(self, error: LinkError, started_ns: int) -> None:
         self.health.errors += 1
         self.health.state = State.DISCONNECTED
         self._commands.give_up("the device went offline")
-        self._put_bad(self._ids.tolist(), Quality.BAD | Quality.COMM)
+        self._samples.put_bad(self._ids.tolist(), Quality.BAD | Quality.COMM)
         waited = self._clock.mono_ns() - started_ns > FIRST_CONTACT_S * NS_PER_S
         if self._announced or (self._announced is None and waited):
             self._announced = False

@@ -136,8 +136,11 @@ class ModbusLink:
         reply = await self._exchange(request, READ_HOLDING, address, count)
         return reply.data
 
-    async def write(self, address: int, registers: Sequence[int]) -> None:
+    async def write(self, address: int, registers: Sequence[int], *, until_mono_ns: int = 0) -> None:
         """Write holding registers with function 16.
+
+        The request leaves before anything else can happen, so whoever looked at ``until_mono_ns`` just now need not
+        look again.
 
         Raises:
             WriteForbiddenError: the site is read only.
@@ -146,6 +149,7 @@ class ModbusLink:
         """
         if self._read_only:
             raise WriteForbiddenError("the site is read only")
+        del until_mono_ns
         count = len(registers)
         assert 1 <= count <= WRITE_MAX, "a count that Modbus cannot carry"
         assert 0 <= address <= 0x10000 - count, "an address beyond the last register"

@@ -35,17 +35,25 @@ class ExpiringPort:
         """Read registers."""
         return await self._port.read(address, count)
 
-    async def write(self, address: int, registers: Sequence[int]) -> None:
-        """Write registers.
+    async def write(self, address: int, registers: Sequence[int], *, until_mono_ns: int = 0) -> None:
+        """Write registers; the link below looks at the time once more when they leave.
 
         Raises:
             CommandExpiredError: too late.
         """
-        if not self._written and self._clock.mono_ns() >= self._expires_mono_ns:
+        del until_mono_ns
+        if self._written:
+            await self._port.write(address, registers)
+            return
+        if self._clock.mono_ns() >= self._expires_mono_ns:
             raise CommandExpiredError
+        before, self.touched = self.touched, True
+        try:
+            await self._port.write(address, registers, until_mono_ns=self._expires_mono_ns)
+        except CommandExpiredError:
+            self.touched = before
+            raise
         self._written |= address == self._value_address
-        self.touched = True
-        await self._port.write(address, registers)
 
 
 class CommandChannel:

@@ -59,7 +59,7 @@ class MemoryLink:
             raise DeviceExceptionError(2)
         return self.image[at : at + count].astype(">u2").tobytes()
 
-    async def write(self, address: int, registers: tuple[int, ...]) -> None:
+    async def write(self, address: int, registers: tuple[int, ...], *, until_mono_ns: int = 0) -> None:
         await asyncio.sleep(0)
         if self.read_only:
             raise WriteForbiddenError("the site is read only")

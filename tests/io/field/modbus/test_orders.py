@@ -251,7 +251,7 @@ def test_the_switch_is_turned_off_although_the_failsafe_is_refused():
     class Stubborn(MemoryLink):
         """Takes no set-point of zero."""
 
-        async def write(self, address, registers):
+        async def write(self, address, registers, *, until_mono_ns=0):
             if address - self.base == fakes.ESS_704 + WSET and not any(registers):
                 self.writes.append((address - self.base, tuple(registers)))
                 raise DeviceExceptionError(3)

@@ -141,7 +141,7 @@ def test_a_begin_that_breaks_off_is_still_ended():
     channel = channel_of(link)
 
     class Refusing(MemoryLink):
-        async def write(self, address, registers):
+        async def write(self, address, registers, *, until_mono_ns=0):
             if address == BASE + ESS_704 + ENA and registers == (1,):
                 raise DeviceExceptionError(4)
             await super().write(address, registers)
