@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from rig import V3, signal_device, site
+from signal_rig import V3, signal_device, site
 
 from gwanje.core.site.config import Twin
 from gwanje.io.field.ntcip.check import problems

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from rig import V3, Rig, live, signal_device
+from signal_rig import V3, Rig, live, signal_device
 
 from gwanje.core.tags.quality import Quality
 from gwanje.io.field.health import State

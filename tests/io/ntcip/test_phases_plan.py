@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rig import SCAN_S, signal_device, site
+from signal_rig import SCAN_S, signal_device, site
 
 from gwanje.core.tags.quality import Quality
 from gwanje.io.field.ntcip import ber, objects, snmp
@@ -69,7 +69,8 @@ def make_group(scan="normal"):
 def answers(**words):
     """Varbinds of a sound controller, with some words changed; a value may be a Varbind."""
     numbers = {"reds": 0xDD, "yellows": 0, "greens": 0x22, "walks": 0x22, "calls": 0, "flash_status": 2,
-               "control_status": 6, "pattern": 1, "alarm1": 0, "alarm2": 0, "short_alarm": 0, "backup_time": 60}  # fmt: skip
+               "control_status": 6, "pattern": 1, "alarm1": 0, "alarm2": 0, "short_alarm": 0,
+               "backup_time": 60}  # fmt: skip
     got = {}
     for word, number in {**numbers, **words}.items():
         oid = objects.MASKS[word][0] if word in objects.MASKS else objects.SCALARS[word].oid

@@ -3,14 +3,15 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rig import signal_device
+from signal_rig import signal_device
 
 from gwanje.io.field.ntcip import ber, objects, requests, snmp
 from gwanje.io.field.ntcip.phases import parse_matrix
 
 MATRIX = parse_matrix(signal_device().params)
 WRITABLE = (*objects.CONTROL_HOLD, *objects.CONTROL_CALL, objects.SYSTEM_PATTERN_CONTROL, objects.UNIT_BACKUP_TIME)
-ANY_OID = st.one_of(st.sampled_from(WRITABLE), st.sampled_from((*objects.GREENS, ber.oid("1.3.6.1.4.1.1206.4.2.1.1.5.1.5.1"))))
+FORCE_OFF = ber.oid("1.3.6.1.4.1.1206.4.2.1.1.5.1.5.1")
+ANY_OID = st.one_of(st.sampled_from(WRITABLE), st.sampled_from((*objects.GREENS, FORCE_OFF)))
 ANY_WRITE = st.lists(
     st.builds(lambda oid, value: snmp.Varbind(oid, ber.INTEGER, value), ANY_OID, st.integers(-1, 300)), max_size=6
 )
@@ -57,7 +58,8 @@ def test_flash_free_and_a_timer_switched_off_cannot_be_built(make, value):
 def test_the_guard_has_its_own_eyes():
     two = [snmp.Varbind(objects.CONTROL_CALL[0], ber.INTEGER, 0x0A)]
     assert "more than one phase" in requests.guard(two)
-    split = [snmp.Varbind(objects.CONTROL_CALL[0], ber.INTEGER, 2), snmp.Varbind(objects.CONTROL_HOLD[0], ber.INTEGER, 8)]
+    columns = (objects.CONTROL_CALL[0], 2), (objects.CONTROL_HOLD[0], 8)
+    split = [snmp.Varbind(oid, ber.INTEGER, value) for oid, value in columns]
     assert "more than one phase" in requests.guard(split)
     assert "not a pattern" in requests.guard([snmp.Varbind(objects.SYSTEM_PATTERN_CONTROL, ber.INTEGER, 255)])
     assert "never written" in requests.guard([snmp.Varbind(objects.GREENS[0], ber.INTEGER, 2)])

@@ -9,9 +9,10 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+from family_fleet import load_fleet
+
 from gwanje.core.clock import SystemClock
 from gwanje.core.commands.messages import Command, new_id
-from gwanje.core.site.config import load_site
 from gwanje.io.field.health import Meter
 from gwanje.io.field.ntcip.credentials import Users
 from gwanje.io.field.ntcip.driver import Driver
@@ -24,7 +25,6 @@ from gwanje.io.field.outlet import Outlet
 from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.city.signals import make_signals
 
-SITE = Path(__file__).parents[3] / "configs" / "chungbuk"
 SCAN_S = {"fast": 0.02, "normal": 0.05, "slow": 0.2}
 V3 = {"version": "3", "user": "centre", "passphrases": {"sign": "sign-sign-1", "cipher": "cipher-cipher-2"}}
 WAIT_S = 20.0
@@ -32,7 +32,7 @@ WAIT_S = 20.0
 
 @functools.cache
 def site():
-    return load_site(SITE)
+    return load_fleet("signals", "signal_controller")
 
 
 def signal_device(n=1, **params):
