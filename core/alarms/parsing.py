@@ -125,6 +125,21 @@ class _Keys:
         """Note a problem with a key of this table."""
         self._problems.append(((*self._path, key) if key in self._table else self._path, reason))
 
+    @property
+    def n_problems(self) -> int:
+        """Problems noted so far, of all tables."""
+        return len(self._problems)
+
+    def fold(self, since: int) -> None:
+        """Of the problems after the first ``since``, leave one per key and say how many more there are."""
+        of_key: dict[KeyPath, list[str]] = {}
+        for path, reason in self._problems[since:]:
+            of_key.setdefault(path, []).append(reason)
+        self._problems[since:] = [
+            (path, reasons[0] + (f" (and {len(reasons) - 1} more like it)" if len(reasons) > 1 else ""))
+            for path, reasons in of_key.items()
+        ]
+
     def has(self, key: str) -> bool:
         """Whether the key stands there."""
         return key in self._table
@@ -309,7 +324,7 @@ class _Definitions:
             keys.problem("other", f"{len(other_names)} other tags for {len(names)} tags")
             return []
         many = len(patterns) > 1 or any(sign in pattern for pattern in patterns for sign in "*?[")
-        made = []
+        made, before = [], keys.n_problems
         for name, other in zip(names, other_names or [""] * len(names), strict=True):
             self._check_tag(keys, definition, name, other)
             tag = self._tags.get(name)
@@ -331,6 +346,7 @@ class _Definitions:
                     suppress_when=suppress_when,
                 )
             )
+        keys.fold(before)
         return made
 
     def _matched(self, keys: _Keys, key: str, patterns: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from gwanje.core.site.toml_reader import Document, Reader
 from gwanje.core.tags.expression import ExpressionError, compile_condition
-from gwanje.core.tags.table import TagTable
+from gwanje.core.tags.table import WILDCARD, TagTable
 
 KINDS = ("connection", "breaker", "feeder", "device", "load", "microphone", "centre", "part")
 GROUP_KINDS = frozenset({"connection", "breaker", "feeder", "centre"})
@@ -52,6 +52,39 @@ class TopologyNode:
     dead_when: str = ""
 
 
+class _Patterns:
+    """Patterns of tags and their nodes; those of one device each, ``area.device.*``, are looked up, not tried.
+
+    Args:
+        patterns: (pattern, node); of two as long the first one wins.
+    """
+
+    def __init__(self, patterns: Sequence[tuple[str, str]]) -> None:
+        self._of_device: dict[str, tuple[int, int, str]] = {}
+        others: list[tuple[int, int, str, str]] = []
+        for at, (pattern, node) in enumerate(patterns):
+            device = pattern.removesuffix(".*")
+            if device != pattern and not WILDCARD.search(device):
+                self._of_device.setdefault(device, (-len(pattern), at, node))
+            else:
+                others.append((-len(pattern), at, node, pattern))
+        self._others = sorted(others)
+
+    def longest(self, tag: str) -> str:
+        """Node of the longest pattern that matches; empty for none."""
+        best: tuple[int, int, str] = (1, 0, "")
+        beginning = tag
+        while best[0] > 0 and "." in beginning:
+            beginning = beginning.rpartition(".")[0]
+            best = self._of_device.get(beginning, best)
+        for length, at, node, pattern in self._others:
+            if (length, at) > best[:2]:
+                break
+            if fnmatch.fnmatchcase(tag, pattern):
+                return node
+        return best[2]
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """The tree of a site; empty for a site without one."""
@@ -59,7 +92,7 @@ class Topology:
     nodes: tuple[TopologyNode, ...] = ()
     _by_id: dict[str, TopologyNode] = field(default_factory=dict, repr=False)
     _by_source: dict[str, TopologyNode] = field(default_factory=dict, repr=False)
-    _patterns: tuple[tuple[str, TopologyNode], ...] = field(default=(), repr=False)
+    _patterns: _Patterns = field(default_factory=lambda: _Patterns(()), repr=False)
     _by_tag: dict[str, str] = field(default_factory=dict, repr=False)
     _paths: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     _fed: dict[str, set[str]] = field(default_factory=dict, repr=False)
@@ -68,10 +101,9 @@ class Topology:
     def build(cls, nodes: Iterable[TopologyNode]) -> Topology:
         """Index the nodes; parents must be among them, without a circle."""
         known = tuple(nodes)
-        patterns = [(pattern, node) for node in known for pattern in node.tags]
-        patterns.sort(key=lambda one: -len(one[0]))
+        patterns = _Patterns([(pattern, node.id) for node in known for pattern in node.tags])
         sources = {source: node for node in known for source in node.sources}
-        tree = cls(known, {node.id: node for node in known}, sources, tuple(patterns))
+        tree = cls(known, {node.id: node for node in known}, sources, patterns)
         parents = {node.parent for node in known}
         for node in known:
             path = tree._walk(node.id)
@@ -105,8 +137,7 @@ class Topology:
     def of_tag(self, tag: str) -> str:
         """Node that a tag belongs to; empty for none."""
         if tag not in self._by_tag:
-            found = (node.id for pattern, node in self._patterns if fnmatch.fnmatchcase(tag, pattern))
-            self._by_tag[tag] = next(found, "")
+            self._by_tag[tag] = self._patterns.longest(tag)
         return self._by_tag[tag]
 
     def of_source(self, source: str) -> str:
