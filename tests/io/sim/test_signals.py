@@ -28,8 +28,6 @@ from gwanje.io.sim.city.signals_ring import (
 from gwanje.io.sim.faults import FaultError
 from gwanje.io.sim.server import PortTakenError
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 SITE = load_fleet("signals", "signal_controller")
 DEVICES = [replace(one, port=0) for one in SITE.devices if one.driver == "ntcip"]
 MATRIX = parse_matrix(DEVICES[0].params)
