@@ -8,8 +8,10 @@ from gwanje.core.site.config import Device, Site
 from gwanje.core.site.device_problems import DeviceProblems
 from gwanje.core.site.devices import REGISTER_DRIVERS
 from gwanje.core.site.toml_reader import KeyPath
+from gwanje.io.field.bacnet import check as bacnet_check
 from gwanje.io.field.modbus.sunspec import ModelError, is_known, model_layout
 from gwanje.io.field.ntcip import check as ntcip_check
+from gwanje.io.field.ocpp import check as ocpp_check
 from gwanje.io.sim import street
 from gwanje.io.sim.main import is_loopback
 from gwanje.io.sim.microphones import node_problems
@@ -24,7 +26,11 @@ UNITS = {"Pct": "%", "Var": "var", "Secs": "s", "C": "°C"}
 Check = Callable[[Sequence[Device]], Iterable[tuple[Device, KeyPath, str]]]
 """What is wrong with devices: each with the key path below it, such as ``("point", 3, "at", "slot")``, and why."""
 
-FAMILY_CHECKS: Mapping[str, Check] = {"ntcip": ntcip_check.problems}
+FAMILY_CHECKS: Mapping[str, Check] = {
+    "bacnet": bacnet_check.problems,
+    "ntcip": ntcip_check.problems,
+    "ocpp": ocpp_check.problems,
+}
 """Driver → the check of its ``params``, ``at`` and ``twin``; it gets all devices of the driver."""
 
 
