@@ -9,6 +9,7 @@ from gwanje.core.site.device_problems import DeviceProblems
 from gwanje.core.site.devices import REGISTER_DRIVERS
 from gwanje.core.site.toml_reader import KeyPath
 from gwanje.io.field.bacnet import check as bacnet_check
+from gwanje.io.field.modbus import check as modbus_check
 from gwanje.io.field.modbus.sunspec import ModelError, is_known, model_layout
 from gwanje.io.field.ntcip import check as ntcip_check
 from gwanje.io.field.ocpp import check as ocpp_check
@@ -27,6 +28,7 @@ Check = Callable[[Sequence[Device]], Iterable[tuple[Device, KeyPath, str]]]
 """What is wrong with devices: each with the key path below it, such as ``("point", 3, "at", "slot")``, and why."""
 
 FAMILY_CHECKS: Mapping[str, Check] = {
+    "sunspec": modbus_check.problems, "registers": modbus_check.problems,
     "bacnet": bacnet_check.problems,
     "ntcip": ntcip_check.problems,
     "ocpp": ocpp_check.problems,

@@ -33,6 +33,7 @@ def address_keys(reader: Reader, driver: str) -> dict[str, Any]:
         return {
             "address": reader.integer("address", low=0, high=65_535),
             "type": reader.text("type", choices=tuple(REGISTER_TYPES)),
+            "at": reader.table("at") or {},
         }
     return {"at": reader.table("at") or {}}
 
@@ -185,7 +186,7 @@ def read_head(reader: Reader, driver: str) -> dict[str, Any]:
         "address": "" if modbus else reader.text("address", None if via else ""),
         "host": "" if via else reader.text("host", None if modbus else ""),
         "unit_id": reader.integer("unit_id", 1, 0, 255) if modbus else 0,
-        "params": {} if modbus else dict(reader.table("params") or {}),
+        "params": dict(reader.table("params") or {}),
         "source": reader.document.name,
         "path": reader.path,
     }
@@ -208,7 +209,7 @@ def read_device(reader: Reader) -> Device:
         port=0 if head["via"] else _port(reader, driver),
         scan=scan,
         timeout_s=reader.number("timeout_s", 0.5, 0.05, 30.0),
-        points=tuple(read_point(one, driver, scan) for one in reader.readers("point", required=not head["params"])),
+        points=tuple(read_point(one, driver, scan) for one in reader.readers("point", required=driver in REGISTER_DRIVERS or not head["params"])),
         setpoints=tuple(read_setpoint(one, driver) for one in reader.readers("setpoint")),
         twin=read_twin(twin),
         commands=tuple(read_command(one, driver) for one in reader.readers("command")),

@@ -47,8 +47,8 @@ def coalesce(
     blocks: list[Block] = []
     batch: list[Cell] = []
     first = end = 0
-    for cell in sorted(cells, key=lambda one: one.place.span):
-        low, high = cell.place.span
+    for cell in sorted(cells, key=lambda one: one.span):
+        low, high = cell.span
         if high - low > max_count:
             raise SpanError(f"{high - low} registers belong together, one read takes {max_count}")
         if batch and (max(end, high) - first > max_count or low - end > max_gap):
@@ -72,12 +72,13 @@ def bisect(block: Block, base_quality: int = 0) -> tuple[Block, ...]:
 
     For a device that refuses a read as a whole because of a hole or because it takes fewer registers at once.
     """
-    cells = sorted(block.cells, key=lambda one: one.place.span)
-    middle = len(cells) // 2
-    if middle == 0 or cells[0].place.span == cells[-1].place.span:
+    cells = sorted(block.cells, key=lambda one: one.span)
+    borders = [at for at in range(1, len(cells)) if cells[at - 1].span != cells[at].span]
+    if not borders:
         return (block,)
+    middle = min(borders, key=lambda at: abs(at - len(cells) // 2))
     halves = []
     for half in (cells[:middle], cells[middle:]):
-        spans = [cell.place.span for cell in half]
+        spans = [cell.span for cell in half]
         halves.append(_block(min(low for low, _ in spans), max(high for _, high in spans), half, base_quality))
     return tuple(halves)

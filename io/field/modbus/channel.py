@@ -158,4 +158,5 @@ class SetpointChannel:
             return ()
         number = value / 10.0**exponent if exponent >= 0 else value * 10.0**-exponent
         data = raw_to_bytes(place.kind, place.n_registers, number)
-        return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
+        words = tuple(int.from_bytes(data[at : at + 2], "big") for at in range(0, len(data), 2))
+        return words[::-1] if place.swapped else words

@@ -11,7 +11,7 @@ from gwanje.core.tags.table import TagTable
 from gwanje.io.field.errors import LinkError, WriteForbiddenError
 from gwanje.io.field.modbus.channel import ReadBack, RegisterPort, SetpointChannel
 from gwanje.io.field.modbus.frames import DeviceExceptionError
-from gwanje.io.field.modbus.manual import CommandChannel, ExpiringPort
+from gwanje.io.field.modbus.manual import CommandChannel, ExpiringPort, WornError
 from gwanje.io.field.modbus.registers import SetpointPlan
 from gwanje.io.field.modbus.sunspec_types import EncodeError
 from gwanje.io.field.notices import Notices
@@ -53,6 +53,12 @@ class DeviceCommands:
         self._orders: dict[str, Order] = {}
         self._commands: dict[str, CommandChannel] = {}
         self._channels: Sequence[SetpointChannel] = ()
+
+    @property
+    def standing(self) -> bool:
+        """Whether a manual set-point stands, or must still be ended."""
+        now_ns = self._clock.mono_ns()
+        return any(one.standing(now_ns) for one in self._commands.values())
 
     @property
     def waiting(self) -> bool:
@@ -125,7 +131,7 @@ class DeviceCommands:
                 channel.state = before  # nothing was begun, nothing is to be ended
             order.report("expired", "")
             return
-        except (EncodeError, DeviceExceptionError, WriteForbiddenError) as error:
+        except (EncodeError, DeviceExceptionError, WriteForbiddenError, WornError) as error:
             if isinstance(error, DeviceExceptionError):
                 self._failed()
             order.report("refused", str(error))

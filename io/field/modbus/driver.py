@@ -8,6 +8,7 @@ a dead one keeps nobody waiting.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from typing import NoReturn
@@ -23,8 +24,10 @@ from gwanje.io.field.health import Health, Meter, State
 from gwanje.io.field.modbus.blocks import Block
 from gwanje.io.field.modbus.channel import ReadBack, SetpointChannel
 from gwanje.io.field.modbus.device_commands import Coverage, DeviceCommands
-from gwanje.io.field.modbus.discovery import Discovery, discover
-from gwanje.io.field.modbus.frames import ILLEGAL_ADDRESS, ILLEGAL_VALUE, DeviceExceptionError
+from gwanje.io.field.modbus.frames import DeviceExceptionError
+from gwanje.io.field.modbus.heartbeat import Heartbeat
+from gwanje.io.field.modbus.identify import discover_behind
+from gwanje.io.field.modbus.options import options_of
 from gwanje.io.field.modbus.polled import PolledDevice
 from gwanje.io.field.modbus.ports import Link, PollingLink, TagReader
 from gwanje.io.field.modbus.registers import (
@@ -45,6 +48,11 @@ from gwanje.io.field.orders import Order
 from gwanje.io.field.outlet import Outlet
 from gwanje.io.field.scan import NS_PER_S, Backoff, Schedule
 from gwanje.io.field.setpoints import RETRY_S, Action, Wish, decide, wish_of
+
+
+class WrongDeviceError(LinkError):
+    """Another device than the configured one answers."""
+
 
 FIRST_CONTACT_S = 5.0
 """A device that is not there when the city starts is reported after this long; before, it may still be starting."""
@@ -100,7 +108,10 @@ class Driver:
         self._ids = np.array(point_ids(device, tags), np.int32)
         self._samples = Samples(self._base, outlet, clock)
         self._announced: bool | None = None
+        self._options = options_of(device)
         self._identity = ""
+        self._first_identity = ""
+        self._heartbeat = Heartbeat(self._options)
         self._issues: tuple[str, ...] = ()
 
     async def run(self) -> None:
@@ -134,42 +145,46 @@ class Driver:
     async def _identify(self) -> Session:
         """Find out where the points lie and what cannot be served."""
         locate: Locate = plain_locate
+        issues: tuple[str, ...] = ()
+        base = self._base
         if self.device.driver == "sunspec":
-            found = await self._discover()
+            found = await discover_behind(self._link)
             if found.base < 0:
                 raise LinkError(found.issues[0])
-            self._recognise(found)
-            locate = sunspec_locate(found)
-        plan = make_plan(self.device, self._tags, self._scan_s, locate)
-        self._report(plan, found.issues if self.device.driver == "sunspec" else ())
+            if self._recognise(found.identity):
+                base |= int(Quality.UNCERTAIN | Quality.CONFIG)
+            locate, issues = sunspec_locate(found), found.issues
+        self._samples.base = base
+        plan = make_plan(self.device, self._tags, self._scan_s, locate, base)
+        self._report(plan, issues)
         if not plan.groups:
             raise LinkError("the device has none of the configured points")
-        channels = [SetpointChannel(one, self._base) for one in plan.setpoints]
-        self._commands.connected(plan.commands, channels, self._base)
+        if self.device.driver != "sunspec":
+            await self._probe(plan)
+        channels = [SetpointChannel(one, base) for one in plan.setpoints]
+        self._commands.connected(plan.commands, channels, base)
         return Session(plan, channels, self._samples, self.health, self._backoff, self._wake)
 
-    async def _discover(self) -> Discovery:
-        walk = discover()
-        address, count = next(walk)
-        while True:
-            try:
-                data = await self._link.read(address, count)
-                registers = np.frombuffer(data, ">u2").astype(np.uint16)
-            except DeviceExceptionError as error:
-                if error.code not in (ILLEGAL_ADDRESS, ILLEGAL_VALUE):
-                    raise
-                registers = None
-            try:
-                address, count = walk.send(registers)
-            except StopIteration as stop:
-                found: Discovery = stop.value
-                return found
+    async def _probe(self, plan: DevicePlan) -> None:
+        """One read before a device of plain registers counts as there: behind a gateway the connection says nothing."""
+        block = plan.groups[0].blocks[0]
+        with contextlib.suppress(DeviceExceptionError):  # it answers: what it refuses the scan finds out
+            await self._link.read(block.address, block.count)
 
-    def _recognise(self, found: Discovery) -> None:
-        identity = found.identity
-        if self._identity and identity != self._identity:
-            self._notices.replaced(self._identity, identity)
+    def _recognise(self, identity: str) -> bool:
+        """Whether another device answers than the one that this part began with; its values are not plainly good.
+
+        Raises:
+            WrongDeviceError: another one than the site's configuration demands.
+        """
+        wanted = self._options.identity or self._identity
+        if wanted and identity != wanted and identity != self._identity:
+            self._notices.replaced(wanted, identity)
         self._identity = identity
+        self._first_identity = self._first_identity or identity
+        if self._options.identity and identity != self._options.identity:
+            raise WrongDeviceError(f"{identity!r} answers, {self._options.identity!r} is configured")
+        return identity != self._first_identity
 
     def _report(self, plan: DevicePlan, issues: tuple[str, ...]) -> None:
         """Points that the device does not have are BAD|CONFIG; each new issue is told once."""
@@ -240,11 +255,27 @@ class Driver:
         raise session.error
 
     async def _write(self, session: Session) -> None:
-        """Manual set-points, then those of programs."""
+        """Manual set-points, then those of programs, then the sign of life that keeps both."""
         await self._commands.hold(self._act)
         for channel in session.channels:
             if not self._commands.stands_in(channel):
                 await self._follow(channel)
+        if any(one.state.active for one in session.channels) or self._commands.standing:
+            await self._beat()
+
+    async def _beat(self) -> None:
+        """Count the device's heartbeat register up, at half of its time."""
+        now_ns = self._clock.mono_ns()
+        if not self._heartbeat.due(now_ns):
+            return
+        name = f"{self.device.prefix}.heartbeat"
+        try:
+            await self._link.write(self._options.heartbeat_address, (self._heartbeat.next(now_ns),))
+        except (DeviceExceptionError, WriteForbiddenError) as error:
+            self.health.errors += isinstance(error, DeviceExceptionError)
+            self._notices.setpoint(name, f"heartbeat: {error}")
+        else:
+            self._notices.settled(name)
 
     async def _scan(self, session: Session, group: Group, block: Block) -> None:
         """One read: values on an answer, BAD at once on a failure.
@@ -340,7 +371,8 @@ class Driver:
         self.health.errors += 1
         self.health.state = State.DISCONNECTED
         self._commands.give_up("the device went offline")
-        self._samples.put_bad(self._ids.tolist(), Quality.BAD | Quality.COMM)
+        reason = Quality.CONFIG if isinstance(error, WrongDeviceError) else Quality.COMM
+        self._samples.put_bad(self._ids.tolist(), Quality.BAD | reason)
         waited = self._clock.mono_ns() - started_ns > FIRST_CONTACT_S * NS_PER_S
         if self._announced or (self._announced is None and waited):
             self._announced = False

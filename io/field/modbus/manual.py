@@ -14,9 +14,14 @@ from collections.abc import Sequence
 
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.io.field.modbus.channel import RegisterPort, SetpointChannel
+from gwanje.io.field.modbus.options import NVM_REST_S, is_nvm
 from gwanje.io.field.modbus.sunspec_types import EncodeError
 from gwanje.io.field.orders import CommandExpiredError
 from gwanje.io.field.setpoints import Action, Wish, decide
+
+
+class WornError(Exception):
+    """A register that wears out would be written too often."""
 
 
 class ExpiringPort:
@@ -69,8 +74,10 @@ class CommandChannel:
         self._value: float = math.nan
         self._until_mono_ns: int = 0
         self._seen_free: bool = False
+        self._rested_mono_ns: int = 0
         if before is not None:
             self._value, self._until_mono_ns, self._seen_free = before._value, before._until_mono_ns, before._seen_free
+            self._rested_mono_ns = before._rested_mono_ns
 
     @property
     def address(self) -> int:
@@ -92,15 +99,19 @@ class CommandChannel:
     def obey(self, value: float, now_mono_ns: int) -> tuple[Action, Wish]:
         """What to do for a new command; :meth:`keep` once it is done."""
         wish = Wish(True, value)
-        if not self.channel.plan.config.hold_s:
+        config = self.channel.plan.config
+        if is_nvm(config.at) and now_mono_ns < self._rested_mono_ns:
+            raise WornError(f"the register wears out: once in {NVM_REST_S:g} s is often enough")
+        if not config.hold_s:
             return Action.BEGIN, wish
         return decide(
-            self.channel.state, wish, self.channel.raw(wish), now_mono_ns, self.channel.plan.config.revert_s
+            self.channel.state, wish, self.channel.raw(wish), now_mono_ns, config.revert_s
         ), wish
 
     def keep(self, value: float, now_mono_ns: int) -> None:
         """The command was written, or stood there already: hold it from now on."""
         hold_s = self.channel.plan.config.hold_s
+        self._rested_mono_ns = now_mono_ns + round(NVM_REST_S * NS_PER_S)
         if not hold_s:
             self.channel.forget()
             return

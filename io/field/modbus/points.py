@@ -71,6 +71,7 @@ class Cell:
         offset: see ``scale``.
         low: lowest plausible tag value.
         high: highest plausible tag value.
+        together: registers of its atomic group, never read apart; None without one.
     """
 
     tag_id: int
@@ -79,6 +80,13 @@ class Cell:
     offset: float = 0.0
     low: float = -np.inf
     high: float = np.inf
+    together: tuple[int, int] | None = None
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """First register and one past the last that must come in one read."""
+        low, high = self.place.span
+        return (low, high) if self.together is None else (min(low, self.together[0]), max(high, self.together[1]))
 
 
 FORMS = {"unsigned": 0, "signed": 1, "float": 2}

@@ -6,18 +6,17 @@ Both kinds of driver end in the same :class:`DevicePlan`; from there on nobody a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gwanje.core.site.config import Device, Point, Setpoint
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.modbus.blocks import Block, SpanError, coalesce
 from gwanje.io.field.modbus.discovery import Discovery
+from gwanje.io.field.modbus.options import Options, group_of, mask_of, options_of, swapped_of
 from gwanje.io.field.modbus.points import Cell, Place
 from gwanje.io.field.modbus.sunspec import ModelError
 
-PLAIN_GAP = 0
-"""Plain devices may refuse a read over a hole; SunSpec maps have none."""
 SCAN_ORDER = ("fast", "normal", "slow")
 
 Locate = Callable[[int, str, int, str], Place]
@@ -112,27 +111,38 @@ def sunspec_locate(found: Discovery) -> Locate:
     return locate
 
 
-def make_plan(device: Device, tags: TagTable, scan_s: Mapping[str, float], locate: Locate) -> DevicePlan:
-    """Turn a device's configuration into reads and writes."""
-    base = base_quality(device)
+def make_plan(
+    device: Device, tags: TagTable, scan_s: Mapping[str, float], locate: Locate, base: int | None = None
+) -> DevicePlan:
+    """Turn a device's configuration into reads and writes.
+
+    Args:
+        device: its configuration.
+        tags: the site's.
+        scan_s: seconds of each scan class.
+        locate: where points lie.
+        base: bits that every value carries; :func:`base_quality` when not given.
+    """
+    base = base_quality(device) if base is None else base
+    options = options_of(device)
     unserved: list[tuple[int, str]] = []
     cells: dict[str, list[Cell]] = {}
     plans: dict[Setpoint, SetpointPlan] = {}
     for point in device.points:
         try:
-            place = locate(point.model, point.name, point.address, point.type)
+            place = _as_configured(locate(point.model, point.name, point.address, point.type), point, options)
             cells.setdefault(point.scan, []).append(_cell(point, place, tags))
         except ModelError as error:
             unserved.append((tags.index(point.tag), str(error)))
     for one in (*device.setpoints, *device.commands):
         try:
-            plan = plans[one] = _setpoint(one, tags, locate)
+            plan = plans[one] = _setpoint(one, tags, locate, options)
             cells.setdefault(_feedback_scan(device), []).append(plan.feedback)
         except ModelError as error:
             unserved.append((tags.index(one.feedback_tag), str(error)))
     groups = []
     for scan in (name for name in SCAN_ORDER if name in cells):
-        blocks, refused = _blocks(cells[scan], device.driver == "registers", base)
+        blocks, refused = _blocks(_grouped(cells[scan], device, tags), options, base)
         unserved.extend(refused)
         if blocks:
             groups.append(Group(scan, round(scan_s[scan] * 1e9), blocks))
@@ -147,19 +157,39 @@ def _feedback_scan(device: Device) -> str:
     return "slow" if device.scan == "slow" else "normal"
 
 
-def _blocks(cells: list[Cell], plain: bool, base: int) -> tuple[list[Block], list[tuple[int, str]]]:
+def _as_configured(place: Place, one: Point | Setpoint, options: Options) -> Place:
+    """A plain register's place with its word order and bits; SunSpec says both itself."""
+    if one.model:
+        return place
+    mask = mask_of(one.at, 16 * place.n_registers) if isinstance(one, Point) else 0
+    return replace(place, swapped=place.n_registers > 1 and swapped_of(one.at, options.swapped), mask=mask)
+
+
+def _grouped(cells: list[Cell], device: Device, tags: TagTable) -> list[Cell]:
+    """Cells that know the registers of their atomic group."""
+    names = {tags.index(point.tag): name for point in device.points if (name := group_of(point.at))}
+    spans: dict[str, tuple[int, int]] = {}
+    for cell in cells:
+        if cell.tag_id in names:
+            (low, high), name = cell.place.span, names[cell.tag_id]
+            known = spans.get(name, (low, high))
+            spans[name] = min(low, known[0]), max(high, known[1])
+    return [replace(one, together=spans[names[one.tag_id]]) if one.tag_id in names else one for one in cells]
+
+
+def _blocks(cells: list[Cell], options: Options, base: int) -> tuple[list[Block], list[tuple[int, str]]]:
     """Reads of one rate; a cell that cannot be read in one piece is left out, not the others with it."""
     kept: list[Cell] = []
     refused: list[tuple[int, str]] = []
     for cell in cells:
         try:
-            coalesce([cell])
+            coalesce([cell], max_count=options.max_registers)
             kept.append(cell)
         except (SpanError, ValueError) as error:
             refused.append((cell.tag_id, str(error)))
-    gap = {"max_gap": PLAIN_GAP} if plain else {}
     try:
-        return list(coalesce(kept, base_quality=base, **gap)), refused
+        blocks = coalesce(kept, max_count=options.max_registers, max_gap=options.gap, base_quality=base)
+        return list(blocks), refused
     except ValueError as error:  # two points overlap: which one is wrong nobody can tell
         return [], refused + [(cell.tag_id, str(error)) for cell in kept]
 
@@ -169,8 +199,8 @@ def _cell(point: Point, place: Place, tags: TagTable) -> Cell:
     return Cell(tags.index(point.tag), place, point.scale, point.offset, tag.low, tag.high)
 
 
-def _setpoint(one: Setpoint, tags: TagTable, locate: Locate) -> SetpointPlan:
-    place = locate(one.model, one.name, one.address, one.type)
+def _setpoint(one: Setpoint, tags: TagTable, locate: Locate, options: Options) -> SetpointPlan:
+    place = _as_configured(locate(one.model, one.name, one.address, one.type), one, options)
     feedback = tags.get(one.feedback_tag)
     cell = Cell(tags.index(one.feedback_tag), place, one.scale, 0.0, feedback.low, feedback.high)
     enable: list[tuple[Place, float]] = []
