@@ -8,140 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
-import socket
+import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from gwanje.core.city.part import PartError
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.io.sim import rtsp, street
-from gwanje.io.sim.street import Sound, SoundError, Street
+from gwanje.io.sim import street
+from gwanje.io.sim.microphone_client import Client, Microphone, media_now
+from gwanje.io.sim.sound_codecs import Sound
+from gwanje.io.sim.street import SoundError
 
 DEFAULT_SNR_DB = 20.0
-MAX_CONNECTIONS = 256
-"""Eight nodes have one driver each; the rest is room for people who listen in while testing."""
-MAX_WAITING_BYTES = 65_536
-"""Two seconds of L16 that a listener did not take: it is cut off, as a camera does."""
-KERNEL_BUFFER_BYTES = 32_768
-"""By itself the kernel would keep megabytes for a listener that sleeps: a minute and more of late sound."""
+MAX_CONNECTIONS = 1_024
+"""Two hundred nodes have one driver each; the rest is room for its successor and for people who listen in."""
+BACKLOG = 512
+"""Connections that the kernel takes while the loop is busy: a driver of 200 nodes comes back at once."""
 MAX_BEHIND_NS = NS_PER_S
 """A process that was stopped for longer goes on with the present."""
-SLOW_REPLY_S = 0.4
-SLOW_BURST_PACKETS = 25
 RATE_FAULT_EVERY = 10
 """With the fault ``rate`` every tenth packet is left out and the timestamps know nothing of it: 10 % too slow."""
+PHASES = 4
+"""Nodes send at four moments of a packet's time, so that two hundred packets do not leave at once."""
+CUTTING = ("dead", "locked", "video", "tracks")
+"""Faults that a camera does not begin while it is listened to: its listeners are cut off and come back."""
 
 
 @dataclass(slots=True)
-class Microphone:
-    """One simulated node.
+class _Group:
+    """Nodes whose packets leave at the same moments: packet k is captured until ``epoch + (k + 1) * period``."""
 
-    Attributes:
-        name: of the node, and the path of its stream.
-        host: to listen on.
-        port: to listen on.
-        media: what RTSP says about it.
-        street: what it hears.
-        listeners: connections that play it.
-        fault_until_ns: when a fault heals by itself; 0 never.
-    """
-
-    name: str
-    host: str
-    port: int
-    media: rtsp.Media
-    street: Street
-    listeners: list[Client] = field(default_factory=list)
-    fault_until_ns: int = 0
-
-
-class Client(asyncio.Protocol):
-    """One TCP connection of a driver or listener."""
-
-    def __init__(self, server: MicrophoneServer) -> None:
-        self._server = server
-        self._connection = rtsp.Connection(self._find, secrets.token_bytes)
-        self._transport: asyncio.Transport | None = None
-        self._microphone: Microphone | None = None
-        self._slow = False
-        self._burst: list[bytes] = []
-        self.stream: rtsp.RtpStream | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Count it in, or turn it away."""
-        assert isinstance(transport, asyncio.Transport), "a stream server makes stream transports"
-        self._transport = transport
-        connected: socket.socket = transport.get_extra_info("socket")
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER_BYTES)
-        if not self._server.admit(self):
-            transport.abort()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
-        self._stop()
-        self._server.clients.discard(self)
-        self._transport = None
-
-    def data_received(self, data: bytes) -> None:
-        """Answer what the client asks."""
-        outcome = self._connection.receive(data)
-        if self._slow:
-            asyncio.get_running_loop().call_later(SLOW_REPLY_S, self._act, outcome)
-        else:
-            self._act(outcome)
-
-    def _find(self, path: str) -> rtsp.Media | int:
-        microphone = self._server.microphones.get(path)
-        if microphone is None:
-            return 404
-        self._slow = microphone.street.fault == "slow"
-        if microphone.street.fault == "dead":
-            return rtsp.HANG_UP
-        if microphone.street.fault == "locked":
-            return 401
-        return microphone.media
-
-    def _act(self, outcome: rtsp.Outcome) -> None:
-        if self._transport is None:
-            return
-        if outcome.data:
-            self._transport.write(outcome.data)
-        if outcome.stop:
-            self._stop()
-        if outcome.start is not None:
-            self.stream = outcome.start
-            self._microphone = self._server.microphones[outcome.start.media.path]
-            self._microphone.listeners.append(self)
-        if outcome.close:
-            self._transport.close()
-
-    def _stop(self) -> None:
-        if self._microphone is not None:
-            self._microphone.listeners.remove(self)
-            self._microphone = None
-        self.stream = None
-
-    def send(self, payload: bytes, n_samples: int, in_bursts: bool) -> None:
-        """One packet, now or at the end of a burst."""
-        if self.stream is None or self._transport is None or self._transport.is_closing():
-            return
-        frame = self.stream.frame(payload, n_samples)
-        if in_bursts or self._burst:
-            self._burst.append(frame)
-            if in_bursts and len(self._burst) < SLOW_BURST_PACKETS:
-                return
-            frame = b"".join(self._burst)
-            self._burst.clear()
-        self._transport.write(frame)
-        if self._transport.get_write_buffer_size() > MAX_WAITING_BYTES:
-            self._transport.abort()
-
-    def abort(self) -> None:
-        """Cut it off without a word."""
-        if self._transport is not None:
-            self._transport.abort()
+    period_ns: int
+    epoch_ns: int
+    members: list[Microphone] = field(default_factory=list)
+    next: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +67,24 @@ class Started:
 class MicrophoneServer:
     """The nodes, their listeners, and the clock that drives them. Everything runs in one event loop's thread."""
 
-    def __init__(self, microphones: Iterable[Microphone], clock: Clock) -> None:
+    def __init__(self, microphones: Iterable[Microphone], clock: Clock, seed: int = 1) -> None:
         self.microphones = {one.name: one for one in microphones}
         self.clients: set[Client] = set()
         self.packets = 0
         """Packets sent since the start."""
         self._clock = clock
-        self._epoch_ns = clock.mono_ns()
-        self._next = dict.fromkeys({one.media.packet_ms for one in self.microphones.values()}, 0)
+        self.chance = random.Random(seed)
+        """Of the faults."""
         self._listening: list[asyncio.Server] = []
+        epoch_ns = clock.mono_ns()
+        groups: dict[tuple[int, int], _Group] = {}
+        self._group: dict[str, _Group] = {}
+        for position, one in enumerate(self.microphones.values()):
+            period_ns, phase = one.media.packet_ms * 1_000_000, position % PHASES
+            group = groups.setdefault((period_ns, phase), _Group(period_ns, epoch_ns + phase * period_ns // PHASES))
+            group.members.append(one)
+            self._group[one.name] = group
+        self._groups = list(groups.values())
 
     async def listen(self) -> None:
         """Open the ports.
@@ -185,7 +95,7 @@ class MicrophoneServer:
         loop = asyncio.get_running_loop()
         for host, port in sorted({(one.host, one.port) for one in self.microphones.values()}):
             try:
-                self._listening.append(await loop.create_server(lambda: Client(self), host, port))
+                self._listening.append(await loop.create_server(lambda: Client(self), host, port, backlog=BACKLOG))
             except OSError as error:
                 await self.close()
                 reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
@@ -211,42 +121,40 @@ class MicrophoneServer:
         """
         now = self._clock.mono_ns()
         nearest = now + NS_PER_S
-        for packet_ms, waiting in self._next.items():
-            step = packet_ms * 1_000_000
-            due = (now - self._epoch_ns) // step  # packet k is captured until epoch + (k + 1) * step, and leaves then
-            first = waiting
+        for group in self._groups:
+            step, first = group.period_ns, group.next
+            due = (now - group.epoch_ns) // step
             if (due - first) * step > MAX_BEHIND_NS:
+                for one in group.members:
+                    self._skip(one, due - 1 - first)
                 first = due - 1
-                self._skip(packet_ms, first - waiting)
             for index in range(first, due):
-                self._send(packet_ms, index)
-            self._next[packet_ms] = max(due, first)
-            nearest = min(nearest, self._epoch_ns + (self._next[packet_ms] + 1) * step)
+                self._send(group, index, now)
+            group.next = max(due, first)
+            nearest = min(nearest, group.epoch_ns + (group.next + 1) * step)
         return nearest
 
-    def _skip(self, packet_ms: int, n_packets: int) -> None:
-        for one in self.microphones.values():
-            if one.media.packet_ms == packet_ms:
-                for client in one.listeners:
-                    if client.stream is not None:
-                        client.stream.skip(n_packets * one.street.packet)
+    @staticmethod
+    def _skip(one: Microphone, n_packets: int) -> None:
+        for client in one.listeners:
+            if client.stream is not None:
+                client.stream.skip(n_packets * one.media.ticks)
 
-    def _send(self, packet_ms: int, index: int) -> None:
-        for one in self.microphones.values():
-            if one.media.packet_ms != packet_ms:
-                continue
-            self._heal(one)
+    def _send(self, group: _Group, index: int, now: int) -> None:
+        clock = self._clock
+        for one in group.members:
+            if one.fault_until_ns:
+                self._heal(one)
             fault = one.street.fault
             if not one.listeners or fault == "frozen" or (fault == "rate" and index % RATE_FAULT_EVERY == 0):
                 one.street.pass_over(index)
                 if fault == "frozen":
-                    for client in one.listeners:
-                        if client.stream is not None:
-                            client.stream.skip(one.street.packet)
+                    self._skip(one, 1)
                 continue
             payload = one.street.payload(index)
+            media = one.media if fault == "none" else media_now(one)
             for client in tuple(one.listeners):
-                client.send(payload, one.street.packet, fault == "slow")
+                client.send(payload, media, fault, index, now, clock)
                 self.packets += 1
 
     def _heal(self, one: Microphone) -> None:
@@ -269,7 +177,7 @@ class MicrophoneServer:
             raise SoundError(f"unknown fault {fault!r}: one of {' '.join(street.FAULTS)}")
         one.street.fault = fault
         one.fault_until_ns = self._clock.mono_ns() + int(for_s * NS_PER_S) if for_s and fault != "none" else 0
-        if fault in ("dead", "locked"):
+        if fault in CUTTING:
             for client in tuple(one.listeners):
                 client.abort()
 
@@ -305,11 +213,11 @@ class MicrophoneServer:
         background = one.street.background_db
         wanted = level_db if level_db is not None else background + (DEFAULT_SNR_DB if snr_db is None else snr_db)
         loud = street.at_level(samples, wanted - street.active_level_db(samples, rate))
-        step_ns = one.media.packet_ms * 1_000_000
+        group = self._group[node]
         now = self._clock.mono_ns()
-        start = ((now - self._epoch_ns) // step_ns + 1) * one.street.packet + round(after_s * rate)
+        start = ((now - group.epoch_ns) // group.period_ns + 1) * one.street.packet + round(after_s * rate)
         one.street.add(loud, start)
-        begins = self._epoch_ns + start * NS_PER_S // rate
+        begins = group.epoch_ns + start * NS_PER_S // rate
         level = street.active_level_db(loud, rate)
         return Started(begins, self._clock.utc_ns() + begins - now, len(loud) / rate, level, level - background)
 

@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import urlsplit
 
-MAX_HEADER_BYTES = 8_192
-"""A request of a real client has 200 to 600 bytes."""
-MAX_BODY_BYTES = 4_096
-"""Only parameters are ever sent to us."""
-MAX_HEADERS = 64
+from gwanje.io.field.rtsp.rtcp import sender_report
+from gwanje.io.sim.rtsp_requests import Interleaved, Malformed, Request, RequestParser
+from gwanje.io.sim.sound_codecs import CODECS
+
 SESSION_TIMEOUT_S = 60
 
 REASONS = {
@@ -43,133 +42,17 @@ KNOWN_ELSEWHERE = ("ANNOUNCE", "PAUSE", "RECORD", "REDIRECT", "SET_PARAMETER")
 HANG_UP = 0
 """In place of a status: close without a word, as a dead device does."""
 
-_END = re.compile(rb"\n\r?\n")
-_REQUEST_LINE = re.compile(r"([A-Z_]{1,32}) (\S{1,2048}) RTSP/(\d\.\d)")
-_HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}):[ \t]*(.*?)[ \t]*")
 _RTP = struct.Struct(">BBHBBHII")
 _RTP_HEADER_BYTES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A whole request; header names in lower case."""
+class Tracks(Enum):
+    """Which tracks a camera describes."""
 
-    method: str
-    uri: str
-    version: str
-    headers: dict[str, str]
-    body: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Interleaved:
-    """A binary frame (receiver reports of the client)."""
-
-    channel: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """What follows cannot be understood any more: answer with the status and close."""
-
-    status: int
-    reason: str
-    sequence: str = ""
-
-
-class RequestParser:
-    """Cuts a stream of bytes into requests and frames; the same items however the bytes were cut on their way."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-        self._head: tuple[Request, int] | None = None
-        self.failed = False
-
-    def feed(self, data: bytes) -> list[Request | Interleaved | Malformed]:
-        """Items that ``data`` completes, in order. After a :class:`Malformed` nothing follows, ever."""
-        items: list[Request | Interleaved | Malformed] = []
-        if self.failed:
-            return items
-        self._buffer += data
-        while (item := self._next()) is not None:
-            items.append(item)
-            if isinstance(item, Malformed):
-                self.failed = True
-                self._buffer.clear()
-                break
-        return items
-
-    def _next(self) -> Request | Interleaved | Malformed | None:
-        buffer = self._buffer
-        if self._head is None:
-            while buffer and buffer[0] in b"\r\n":
-                del buffer[0]
-            if not buffer:
-                return None
-            if buffer[0] == 0x24:
-                return self._interleaved()
-            if not _may_begin(buffer):
-                return Malformed(400, "not a request")
-            end = _END.search(buffer)
-            size = len(buffer) if end is None else end.end()
-            if size > MAX_HEADER_BYTES:
-                return Malformed(413, f"a header of more than {MAX_HEADER_BYTES} bytes")
-            if end is None:
-                return None
-            head = _parse_head(bytes(buffer[:size]))
-            del buffer[:size]
-            if isinstance(head, Malformed):
-                return head
-            self._head = head
-        request, length = self._head
-        if len(buffer) < length:
-            return None
-        body = bytes(buffer[:length])
-        del buffer[:length]
-        self._head = None
-        return Request(request.method, request.uri, request.version, request.headers, body)
-
-    def _interleaved(self) -> Interleaved | None:
-        buffer = self._buffer
-        if len(buffer) < 4 or len(buffer) < 4 + (length := int.from_bytes(buffer[2:4], "big")):
-            return None
-        frame = Interleaved(buffer[1], bytes(buffer[4 : 4 + length]))
-        del buffer[: 4 + length]
-        return frame
-
-
-def _may_begin(buffer: bytearray) -> bool:
-    """Whether a request can begin so: an upper-case word. Garbage is answered at once, not after 8 kB of it."""
-    word = bytes(buffer[:33]).split(b" ")[0]
-    return len(word) <= 32 and all(65 <= byte <= 90 or byte == 95 for byte in word)
-
-
-def _parse_head(data: bytes) -> tuple[Request, int] | Malformed:
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        return Malformed(400, "a header that is not text")
-    lines = text.replace("\r\n", "\n").rstrip("\n").split("\n")
-    first = _REQUEST_LINE.fullmatch(lines[0])
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        header = _HEADER.fullmatch(line)
-        if header is None or len(headers) >= MAX_HEADERS or not line.isprintable():
-            return Malformed(400, "a line that is no header", headers.get("cseq", ""))
-        name = header[1].lower()
-        if name == "content-length" and headers.get(name, header[2]) != header[2]:
-            return Malformed(400, "two lengths", headers.get("cseq", ""))
-        headers[name] = header[2]
-    sequence = headers.get("cseq", "")
-    if first is None:
-        return Malformed(400, "no request line", sequence)
-    length = headers.get("content-length", "0")
-    if not (length.isascii() and length.isdigit()):
-        return Malformed(400, "a length that is no number", sequence)
-    if len(length) > 9 or int(length) > MAX_BODY_BYTES:
-        return Malformed(413, f"a body of more than {MAX_BODY_BYTES} bytes", sequence)
-    return Request(first[1], first[2], first[3], headers), int(length)
+    SOUND = "sound"
+    VIDEO = "video"
+    ALL = "all"
+    """Video, a back channel to speak into, and the sound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,24 +61,31 @@ class Media:
 
     Attributes:
         path: first part of the address's path.
-        codec: ``L16`` or ``PCMU``.
-        rate_hz: of the RTP clock, which is the sample rate.
+        codec: of :data:`gwanje.io.sim.sound_codecs.CODECS`.
         packet_ms: length of a packet.
+        config: of AAC, hexadecimal.
+        tracks: that are described.
     """
 
     path: str
     codec: str
-    rate_hz: int
     packet_ms: int
+    config: str = ""
+    tracks: Tracks = Tracks.SOUND
 
     @property
     def payload_type(self) -> int:
-        """0 is PCMU's fixed number; L16 at 16 kHz has none and takes a dynamic one."""
-        return 0 if self.codec == "PCMU" else 97
+        """Of its packets."""
+        return CODECS[self.codec].payload_type
+
+    @property
+    def ticks(self) -> int:
+        """By how much the RTP clock goes on with a packet."""
+        return CODECS[self.codec].clock_hz * self.packet_ms // 1_000
 
     def description(self) -> str:
         """The session description (SDP)."""
-        lines = (
+        lines = [
             "v=0",
             "o=- 1 1 IN IP4 127.0.0.1",
             f"s={self.path}",
@@ -203,13 +93,22 @@ class Media:
             "t=0 0",
             "a=control:*",
             "a=range:npt=now-",
-            f"m=audio 0 RTP/AVP {self.payload_type}",
-            f"a=rtpmap:{self.payload_type} {self.codec}/{self.rate_hz}" + ("/1" if self.codec == "L16" else ""),
-            f"a=ptime:{self.packet_ms}",
-            "a=recvonly",
-            "a=control:trackID=0",
-        )
+        ]
+        if self.tracks is not Tracks.SOUND:
+            lines += ["m=video 0 RTP/AVP 110", "a=rtpmap:110 H264/90000", "a=recvonly", "a=control:trackID=1"]
+        if self.tracks is Tracks.ALL:
+            lines += ["m=audio 0 RTP/AVP 0", "a=rtpmap:0 PCMU/8000", "a=sendonly", "a=control:trackID=2"]
+        if self.tracks is not Tracks.VIDEO:
+            lines += self._sound()
         return "".join(f"{line}\r\n" for line in lines)
+
+    def _sound(self) -> list[str]:
+        number = self.payload_type
+        lines = [f"m=audio 0 RTP/AVP {number}", f"a=rtpmap:{number} {CODECS[self.codec].name}"]
+        if self.codec == "AAC":
+            mode = "streamtype=5;profile-level-id=15;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3"
+            lines.append(f"a=fmtp:{number} {mode};config={self.config}")
+        return [*lines, f"a=ptime:{self.packet_ms}", "a=recvonly", "a=control:trackID=0"]
 
 
 @dataclass(slots=True)
@@ -222,6 +121,8 @@ class RtpStream:
         ssrc: identity of the source.
         sequence: of the next packet.
         timestamp: of the next packet's first sample.
+        packets: sent.
+        payload_bytes: sent in them.
     """
 
     media: Media
@@ -229,26 +130,29 @@ class RtpStream:
     ssrc: int
     sequence: int
     timestamp: int
+    packets: int = 0
+    payload_bytes: int = 0
 
-    def frame(self, payload: bytes, n_samples: int) -> bytes:
+    def frame(self, payload: bytes, ticks: int, payload_type: int) -> bytes:
         """One packet, ready for the connection."""
+        size = len(payload)
         header = _RTP.pack(
-            0x24,
-            self.channel,
-            _RTP_HEADER_BYTES + len(payload),
-            0x80,
-            self.media.payload_type,
-            self.sequence,
-            self.timestamp,
-            self.ssrc,
+            0x24, self.channel, _RTP_HEADER_BYTES + size, 0x80, payload_type, self.sequence, self.timestamp, self.ssrc
         )
         self.sequence = (self.sequence + 1) & 0xFFFF
-        self.skip(n_samples)
+        self.timestamp = (self.timestamp + ticks) & 0xFFFF_FFFF
+        self.packets += 1
+        self.payload_bytes += size
         return header + payload
 
-    def skip(self, n_samples: int) -> None:
+    def report(self, utc_ns: int) -> bytes:
+        """A report that says what time it is now, at the end of the last packet, ready for the connection."""
+        content = sender_report(self.ssrc, utc_ns, self.timestamp, self.packets, self.payload_bytes)
+        return bytes((0x24, self.channel + 1 & 0xFF)) + len(content).to_bytes(2, "big") + content
+
+    def skip(self, ticks: int) -> None:
         """Let the source's clock go on without a packet."""
-        self.timestamp = (self.timestamp + n_samples) & 0xFFFF_FFFF
+        self.timestamp = (self.timestamp + ticks) & 0xFFFF_FFFF
 
 
 @dataclass(slots=True)
@@ -332,6 +236,8 @@ class Connection:
             headers = {"Content-Type": "application/sdp", "Content-Base": f"{request.uri.rstrip('/')}/"}
             return 200, headers, media.description()
         if request.method == "SETUP":
+            if media.tracks is not Tracks.SOUND and not request.uri.rstrip("/").endswith("trackID=0"):
+                return 404, {}, ""  # the other tracks are only described
             return self._setup(request, media)
         return self._in_session(request, outcome)
 

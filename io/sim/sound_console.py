@@ -16,7 +16,8 @@ from typing import Any
 from gwanje.core.bus.bus import Request, Server
 from gwanje.io.sim import street
 from gwanje.io.sim.microphone_server import MicrophoneServer
-from gwanje.io.sim.street import Cue, Script, Sound, SoundError
+from gwanje.io.sim.sound_codecs import Sound
+from gwanje.io.sim.street import Cue, Script, SoundError
 
 MAX_LATE_CUE_S = 2.0
 """What the script wanted longer ago (before a restart of this part) is not made up for."""

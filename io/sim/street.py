@@ -19,6 +19,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from gwanje.io.sim.sound_codecs import CODECS, OTHER, Encoder, Sound, encode, encode_loop
+
 SOUNDS_DIR = Path(__file__).with_name("sounds")
 MAX_SOUND_S = 60.0
 """A happening longer than this is cut; nothing that a street alarms on takes a minute."""
@@ -29,9 +31,14 @@ PEAK_LIMIT = 31_000
 """A happening is made quieter rather than clipped: about -0.5 dB below full scale, room for the background."""
 ACTIVE_SHARE = 0.4
 SILENCE_DB = -120.0
-FAULTS = ("none", "dead", "locked", "frozen", "silence", "slow", "rate", "clipped")
-
-Sound = npt.NDArray[np.int16]
+FAULTS = (
+    "none", "dead", "locked", "frozen", "silence", "slow", "rate", "clipped", "offset", "codec", "loss", "reorder",
+    "source", "jump", "video", "tracks",
+)  # fmt: skip
+"""What can be wrong with a camera: it hangs up; wants a password; sends nothing; digital zero; late and in bursts; 10 %
+too slow while it says otherwise; clipped; with a constant part; changes its codec without a word; loses 5 % of its
+packets; sends them in the wrong order; changes its source; its timestamps jump; has video only; has other tracks too,
+among them one that wants to be spoken into (this one is no fault)."""
 
 
 class SoundError(Exception):
@@ -136,20 +143,6 @@ def make_loop(samples: Sound, rate_hz: int, level_db: float, multiple: int) -> S
     return at_level(loop, level_db - level)
 
 
-def mulaw(samples: Sound) -> bytes:
-    """G.711 µ-law, one byte per sample (ITU-T G.711, table 2a)."""
-    magnitude = np.minimum(np.abs(samples.astype(np.int32)) >> 2, 8_158) + 33
-    exponent = np.log2(magnitude).astype(np.int32) - 5
-    mantissa = (magnitude >> (exponent + 1)) & 0x0F
-    code = (exponent << 4) | mantissa | np.where(samples < 0, 0x80, 0)
-    return bytes((~code & 0xFF).astype(np.uint8).tobytes())
-
-
-def encode(samples: Sound, codec: str) -> bytes:
-    """Payload bytes of a codec: L16 is big-endian (RFC 3551)."""
-    return mulaw(samples) if codec == "PCMU" else samples.astype(">i2").tobytes()
-
-
 @dataclass(frozen=True, slots=True)
 class Happening:
     """A sound at a node, in samples since the node's beginning."""
@@ -163,31 +156,60 @@ class Happening:
         return self.start + len(self.samples)
 
 
+class Background:
+    """A looped street in a codec: shared by all nodes that hear it, each from another place of it on.
+
+    Args:
+        loop: (m * packet,) samples.
+        codec: of :data:`gwanje.io.sim.sound_codecs.CODECS`.
+        packet: samples in a packet.
+    """
+
+    def __init__(self, loop: Sound, codec: str, packet: int) -> None:
+        assert len(loop) % packet == 0, "a loop is a whole number of packets"
+        self.codec, self.packet, self.rate_hz = codec, packet, CODECS[codec].rate_hz
+        self.coded = codec in ("AAC", "OPUS")
+        """Whether the codec remembers what it coded before."""
+        self.loop = loop
+        self.level_db = rms_db(loop)
+        n_packets = len(loop) // packet
+        self.payloads = encode_loop(loop, codec, packet) if self.coded else _cut(encode(loop, codec), n_packets)
+        quiet = np.zeros(packet, np.int16)
+        self.silence = encode_loop(np.tile(quiet, 4), codec, packet)[-1] if self.coded else encode(quiet, codec)
+
+
+def _cut(data: bytes, n_pieces: int) -> list[bytes]:
+    size = len(data) // n_pieces
+    return [data[at : at + size] for at in range(0, len(data), size)]
+
+
 class Street:
     """One node's sound, packet by packet.
 
     Args:
-        loop: (m * packet,) the background.
-        codec: ``L16`` or ``PCMU``.
-        rate_hz: of the samples.
-        packet: samples in a packet.
-        offset: packet of the loop to begin with, so that nodes with one recording differ.
+        background: what it hears when nothing happens.
+        offset: packet of the background to begin with, so that nodes with one recording differ.
     """
 
     MAX_HAPPENINGS = 64
     """Sounds that are mixed or still to come at one node; a script and a few people at a console stay far below."""
+    OFFSET = 8_000
+    """What the fault ``offset`` adds: a quarter of full scale."""
 
-    def __init__(self, loop: Sound, codec: str, rate_hz: int, packet: int, offset: int = 0) -> None:
-        assert len(loop) % packet == 0, "a loop is a whole number of packets"
-        self.codec, self.rate_hz, self.packet = codec, rate_hz, packet
+    def __init__(self, background: Background, offset: int = 0) -> None:
+        self.codec, self.rate_hz, self.packet = background.codec, background.rate_hz, background.packet
         self.fault = "none"
-        self._loop = np.roll(loop, -offset * packet)
-        self._n_packets = len(loop) // packet
-        self._encoded = encode(self._loop, codec)
-        self._packet_bytes = len(self._encoded) // self._n_packets
-        self._silence = encode(np.zeros(packet, np.int16), codec)
+        self.background_db = background.level_db
+        self._background = background
+        self._offset = offset
+        self._n_packets = len(background.payloads)
         self._happenings: list[Happening] = []
-        self.background_db = rms_db(loop)
+        self._encoder: Encoder | None = None
+
+    @property
+    def n_packets(self) -> int:
+        """Length of the background's loop."""
+        return self._n_packets
 
     def add(self, samples: Sound, start: int) -> Happening:
         """Mix a sound in from the sample ``start`` on (counted from the node's beginning).
@@ -203,8 +225,8 @@ class Street:
 
     def samples(self, index: int) -> Sound:
         """The sound of packet ``index``, (packet,)."""
-        at = index % self._n_packets * self.packet
-        background = self._loop[at : at + self.packet]
+        at = (index + self._offset) % self._n_packets * self.packet
+        background = self._background.loop[at : at + self.packet]
         begin = index * self.packet
         now = [one for one in self._happenings if one.start < begin + self.packet]
         if not now:
@@ -224,16 +246,26 @@ class Street:
             self._happenings = [one for one in self._happenings if one.stop > end]
 
     def payload(self, index: int) -> bytes:
-        """The encoded sound of packet ``index``; a quiet street costs one slice."""
-        if self.fault == "silence":
-            return self._silence
-        if self.fault == "clipped":
-            loud = self.samples(index).astype(np.int32) * 1_000
-            return encode(np.clip(loud, -32_768, 32_767).astype(np.int16), self.codec)
-        if self._happenings:
-            return encode(self.samples(index), self.codec)
-        at = index % self._n_packets * self._packet_bytes
-        return self._encoded[at : at + self._packet_bytes]
+        """The encoded sound of packet ``index``; a quiet street costs one look into a list."""
+        fault = self.fault
+        if fault == "silence":
+            return self._background.silence
+        if not self._happenings and fault not in ("clipped", "offset", "codec"):
+            self._encoder = None
+            return self._background.payloads[(index + self._offset) % self._n_packets]
+        sound = self.samples(index)
+        if fault == "clipped":
+            sound = np.clip(sound.astype(np.int32) * 1_000, -32_768, 32_767).astype(np.int16)
+        elif fault == "offset":
+            sound = np.clip(sound.astype(np.int32) + self.OFFSET, -32_768, 32_767).astype(np.int16)
+        elif fault == "codec":
+            return encode(sound, OTHER[self.codec])
+        if not self._background.coded:
+            return encode(sound, self.codec)
+        if self._encoder is None:
+            self._encoder = Encoder(self.codec, self.packet)
+        ready = self._encoder.encode(sound)
+        return ready[0] if ready else self._background.payloads[(index + self._offset) % self._n_packets]
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,8 +104,8 @@ def test_the_small_site_is_sound(site):
 
 def test_the_default_site_is_sound():
     loaded = load_site(CHUNGBUK)
-    assert len(loaded.devices) == 13
-    assert len(loaded.nodes) == 8
+    assert sum(device.part == "field" for device in loaded.devices) >= 13
+    assert len(loaded.nodes) == 200
     assert sum(tag.name.startswith("jincheon.home") and tag.name.endswith(".load_w") for tag in loaded.tags) >= 100
 
 

@@ -25,7 +25,7 @@ from gwanje.core.site.devices import FAMILY_QUANTITIES
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag, TagTable
-from gwanje.io.field.microphone import Health
+from gwanje.io.field.microphone import Flag, Health
 from gwanje.io.sim import microphones, street
 
 PART = """
@@ -217,7 +217,7 @@ def place_in(loop: np.ndarray, piece: np.ndarray) -> int:
 
 
 def whole_loop(scene: street.Street) -> np.ndarray:
-    return np.concatenate([scene.samples(index) for index in range(scene._n_packets)])
+    return np.concatenate([scene.samples(index) for index in range(scene.n_packets)])
 
 
 def test_ffmpeg_hears_l16_bit_for_bit(streets):
@@ -440,6 +440,55 @@ def test_every_fault_is_found_told_and_gone_again(run_dir):
         assert heads["none"].lost == heads["silence"].lost == heads["clipped"].lost == 0
         assert heads["frozen"].lost > 0
         assert heads["dead"].lost > 0
+    finally:
+        town.close()
+
+
+STREAM_FAULTS = ("codec", "loss", "reorder", "source", "jump", "tracks", "offset", "video")
+
+
+def test_streams_that_misbehave_are_followed_as_far_as_there_is_sound(run_dir):
+    """RTP loss and reordering, another source, codec or time on the way, other tracks, a constant part, no sound."""
+    codecs = ("L16", "PCMU", "PCMA", "AAC", "OPUS", "L16", "PCMU", "L16")
+    town = Town(run_dir, n_more=len(STREAM_FAULTS) - 2)
+    for one, codec in zip(town.nodes, codecs, strict=True):
+        one["codec"] = codec
+    names = dict(zip(STREAM_FAULTS, (one["name"] for one in town.nodes), strict=True))
+    try:
+        town.start_streets()
+        town.start("media")
+        for node in names.values():
+            town.wait_for_health(node, Health.OK)
+        for fault, node in names.items():
+            town.fault(node, fault)
+        reader = town.reader()
+        index = {fault: position for position, fault in enumerate(STREAM_FAULTS)}
+        before = {fault: reader.head(at) for fault, at in index.items()}
+        town.wait_for_health(names["video"], Health.OFF)
+        told = [one for one in town.events if one.source == names["video"]]
+        assert any("no sound, only video" in one.data.get("reason", "") for one in told)
+        assert town.newest(f"here.{names['video']}.level_db")[1] == Quality.BAD | Quality.COMM | Quality.SIMULATED
+
+        def heads():
+            return {fault: reader.head(at) for fault, at in index.items()}
+
+        town.wait(lambda: heads()["loss"].lost > before["loss"].lost + 3_000, "loss to be marked")
+        town.wait(lambda: heads()["loss"].flags & Flag.LOSS, "loss to be flagged")
+        town.wait(lambda: heads()["jump"].position > before["jump"].position + 80_000, "five seconds")
+        town.wait_for_health(names["codec"], Health.OK)
+        town.wait(lambda: heads()["offset"].flags & Flag.DC, "the constant part to be flagged")
+        for fault in STREAM_FAULTS[:-1]:
+            town.wait_for_health(names[fault], Health.OK)
+            head = heads()[fault]
+            elapsed = (head.mono_ns - before[fault].mono_ns) / 62_500
+            assert abs(head.position - before[fault].position - elapsed) < 3_200, f"{fault}: time runs on"
+        assert heads()["reorder"].lost == before["reorder"].lost, "order is restored, nothing is lost"
+        assert heads()["source"].lost - before["source"].lost <= 640 * 4
+        assert heads()["jump"].lost == before["jump"].lost, "no time has passed, so nothing is missing"
+        for node in names.values():
+            town.fault(node, "none")
+        for node in names.values():
+            town.wait_for_health(node, Health.OK)
     finally:
         town.close()
 

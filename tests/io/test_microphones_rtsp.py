@@ -4,10 +4,12 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from gwanje.io.sim import rtsp
+from gwanje.io.field.rtsp import rtcp
+from gwanje.io.field.rtsp.sdp import choose_track
+from gwanje.io.sim import rtsp, rtsp_requests
 from gwanje.io.sim.rtsp import Connection, Interleaved, Malformed, Media, Request, RequestParser
 
-MEDIA = Media("mic01", "L16", 16_000, 40)
+MEDIA = Media("mic01", "L16", 40)
 URL = "rtsp://127.0.0.1:15554/mic01"
 
 
@@ -114,7 +116,7 @@ def test_anything_cut_anyhow_gives_the_same_statuses_and_never_an_exception(piec
     if expected and isinstance(expected[-1], Malformed):
         assert whole.failed
         assert whole.feed(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n") == []
-    assert len(whole._buffer) <= rtsp.MAX_HEADER_BYTES + 65_540
+    assert len(whole._buffer) <= rtsp_requests.MAX_HEADER_BYTES + 65_540
 
 
 @settings(max_examples=300, deadline=None)
@@ -157,7 +159,7 @@ def test_a_header_that_never_ends_does_not_wait_for_ever():
     sent = 0
     while not (outcome := one.receive(b"OPTIONS x" if not sent else b"x" * 100)).close:
         sent += 100
-        assert sent < 2 * rtsp.MAX_HEADER_BYTES
+        assert sent < 2 * rtsp_requests.MAX_HEADER_BYTES
     assert status(outcome) == 413
 
 
@@ -168,7 +170,7 @@ def test_describe_says_what_is_played():
     assert f"Content-Length: {len(body)}" in head
     assert "CSeq: 7" in head
     assert "m=audio 0 RTP/AVP 97\r\na=rtpmap:97 L16/16000/1\r\n" in body
-    assert "a=rtpmap:0 PCMU/8000\r\n" in Media("a", "PCMU", 8_000, 20).description()
+    assert "a=rtpmap:0 PCMU/8000\r\n" in Media("a", "PCMU", 20).description()
 
 
 def test_setup_play_and_teardown_go_through_their_states():
@@ -264,7 +266,7 @@ def test_teardown_and_play_in_one_segment_end_with_the_last_word():
 
 def test_rtp_packets_count_sequence_and_timestamp_through_their_wrap():
     stream = rtsp.RtpStream(MEDIA, 2, 0xDEADBEEF, 0xFFFF, 0xFFFF_FFFF - 639)
-    frame = stream.frame(b"\x01\x02" * 640, 640)
+    frame = stream.frame(b"\x01\x02" * 640, 640, 97)
     assert frame[:4] == b"$\x02" + (12 + 1_280).to_bytes(2, "big")
     assert frame[4:6] == bytes([0x80, 97])
     assert frame[6:8] == b"\xff\xff"
@@ -272,3 +274,34 @@ def test_rtp_packets_count_sequence_and_timestamp_through_their_wrap():
     assert (stream.sequence, stream.timestamp) == (0, 0)
     stream.skip(640)
     assert (stream.sequence, stream.timestamp) == (0, 640)
+
+
+@pytest.mark.parametrize("codec", ["PCMA", "AAC", "OPUS", "PCMU16"])
+def test_every_codec_is_described_so_that_the_driver_finds_it(codec):
+    media = Media("a", codec, 64 if codec == "AAC" else 40, "1408" if codec == "AAC" else "")
+    track = choose_track(media.description().encode(), "rtsp://127.0.0.1/a/")
+    (number, form), = track.formats.items()
+    assert number == media.payload_type
+    assert form.codec == codec.removesuffix("16")
+    assert form.clock_hz * media.packet_ms // 1_000 == media.ticks
+    assert track.url == "rtsp://127.0.0.1/a/trackID=0"
+
+
+def test_other_tracks_are_described_and_cannot_be_set_up():
+    media = Media("mic01", "L16", 40, tracks=rtsp.Tracks.ALL)
+    one = Connection(lambda _: media, token)
+    assert media.description().index("m=video") < media.description().index("a=sendonly")
+    for track in (1, 2):
+        assert status(ask(one, "SETUP", f"{URL}/trackID={track}", Transport="RTP/AVP/TCP")) == 404
+    assert status(ask(one, "SETUP", f"{URL}/trackID=0", Transport="RTP/AVP/TCP")) == 200
+    assert "m=audio" not in Media("mic01", "L16", 40, tracks=rtsp.Tracks.VIDEO).description()
+
+
+def test_a_report_says_when_the_stream_is_where():
+    stream = rtsp.RtpStream(MEDIA, 0, 0xDEADBEEF, 1, 1_000)
+    stream.frame(b"\0" * 1_280, 640, 97)
+    frame = stream.report(1_700_000_000_500_000_000)
+    assert frame[:2] == b"$\x01"
+    (report,) = rtcp.parse(frame[4:])
+    assert (report.source, report.timestamp) == (0xDEADBEEF, 1_640)
+    assert abs(report.utc_ns - 1_700_000_000_500_000_000) < 10

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from gwanje.core.city.part import PartError
-from gwanje.core.site.config import Node
+from gwanje.core.site.nodes import Node
 from gwanje.io.sim import microphones, street
-from gwanje.io.sim.street import Script, SoundError, Street, decode, parse_script
+from gwanje.io.sim.sound_codecs import AAC_FRAME, Encoder, aac_config, alaw, encode_loop, mulaw
+from gwanje.io.sim.street import Background, Script, SoundError, Street, decode, parse_script
 
 RATE = 16_000
 
@@ -88,23 +89,85 @@ def test_recordings_that_cannot_be_a_background_are_refused(samples, words):
         street.make_loop(samples, RATE, -40.0, 640)
 
 
-def test_mulaw_agrees_with_ffmpegs_decoder_for_every_sample():
+@pytest.mark.parametrize(("name", "code", "step"), [("pcm_mulaw", mulaw, 8), ("pcm_alaw", alaw, 16)])
+def test_g711_agrees_with_ffmpegs_decoder_for_every_sample(name, code, step):
     samples = np.arange(-32_768, 32_768).astype(np.int16)
-    codec = av.CodecContext.create("pcm_mulaw", "r")
+    codec = av.CodecContext.create(name, "r")
     codec.sample_rate, codec.layout = 8_000, "mono"
-    frames = codec.decode(av.Packet(street.mulaw(samples)))
+    frames = codec.decode(av.Packet(code(samples)))
     decoded = np.concatenate([frame.to_ndarray().reshape(-1) for frame in frames]).astype(int)
     error = np.abs(decoded - samples)
-    allowed = np.maximum(8, np.abs(samples.astype(int)) // 30 + 8)
+    allowed = np.maximum(step, np.abs(samples.astype(int)) // 30 + step)
     inside = np.abs(samples.astype(int)) <= 32_635
     assert (error <= allowed)[inside].all()
     assert (np.diff(decoded) >= 0).all()
-    assert abs(decoded[32_768]) <= 8
+    assert abs(decoded[32_768]) <= step
+
+
+def decoded_by_ffmpeg(payloads: list[bytes], codec: str) -> np.ndarray:
+    context = av.CodecContext.create("aac" if codec == "AAC" else "libopus", "r")
+    if codec == "AAC":
+        context.extradata = bytes.fromhex(aac_config())
+        payloads = [one[4:] for one in payloads]
+    else:
+        context.sample_rate, context.layout = 48_000, "mono"
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    blocks = []
+    for payload in payloads:
+        for frame in context.decode(av.Packet(payload)):
+            frame.pts = None
+            blocks += [one.to_ndarray().reshape(-1) for one in resampler.resample(frame)]
+    return np.concatenate(blocks)
+
+
+@pytest.mark.parametrize(("codec", "packet"), [("AAC", AAC_FRAME), ("OPUS", 640)])
+def test_a_coded_loop_has_no_seam_and_sounds_as_it_was(codec, packet):
+    time_s = np.arange(32 * packet) / RATE
+    tone = (8_000 * np.sin(2 * np.pi * (10 * RATE / packet) * time_s)).astype(np.int16)  # whole periods in a packet
+    payloads = encode_loop(tone, codec, packet)
+    assert len(payloads) == 32
+    heard = decoded_by_ffmpeg(payloads * 2, codec)[8 * packet : 60 * packet].astype(float)
+    assert heard.std() == pytest.approx(8_000 / 2**0.5, rel=0.1)
+    spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard))))
+    assert spectrum.max() ** 2 / np.sum(spectrum**2) > 0.3
+    assert np.abs(np.diff(heard)).max() < 1.6 * 8_000 * 2 * np.pi * 10 / packet
+
+
+@pytest.mark.parametrize(("codec", "packet"), [("AAC", AAC_FRAME), ("OPUS", 640)])
+def test_a_coded_street_codes_anew_while_something_happens(codec, packet):
+    scene = Street(Background(street.make_loop(noise(4.0, 100.0), RATE, -50.0, packet), codec, packet))
+    ready = scene.payload(3)
+    assert ready is scene.payload(3), "idle nodes cost a look into a list"
+    bang = (10_000 * np.sin(2 * np.pi * 900 * np.arange(8 * packet) / RATE)).astype(np.int16)
+    scene.add(bang, 10 * packet)
+    heard = decoded_by_ffmpeg([scene.payload(index) for index in range(40)], codec).astype(float)
+    assert np.abs(heard[: 9 * packet]).max() < 2_000
+    assert np.abs(heard).max() > 7_000
+    assert np.abs(heard[22 * packet :]).max() < 2_000
+    assert scene.payload(40 + scene.n_packets) is scene.payload(40)
+
+
+def test_silence_is_digital_zero_in_every_codec():
+    for codec, packet in (("L16", 640), ("PCMU", 320), ("AAC", AAC_FRAME), ("OPUS", 640)):
+        rate = 8_000 if codec == "PCMU" else RATE
+        scene = Street(Background(street.make_loop(noise(4.0), rate, -40.0, packet), codec, packet))
+        scene.fault = "silence"
+        if codec in ("AAC", "OPUS"):
+            heard = decoded_by_ffmpeg([scene.payload(index) for index in range(10)], codec)[4 * packet :]
+            assert heard.max() - heard.min() <= 2, codec
+        else:
+            assert len(set(scene.payload(0))) == 1
+
+
+def test_an_encoder_gives_nothing_at_first_and_then_a_payload_each():
+    encoder = Encoder("AAC", AAC_FRAME)
+    counts = [len(encoder.encode(np.zeros(AAC_FRAME, np.int16))) for _ in range(5)]
+    assert counts == [0, 1, 1, 1, 1]
 
 
 def test_a_quiet_street_is_its_loop_and_a_happening_is_added_where_it_was_asked():
     loop = street.make_loop(noise(4.0), RATE, -40.0, 640)
-    scene = Street(loop, "L16", RATE, 640, offset=3)
+    scene = Street(Background(loop, "L16", 640), offset=3)
     turned = np.roll(loop, -3 * 640)
     quiet = np.frombuffer(b"".join(scene.payload(index) for index in range(len(loop) // 640 + 2)), ">i2")
     np.testing.assert_array_equal(quiet, np.concatenate([turned, turned[: 2 * 640]]))
@@ -118,14 +181,14 @@ def test_a_quiet_street_is_its_loop_and_a_happening_is_added_where_it_was_asked(
 
 
 def test_loud_happenings_saturate_instead_of_wrapping():
-    scene = Street(street.make_loop(noise(4.0), RATE, -20.0, 640), "L16", RATE, 640)
+    scene = Street(Background(street.make_loop(noise(4.0), RATE, -20.0, 640), "L16", 640))
     for _ in range(3):
         scene.add(np.full(640, 20_000, np.int16), 0)
     assert (scene.samples(0) == 32_767).all()
 
 
 def test_a_node_takes_only_so_many_happenings_and_forgets_what_nobody_heard():
-    scene = Street(street.make_loop(noise(4.0), RATE, -40.0, 640), "L16", RATE, 640)
+    scene = Street(Background(street.make_loop(noise(4.0), RATE, -40.0, 640), "L16", 640))
     for _ in range(Street.MAX_HAPPENINGS):
         scene.add(np.ones(640, np.int16), 0)
     with pytest.raises(SoundError, match="too many sounds"):
@@ -213,6 +276,8 @@ def node(**changes) -> Node:
         ({"params": {"background_level_db": 5}}, "background_level_db: must be a number -90 to -10"),
         ({"params": {"packet_ms": 30}}, "packet_ms: must be 20 or 40"),
         ({"params": {"fault": "tired"}}, "fault: must be one of"),
+        ({"codec": "G726"}, "codec: a simulated node speaks one of L16 PCMU"),
+        ({"transport": "udp"}, "transport: a simulated node speaks tcp only"),
         ({"url": "rtsp://192.0.2.1/mic01"}, "loopback only"),
         ({"url": "rtsp://127.0.0.1:99999/mic01"}, "is no address"),
         ({"url": "rtsp://127.0.0.1:15554/other"}, "ends with /mic01"),

@@ -25,6 +25,8 @@ JUMP_TOLERANCE_S = 0.005
 """Timestamps may wobble by rounding; a missing packet is 20 ms or more."""
 JUMP_S = 0.5
 """A step of the timestamps that the clock contradicts by so much is a jump, and counted as one."""
+PACKET_S = 0.02
+"""The shortest packet that cameras send; less than that on our clock is the network's, and nothing was lost."""
 CLOCK_OFF_NS = 2 * NS_PER_S
 """A camera's clock that is further off is told of; it has no time server."""
 REPORT_TRUST_NS = 250_000_000
@@ -175,12 +177,13 @@ class Intake:
                 self.captured_ns = arrival_ns - n_samples * SAMPLE_NS
         elif self._expected >= 0:
             step = (timestamp - self._expected + 0x8000_0000 & 0xFFFF_FFFF) - 0x8000_0000
-            step_s = step / self._clock_hz
-            if abs(step_s - max(elapsed, 0) / SAMPLE_RATE_HZ) > JUMP_S:
+            step_s, elapsed_s = step / self._clock_hz, max(elapsed, 0) / SAMPLE_RATE_HZ
+            if abs(step_s - elapsed_s) > JUMP_S:  # timestamps may jump by anything: the clock alone counts
                 self.jumps += 1
-            if step_s > JUMP_TOLERANCE_S:
+                n_missing = elapsed if elapsed_s > PACKET_S else 0
+            elif step_s > JUMP_TOLERANCE_S:
                 n_missing = min(round(step_s * SAMPLE_RATE_HZ), max(0, elapsed))
-                self.captured_ns += n_missing * SAMPLE_NS
+            self.captured_ns += n_missing * SAMPLE_NS
         if n_missing > 0:
             self._ring.gap(self.index, n_missing, self.captured_ns)
             self.position += n_missing
