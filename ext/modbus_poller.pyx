@@ -7,7 +7,7 @@ never meets Python: a busy interpreter does not make it late.
 
 An answer is taken only when every byte of its frame is what the request asked for: transaction, protocol, unit,
 function, byte count, length (Modbus TCP), or unit, function, byte count and CRC (RTU over TCP). Late answers are
-discarded by their transaction; a stream that cannot be trusted any more is closed. RTU has no transactions: there a
+discarded by their transaction; a stream that cannot be trusted any more (half a frame at a time-out) is closed. RTU has no transactions: there a
 time-out or a surplus byte closes the connection, because the late answer could pass for the next one.
 
 A write that has expired, or any write when the poller was made read only, never reaches the socket: both are looked at
@@ -758,8 +758,8 @@ cdef void _time_is_up(Lane* lane, int i, int64_t now) noexcept nogil:
     conn.timeouts += 1
     if conn.state == CONNECTING:
         _give_up(lane, i, S_NO_CONNECTION, 110, now)
-    elif conn.framing != 0:
-        _give_up(lane, i, S_NO_ANSWER, 0, now)             # without transactions a late answer could pass for the next
+    elif conn.framing != 0 or conn.rx_n > 0:               # without transactions a late answer could pass for the next,
+        _give_up(lane, i, S_NO_ANSWER, 0, now)             # and behind half a frame nothing begins where it should
     else:
         _end(lane, i, S_NO_ANSWER, 0, now)
         _plan(lane, i)

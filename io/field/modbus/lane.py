@@ -300,6 +300,11 @@ class LaneLink:
         self.lost: LinkError | None = None
         self._polls: list[Poll] = []
 
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands as far as this end knows."""
+        return self.open_now
+
     async def open(self) -> None:
         """Connect, unless another unit did.
 

@@ -40,10 +40,18 @@ from .fakes import (
     word,
 )
 from .hostile import Hostile, Request
+from .lanes import make_lane_driver
 
 WSET = point_address(704, "WSet")[0]
 ENA = point_address(704, "WSetEna")[0]
 COMM = Quality.BAD | Quality.COMM | Quality.SIMULATED
+
+
+@pytest.fixture(autouse=True, params=["asyncio", "lane"])
+def _both_ways(request, monkeypatch):
+    """Every test once with reads asked for in the event loop, once with the poller's, through a socket."""
+    if request.param == "lane":
+        monkeypatch.setitem(globals(), "make_driver", make_lane_driver)
 
 
 @contextlib.asynccontextmanager
