@@ -43,6 +43,8 @@ class LeaseDesk:
         self.table = table
         self.kept = True
         """Whether the leases and holds are also where a restart finds them."""
+        self._unsaved = False
+        """Holds were taken since then; the journal knows them."""
         self._taken: dict[str, dict[str, Hold | None]] = {}
         """Command under way → the holds that stood before it took its points."""
 
@@ -128,8 +130,9 @@ class LeaseDesk:
     def take(self, points: Iterable[str], author: str, command_id: str) -> tuple[str, ...]:
         """A person's command is about to leave: its points leave their leases and are held; notes for the person.
 
-        Before it leaves, for a core that is killed must not find the points with a program again, and also where no
-        lease covers them now: a controller that is just being restarted would have them a second later.
+        Also where no lease covers them now: a controller that is just being restarted would have them a second later.
+        The command is in the journal by now, from which a core that is killed takes the hold up again (:meth:`retake`);
+        the file follows with the next step, for it grows with the holds and a command must not wait for that.
         """
         notes, before = [], {}
         now = self._ground.clock.mono_ns()
@@ -143,7 +146,7 @@ class LeaseDesk:
                 self._tell_narrowed(taken, point, author, f"{author} 명령", f"by {author}", command_id=command_id)
         if before:
             self._taken[command_id] = before
-            self.save()
+            self._unsaved = True
         return tuple(notes)
 
     def settle(self, command_id: str, *, undo: bool, by: str) -> None:
@@ -225,7 +228,7 @@ class LeaseDesk:
             self.show(lease.name)
             ko, en = f"임대 {lease.name} 만료 ({lease.holder})", f"lease {lease.name} of {lease.holder} expired"
             self._ground.outside.announce("control", "lease_expired", lease.name, ko, en)
-        if leases or holds or not self.kept:
+        if leases or holds or self._unsaved or not self.kept:
             self.save()
 
     # ------------------------------------------------------------ state
@@ -256,6 +259,7 @@ class LeaseDesk:
             self.kept = False
         else:
             self.kept = True
+            self._unsaved = False
         return self.kept
 
     def show(self, name: str) -> None:
