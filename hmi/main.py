@@ -110,7 +110,7 @@ def run_hmi(
         return _fail(f"{trouble}; `gwanje hmi --screenshot FILE` paints the screen without one", 1)
     app = application(offscreen=probe is None)
     clock = SystemClock()
-    bus = Bus(run_dir, "hmi", clock, site.tags.n)
+    bus = Bus(run_dir, "hmi", clock, site.tags.n, (*site.parts, "supervisor"))
     try:
         screen = build_screen(app, site, bus, lambda: attach_store(site, run_dir), clock, display, lang)
     except ConfigErrors as errors:

@@ -149,17 +149,21 @@ class Bus:
         part: name under which this process publishes.
         clock: stamps what is published.
         n_tags: length of the tag table; scans with ids beyond it are refused.
+        heard: parts that there are; a subscriber keeps looking for every one that does not run.
 
     Raises:
         BusError: libzmq is too old.
     """
 
-    def __init__(self, run_dir: Path, part: str, clock: Clock, n_tags: int = MAX_TABLE) -> None:
+    def __init__(
+        self, run_dir: Path, part: str, clock: Clock, n_tags: int = MAX_TABLE, heard: Sequence[str] = PARTS
+    ) -> None:
         check_libzmq(zmq.zmq_version_info())
         self.run_dir = run_dir
         self.part = part
         self.clock = clock
         self.n_tags = n_tags
+        self._heard = tuple(heard)
         self._context = zmq.Context()
         self._publisher: Publisher | None = None
         self._outgoing: Outgoing | None = None
@@ -194,7 +198,7 @@ class Bus:
     def subscriber(
         self, topics: Sequence[str], parts: Sequence[str] | None = None, high_water: int = HIGH_WATER
     ) -> Subscriber:
-        """Hear topics (by prefix) of some or all parts, also of those that start later."""
+        """Hear topics (by prefix) of some parts or all of the city's, also of those that start later."""
         socket = self._context.socket(zmq.SUB)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.RCVHWM, high_water)
@@ -202,7 +206,7 @@ class Bus:
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         for topic in topics:
             socket.setsockopt(zmq.SUBSCRIBE, topic.encode())
-        heard = PARTS if parts is None else tuple(parts)
+        heard = self._heard if parts is None else tuple(parts)
         for part in heard:
             socket.connect(self._address("pub", part))
         return Subscriber(socket, self.n_tags, self.clock, heard)

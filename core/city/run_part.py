@@ -121,7 +121,7 @@ def _context(
 ) -> PartContext:
     clock = SystemClock()
     store = TagStore.attach(run_dir / "tags", site.tags)
-    bus = Bus(run_dir, name, clock, site.tags.n)
+    bus = Bus(run_dir, name, clock, site.tags.n, (*site.parts, "supervisor"))
     bus.pass_scans_through(store.outgoing)
     return PartContext(
         name=name,

@@ -134,7 +134,7 @@ def up(chosen: argparse.Namespace) -> int:
         options = RunOptions(chosen.speed, chosen.seed, chosen.start, chosen.lang, str(data_dir))
         parts = tuple(part for part in FIRST_PARTS if part in site.parts and not (part == "hmi" and chosen.no_hmi))
         log = logging.getLogger("gwanje")
-        bus = Bus(run.path, "supervisor", clock, site.tags.n)
+        bus = Bus(run.path, "supervisor", clock, site.tags.n, parts)
         supervisor = Supervisor(site, options, run, bus, parts, log)
         supervisor.started_mono_ns = began_mono_ns
         supervisor.take_signals()
