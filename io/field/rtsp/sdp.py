@@ -103,6 +103,27 @@ def choose_track(body: bytes, base_url: str, codec: str = "auto") -> Track:
     raise SdpError(f"the camera's sound is {', '.join(names) or sounds[0].protocol}, which is not supported")
 
 
+def choose_back_track(body: bytes, base_url: str) -> Track:
+    """The track to speak into: the camera's back channel, with those of its formats that are G.711.
+
+    Raises:
+        SdpError: the camera has none, or none that takes G.711.
+    """
+    _, control, medias = _parse(body)
+    names: list[str] = []
+    for media in medias:
+        if media.kind != "audio" or media.direction != "sendonly":
+            continue
+        formats = {number: one for number in media.types if (one := _format(media, number, names)) is not None}
+        spoken = {number: one for number, one in formats.items() if one.codec in ("PCMU", "PCMA") and one.channels == 1}
+        if spoken:
+            session_url = _resolve(base_url, control)
+            url = _resolve(base_url, media.control) if media.control else session_url
+            return Track(url, session_url, dict(sorted(spoken.items(), key=lambda item: item[1].codec != "PCMU")))
+        names += [one.name for one in formats.values()]
+    raise SdpError(f"the back channel takes {', '.join(names)}, not G.711" if names else "the camera has no back channel")
+
+
 def _rank(one: Format, codec: str) -> tuple[bool, int, int]:
     return one.codec != codec, PREFERENCE.index(one.codec), abs(one.clock_hz - 16_000)
 

@@ -235,11 +235,19 @@ class Session:
         if not base.lower().startswith("rtsp://"):
             base = self._url
         try:
-            self.track = sdp.choose_track(reply.body, base, self._codec)
+            self.track = self._choose(reply.body, base)
         except SdpError as error:
             self._fail(str(error))
             return
         self._request(Phase.SETUP, self.track.url)
+
+    def _choose(self, body: bytes, base_url: str) -> Track:
+        """The track of a description that this session is about.
+
+        Raises:
+            SdpError: it has none.
+        """
+        return sdp.choose_track(body, base_url, self._codec)
 
     def _set_up(self, reply: Reply) -> None:
         name, _, rest = reply.headers.get("session").partition(";")
