@@ -80,6 +80,8 @@ def read_quantity(reader: Reader) -> dict[str, Any]:
 def check_promise(reader: Reader, key: str, quantity: str, unit: str) -> None:
     """A quantity's last word says its unit; the unit must be that."""
     promise = [word for word in quantity.split("_") if word not in PASSED_QUALIFIERS]
+    if "per" in promise[:-1]:
+        return  # a rate: ``messages_per_s`` is in 1/s
     promised = SUFFIX_UNITS.get(promise[-1]) if len(promise) > 1 else None
     if promised is not None and unit != promised and not (promised == "dB" and unit == "dBFS"):
         reader.problem("unit", f"wrong unit {unit!r}: the name {key!r} promises {promised!r}")
