@@ -132,8 +132,8 @@ class Client(asyncio.Protocol):
             self._microphone = None
         self.stream = None
 
-    def send(self, payload: bytes, media: rtsp.Media, fault: str, index: int, now_ns: int, clock: Clock) -> None:
-        """One packet, now, or as the fault wants it."""
+    def send(self, payload: bytes, media: rtsp.Media, fault: str, index: int, end_ns: int, clock: Clock) -> None:
+        """One packet, now, or as the fault wants it; ``end_ns`` is when its last sample was captured."""
         stream, transport = self.stream, self._transport
         if stream is None or transport is None or transport.is_closing():
             return
@@ -142,9 +142,9 @@ class Client(asyncio.Protocol):
             frame = self._disturbed(frame, fault, index)
             if not frame:
                 return
-        if now_ns >= self._reported_ns:
-            self._reported_ns = now_ns + REPORT_NS
-            frame += stream.report(clock.utc_ns())
+        if end_ns >= self._reported_ns:
+            self._reported_ns = end_ns + REPORT_NS
+            frame += stream.report(clock.utc_ns() - clock.mono_ns() + end_ns)
         transport.write(frame)
         if transport.get_write_buffer_size() > MAX_WAITING_BYTES:
             transport.abort()

@@ -129,7 +129,7 @@ class MicrophoneServer:
                     self._skip(one, due - 1 - first)
                 first = due - 1
             for index in range(first, due):
-                self._send(group, index, now)
+                self._send(group, index)
             group.next = max(due, first)
             nearest = min(nearest, group.epoch_ns + (group.next + 1) * step)
         return nearest
@@ -140,8 +140,9 @@ class MicrophoneServer:
             if client.stream is not None:
                 client.stream.skip(n_packets * one.media.ticks)
 
-    def _send(self, group: _Group, index: int, now: int) -> None:
+    def _send(self, group: _Group, index: int) -> None:
         clock = self._clock
+        end_ns = group.epoch_ns + (index + 1) * group.period_ns
         for one in group.members:
             if one.fault_until_ns:
                 self._heal(one)
@@ -154,7 +155,7 @@ class MicrophoneServer:
             payload = one.street.payload(index)
             media = one.media if fault == "none" else media_now(one)
             for client in tuple(one.listeners):
-                client.send(payload, media, fault, index, now, clock)
+                client.send(payload, media, fault, index, end_ns, clock)
                 self.packets += 1
 
     def _heal(self, one: Microphone) -> None:

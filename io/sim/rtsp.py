@@ -146,7 +146,7 @@ class RtpStream:
         return header + payload
 
     def report(self, utc_ns: int) -> bytes:
-        """A report that says what time it is now, at the end of the last packet, ready for the connection."""
+        """A report that says what time it was at the end of the last packet, ready for the connection."""
         content = sender_report(self.ssrc, utc_ns, self.timestamp, self.packets, self.payload_bytes)
         return bytes((0x24, self.channel + 1 & 0xFF)) + len(content).to_bytes(2, "big") + content
 
