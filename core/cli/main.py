@@ -27,6 +27,7 @@ BENCHES = {
     "loop": "gwanje.control.bench:run_loop",
     "dispatch": "gwanje.control.bench:run_dispatch",
     "acoustic": "gwanje.control.acoustic.bench:run",
+    "field": "gwanje.io.field.bench:run",
     "historian": "gwanje.historian.bench:run",
 }
 """Area → function; looked up by name because core imports none of these parts."""
