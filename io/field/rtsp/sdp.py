@@ -121,7 +121,9 @@ def choose_back_track(body: bytes, base_url: str) -> Track:
             url = _resolve(base_url, media.control) if media.control else session_url
             return Track(url, session_url, dict(sorted(spoken.items(), key=lambda item: item[1].codec != "PCMU")))
         names += [one.name for one in formats.values()]
-    raise SdpError(f"the back channel takes {', '.join(names)}, not G.711" if names else "the camera has no back channel")
+    if names:
+        raise SdpError(f"the back channel takes {', '.join(names)}, not G.711")
+    raise SdpError("the camera has no back channel")
 
 
 def _rank(one: Format, codec: str) -> tuple[bool, int, int]:
