@@ -6,6 +6,7 @@ Service ``sim`` on the bus. Messages and answers are maps:
 :data:`gwanje.io.sim.faults.KINDS`. ``{"op": "clear", "device"?}`` clears one device or all, and stops a script.
 ``{"op": "script", "seed", "rate_per_h", "length_s", "kinds"?, "devices"?}`` → number of faults to come.
 ``{"op": "breaker", "closed": bool}``. ``{"op": "state"}`` → clock, devices, faults and the plant's true values.
+``{"op": "kinds"}`` → one of the devices with its kinds of faults as ``kind/how``.
 """
 
 from __future__ import annotations
@@ -46,8 +47,11 @@ class SimControl:
                     return self._breaker(message.get("closed"))
                 case "state":
                     return self.state()
+                case "kinds":
+                    kinds = [f"{kind}/{how}" for kind, ways in KINDS.items() for how in ways]
+                    return {"ok": True, "kinds": dict.fromkeys(list(self._servers)[:1], kinds)}
                 case other:
-                    return {"error": f"unknown op {other!r}; known: fault, clear, script, breaker, state"}
+                    return {"error": f"unknown op {other!r}; known: fault, clear, script, breaker, state, kinds"}
         except (FaultError, PortTakenError) as error:
             return {"error": str(error)}
 

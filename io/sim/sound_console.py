@@ -4,6 +4,7 @@ The service takes
     {"op": "play", "file": path, "node": name, "snr_db" or "level_db": number}
     {"op": "fault", "node": name, "fault": one of street.FAULTS, "for_s": seconds (0: until told otherwise)}
     {"op": "status"}
+    {"op": "kinds"} → one of the nodes with its kinds of faults
 """
 
 from __future__ import annotations
@@ -92,8 +93,11 @@ class Console:
                 return {"node": node, "fault": fault}
             case "status":
                 return self._server.status()
+            case "kinds":
+                kinds = [one for one in street.FAULTS if one != "none"]
+                return {"kinds": dict.fromkeys(list(self._server.microphones)[:1], kinds)}
             case other:
-                raise SoundError(f"unknown op {other!r}: play, fault or status")
+                raise SoundError(f"unknown op {other!r}: play, fault, status or kinds")
 
     async def _play(self, message: dict[str, Any]) -> dict[str, Any]:
         node, name = _text(message, "node"), _text(message, "file")

@@ -1,0 +1,98 @@
+"""``gwanje scenario``: a bad day by script, in a simulated city of its own, scored."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands
+from gwanje.core.clock import SystemClock
+from gwanje.core.scenario.city import City, CityError, copy_site, own_folder
+from gwanje.core.scenario.plan import places_of
+from gwanje.core.scenario.runner import Run, failures_of, metrics, verdict
+from gwanje.core.scenario.script import Scenario, load_scenario, names_of
+from gwanje.core.site.config import load_site
+
+START_S = 30.0
+"""A city on a machine that runs tests beside."""
+
+
+def add(commands: Commands) -> None:
+    """Add the command."""
+    scenario = commands.add("scenario", _scenario, "faults by script in a simulated city of its own, scored")
+    scenario.add_argument("name", nargs="*", help="of configs/SITE/scenarios/NAME.toml; none lists them")
+    scenario.add_argument("--site", type=Path, default=DEFAULT_SITE, help="folder of the site (default: chungbuk)")
+    scenario.add_argument("--seed", type=int, default=1, help="which devices, and of the simulated city")
+    scenario.add_argument("--for", dest="for_s", type=float, metavar="S", help="length of the faults, not the file's")
+    scenario.add_argument("--json", action="store_true", help="one JSON object per scenario")
+
+
+def _scenario(chosen: argparse.Namespace) -> int:
+    known = names_of(chosen.site)
+    if not chosen.name:
+        for name in known:
+            one = load_scenario(chosen.site, name)
+            print(f"{name:20} {one.length_s:5.0f} s  {one.en} · {one.ko}")
+        return 0
+    if unknown := [one for one in chosen.name if one not in known]:
+        there = ", ".join(known) or "none"
+        raise CommandError(f"no scenario {unknown[0]!r} in {chosen.site}/scenarios; there are: {there}")
+    scripts = [load_scenario(chosen.site, one) for one in chosen.name]
+    passed = [_run(chosen, one) for one in scripts]
+    return 0 if all(passed) else 1
+
+
+def _run(chosen: argparse.Namespace, script: Scenario) -> bool:
+    clock = SystemClock()
+    if chosen.for_s is not None:
+        script = script.lasting(chosen.for_s)
+
+    def say(line: str) -> None:
+        if not chosen.json:
+            print(line, flush=True)
+
+    say(f"{script.name}: {script.en} · {script.ko} (seed {chosen.seed})")
+    with own_folder() as name:
+        folder = Path(name)
+        try:
+            root = copy_site(chosen.site, folder, script.families)
+            site = load_site(root)
+            city = City(root, folder, site, chosen.seed, clock)
+        except (CityError, OSError) as error:
+            raise CommandError(str(error)) from None
+        try:
+            store = city.attach(START_S)
+            run = Run(script, city, store, places_of(site), chosen.seed, clock, say)
+            settled_s = run.settle()
+            say(f"        {len(site.devices)} devices and {len(site.nodes)} microphones well after {settled_s:.1f} s")
+            run.faults()
+            run.outages_all()
+        except CityError as error:
+            raise CommandError(str(error)) from None
+        finally:
+            city.close()
+    return _report(chosen, script, run, settled_s, say)
+
+
+def _report(chosen: argparse.Namespace, script: Scenario, run: Run, settled_s: float, say: Any) -> bool:
+    passed, numbers, failures = verdict(run), metrics(run, settled_s), failures_of(run)
+    if chosen.json:
+        answer = {"scenario": script.name, "seed": chosen.seed, "passed": passed, "metrics": numbers,
+                  "failures": list(failures), "faults": [one.to_message() for one in run.scores],
+                  "outages": run.outages}  # fmt: skip
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+        return passed
+    for line in failures:
+        say(f"FAILED  {line}")
+    for key in ("kinds_unspecified", "kinds_skipped"):
+        for line in numbers[key]:
+            say(f"        {key.removeprefix('kinds_')}: {line}")
+    say(
+        f"{'PASSED' if passed else 'FAILED'}: {numbers['faults']} faults ({numbers['faults_failed']} failed), "
+        f"shown within {numbers['shown_s_max']} s, well again within {numbers['recovered_s_max']} s; "
+        f"{numbers['others_missed']} periods missed by others; {numbers['outages']} outages "
+        f"({numbers['outages_failed']} failed)"
+    )
+    return passed
