@@ -262,7 +262,7 @@ class Acoustic(Panel):
         style, node = self.ui.style, self._nodes[index]
         rect = QRectF(self._chips[place].rect).adjusted(0.5, 0.5, -0.5, -0.5)
         chosen = index == self.node
-        number = node.name[-max(2, len(str(len(self._nodes)))) :]
+        number = number_of(node.name)
         ink.box(rect, "selected" if chosen else "panel", "text" if chosen else "bar_edge", 2.0 if chosen else 1.0)
         line = style.line_height("small")
         _, well = self._health(node)
@@ -307,7 +307,7 @@ class Acoustic(Panel):
         name = texts(key) if texts.known(key) else event.class_name
         second = texts.second(key) if texts.known(key) else ""
         moment = datetime.fromtimestamp(event.utc_ns / 1e9, self._live.zone)
-        place = f"{event.source[-2:]} {self._live.places.of(event.source).of(lang)}"
+        place = f"{number_of(event.source)} {self._live.places.of(event.source).of(lang)}"
         for column, room in rooms:
             match column:
                 case "time":
@@ -324,6 +324,12 @@ class Acoustic(Panel):
                     ink.text(room, number_text(event.confidence, 2), "label", "live", "right")
                 case "latency":
                     ink.text(room, f"{number_text(event.latency_s, 1)} s", "body", "live", "right")
+
+
+def number_of(node: str) -> str:
+    """The number in a node's name, which is what small signs have room for: ``mic03`` is 03; else its last letters."""
+    digits = node[len(node.rstrip("0123456789")) :]
+    return digits[-4:] or node[-2:]
 
 
 def _wider(style: Style, *texts: str) -> str:

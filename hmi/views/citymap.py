@@ -9,11 +9,13 @@ from gwanje.hmi.items import symbols
 from gwanje.hmi.items.ink import Ink
 from gwanje.hmi.live import Live
 from gwanje.hmi.model.alarms import needs_acknowledgement
-from gwanje.hmi.views.acoustic import Acoustic
+from gwanje.hmi.views.acoustic import Acoustic, number_of
 from gwanje.hmi.views.panel import Panel, Part, Ui
 
 JUST_HEARD_NS = 30_000_000_000
 """How long a place keeps the ring of what was heard there."""
+NAMED_MAX = 24
+"""Nodes that all bear their numbers; of more, only the one that is chosen and those where something is."""
 _SCALES_M = (50, 100, 200, 500, 1_000, 2_000, 5_000)
 
 
@@ -56,10 +58,13 @@ class CityMap(Panel):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         """Qt: choose the node that was clicked."""
+        nearest, least = -1, float(self.ui.style.px(28))
         for index, node in enumerate(self._live.site.nodes):
-            offset = event.position() - self._point(node.x_m, node.y_m)
-            if abs(offset.x()) + abs(offset.y()) < self.ui.style.px(28):
-                self._acoustic.choose(index)
+            away = (event.position() - self._point(node.x_m, node.y_m)).manhattanLength()
+            if away < least:
+                nearest, least = index, away
+        if nearest >= 0:
+            self._acoustic.choose(nearest)
 
     def draw_still(self, ink: Ink) -> None:
         """See :class:`Panel`."""
@@ -102,18 +107,21 @@ class CityMap(Panel):
 
     def _draw(self, ink: Ink) -> None:
         style, heard = self.ui.style, self._just_heard()
-        small = style.line_height("small")
+        small, many = style.line_height("small"), len(self._live.site.nodes) > NAMED_MAX
         for index, node in enumerate(self._live.site.nodes):
             at = self._point(node.x_m, node.y_m)
             chosen, well = index == self._acoustic.node, self._acoustic.node_well(index)
             fill = "text" if chosen else "symbol" if well else "disabled"
-            symbols.marker(ink, at.x(), at.y(), style.px(7), fill, "symbol_edge", "p2" if node.name in heard else None)
+            size = style.px(4 if many and not chosen else 7)
+            symbols.marker(ink, at.x(), at.y(), size, fill, "symbol_edge", "p2" if node.name in heard else None)
             if not well:
-                symbols.cross(ink, at.x(), at.y(), style.px(6))
+                symbols.cross(ink, at.x(), at.y(), style.px(3 if many else 6))
             alarm = self._live.alarms.worst_for((node.name, node.prefix, f"{node.prefix}.health"))
             if alarm is not None:
                 symbols.alarm_symbol(ink, at.x() + style.px(24), at.y(), style.px(15), alarm.priority,
                                      needs_acknowledgement(alarm), True)  # fmt: skip
+            if many and not chosen and alarm is None and node.name not in heard:
+                continue
             room = QRectF(at.x() - style.px(40), at.y() + style.px(15), style.px(80), small)
             font = "label" if chosen else "small"
-            ink.text(room, node.name[-2:], font, "text", "center")
+            ink.text(room, number_of(node.name), font, "text", "center")

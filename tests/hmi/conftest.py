@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from gwanje.core.site.config import load_site
 
 HERE = Path(__file__).resolve().parent
 
@@ -42,7 +41,7 @@ def application(fake):
 
 @pytest.fixture(scope="session")
 def site(fake):
-    return load_site(fake.SITE)
+    return fake.default_site()
 
 
 @pytest.fixture

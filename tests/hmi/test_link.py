@@ -182,3 +182,26 @@ def test_over_the_real_bus_in_its_own_thread(tmp_path, fake):
         ours.close()
     assert not link.alive
     assert not any(thread.name == "gwanje-hmi-link" for thread in threading.enumerate())
+
+
+def many(fake, n):
+    city = Link(TABLE, VirtualClock(), fake.FakeReceiver, lambda: None, lambda: None, [f"mic{i:03}" for i in range(n)])
+    return city, fake.FakeReceiver()
+
+
+def test_of_a_small_site_all_spectra_are_heard(fake, city):
+    city.turn()
+    assert city.receiver.topics == {"spectrum.mic01"}
+
+
+def test_of_a_large_site_only_the_spectra_that_are_looked_at(fake):
+    link, receiver = many(fake, 200)
+    link.spectra.watch("mic017")
+    link._turn_ears(receiver)
+    assert receiver.topics == {"spectrum.mic017"}
+    link.spectra.watch("mic199")
+    link._turn_ears(receiver)
+    assert receiver.topics == {"spectrum.mic199"}
+    watched = link.spectra.watched
+    link.spectra.watch("mic199")
+    assert link.spectra.watched is watched

@@ -280,3 +280,39 @@ def test_screens_that_come_and_go_leave_nothing(application, fake, site):
         gc.collect()
         sizes.append(process.memory_info().rss)
     assert sizes[-1] - sizes[4] < 12_000_000
+
+
+def test_of_two_hundred_microphones_the_chosen_page_is_shown(fake, application, site):
+    first = site.nodes[0]
+    names = [f"mic{number:03}" for number in range(1, 201)]
+    nodes = tuple(
+        replace(first, name=name, x_m=number % 20 * 60.0, y_m=number // 20 * 60.0) for number, name in enumerate(names)
+    )
+    screen = fake.build(site=replace(site, nodes=nodes))
+    screen.view.ui.recorder = written = []
+    screen.turn(3)
+    acoustic = screen.view.acoustic
+    n = len(acoustic._chips)
+    assert 8 <= n <= 40
+    acoustic.choose(150)
+    screen.turn(3)
+    screen.picture()
+    texts = {one.text for one in written}
+    assert any(text.startswith("151") for text in texts)
+    assert screen.city.receiver.topics == {"spectrum.mic151"}
+    assert acoustic._first_chip <= 150 < acoustic._first_chip + n
+    at = QPointF(acoustic._chips[2].rect.center())
+    acoustic.choose(0)
+    acoustic.mousePressEvent(
+        QMouseEvent(QEvent.Type.MouseButtonPress, at, at, Qt.MouseButton.LeftButton, Qt.MouseButton.LeftButton,
+                    Qt.KeyboardModifier.NoModifier)
+    )  # fmt: skip
+    assert acoustic.node == 2
+    city_map = screen.view.panels["map"]
+    place = city_map._point(nodes[77].x_m, nodes[77].y_m)
+    city_map.mousePressEvent(
+        QMouseEvent(QEvent.Type.MouseButtonPress, place, place, Qt.MouseButton.LeftButton, Qt.MouseButton.LeftButton,
+                    Qt.KeyboardModifier.NoModifier)
+    )  # fmt: skip
+    assert acoustic.node == 77
+    screen.view.close()
