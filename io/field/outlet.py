@@ -87,6 +87,18 @@ class Outlet:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(BATCH_S, self.flush)
 
+    def put_past(self, ids: Ids, values: Floats, quality: Bits, times: Times) -> None:
+        """Samples of the past, for the history alone: they leave at once and never become a tag's present value.
+
+        Args:
+            ids: (k,) ascending, k ≥ 1.
+            values: (k,).
+            quality: (k,).
+            times: (k,) UTC nanoseconds when they were true.
+        """
+        self.flush()
+        self._publisher.scan(ids, values, quality, times)
+
     def put_one(self, tag_id: int, value: float, quality: int, utc_ns: int, mono_ns: int) -> None:
         """One sample; see :meth:`put`."""
         self.put(np.array([tag_id], np.int32), np.array([value]), np.array([quality], np.uint16), utc_ns, mono_ns)
