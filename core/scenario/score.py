@@ -131,7 +131,9 @@ class StepScore:
         known = {position[one] for one, fine in zip(place.tags, good.tolist(), strict=True) if fine}
         names = tuple(one for one in shown_by(place, step.rule) if position[one] in known)
         shown = np.array([position[one] for one in names], np.intp)
-        return cls(step, place.name, tags, shown, names, look.at_s, good, _seen=np.zeros(len(names), bool))
+        mute = step.rule.expect is not Expect.ANY and not names
+        why = "no tag of it was good before and could show the fault" if mute else ""
+        return cls(step, place.name, tags, shown, names, look.at_s, good, why=why, _seen=np.zeros(len(names), bool))
 
     @property
     def rule(self) -> Rule:
