@@ -1,4 +1,4 @@
-"""Measures the acoustic chain: log-mel against librosa and scipy, the network, and the whole chain of eight nodes."""
+"""Measures the acoustic chain: log-mel against librosa and scipy, the network, the chain of 8 nodes and of 200."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from gwanje.core.bench import BenchOptions, Result, interleaved, result
 from gwanje.ext.logmel import widest_lanes
 
 N_NODES: Final = 8
+N_CITY: Final = 200
 SECONDS: Final = 10
 NEVER: Final = 1_000_000_000
 
@@ -140,6 +141,52 @@ def _chain(network: Yamnet, head: Head, rounds: int) -> Result:
     )  # fmt: skip
 
 
+def _restless(samples: NDArray[np.int16], share: float) -> NDArray[np.int16]:
+    """The same streets, with a short loud noise twice a second at some of the nodes."""
+    rng, out = np.random.default_rng(3), samples.copy()
+    bang = (rng.standard_normal(SAMPLE_RATE_HZ // 10) * 6_000.0).astype(np.int16)
+    for node in range(round(share * len(samples))):
+        for begin in range(int(rng.integers(SAMPLE_RATE_HZ // 2)), samples.shape[1] - len(bang), SAMPLE_RATE_HZ // 2):
+            out[node, begin : begin + len(bang)] = bang
+    return out
+
+
+class _City:
+    """Two hundred nodes that hear the same ten seconds again and again; the gates know the street after the first."""
+
+    def __init__(self, network: Yamnet, head: Head, samples: NDArray[np.int16]) -> None:
+        params = DetectorParams(head.median_patches)
+        self.chain = Chain(len(samples), lambda patches: head.margins(network(levelled(patches))), params, 3.0)
+        self._samples = samples
+        self._heard = 0
+
+    def listen(self) -> None:
+        """Once more."""
+        samples, chain = self._samples, self.chain
+        for end in range(BLOCK_SAMPLES, samples.shape[1] + 1, BLOCK_SAMPLES):
+            for node in range(len(samples)):
+                newest_ns = NEVER + (self._heard + end) * SAMPLE_NS
+                chain.push(node, samples[node, end - BLOCK_SAMPLES : end], newest_ns, [])
+            chain.advance()
+        self._heard += samples.shape[1]
+
+
+def _cities(network: Yamnet, head: Head, rounds: int) -> list[Result]:
+    """Two hundred nodes, all quiet, and with something at every tenth of them: share of one core."""
+    quiet = street(N_CITY, SECONDS)
+    cities = {"quiet": _City(network, head, quiet), "tenth_active": _City(network, head, _restless(quiet, 0.1))}
+    taken = interleaved({name: city.listen for name, city in cities.items()}, rounds)
+    found = []
+    for name, goal in (("quiet", "<= 35"), ("tenth_active", "<= 60")):
+        chain, seconds = cities[name].chain, SECONDS * (rounds + 1)
+        found.append(result(
+            f"acoustic.chain_200_{name}", statistics.median(taken[name]) / SECONDS * 100.0, "% of a core",
+            rounds=rounds, goal=goal, note=f"{N_CITY} nodes: {chain.n_patches / seconds:.0f} patches a second, "
+            f"{chain.gate.n_open} gates open at the end, {chain.n_skipped / seconds:.1f} patches a second left out",
+        ))  # fmt: skip
+    return found
+
+
 def run(options: BenchOptions) -> list[Result]:
     """All of it; without a model file its numbers are left out and the reason is said."""
     found: list[Any] = _log_mel(options)
@@ -148,4 +195,7 @@ def run(options: BenchOptions) -> list[Result]:
     except ModelError as error:
         found.append(result("acoustic.network", float("nan"), "ms per patch", rounds=0, note=f"not measured: {error}"))
         return found
-    return [*found, _network(network, options.rounds), _chain(network, head, options.rounds)]
+    return [
+        *found, _network(network, options.rounds), _chain(network, head, options.rounds),
+        *_cities(network, head, options.rounds),
+    ]  # fmt: skip
