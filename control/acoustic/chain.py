@@ -350,7 +350,7 @@ class Chain:
     def _patch(self, node_index: int, history: NDArray[np.float32], n_blocks: int) -> NDArray[np.float32]:
         """The newest blocks of one of the histories, frame by frame."""
         slots = (self._n_blocks[node_index] - n_blocks + np.arange(n_blocks)) % HISTORY_BLOCKS
-        blocks = history[node_index, slots]
+        blocks: NDArray[np.float32] = history[node_index, slots]
         return blocks.reshape(-1, *blocks.shape[2:])
 
     def _classify(self, chosen: list[int]) -> list[Heard]:
