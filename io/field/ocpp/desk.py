@@ -50,7 +50,9 @@ class Leaf:
         sending: an answer is awaited.
         refused_until_ns: leave it alone until then.
         served_ns: when its present turn began; 0 while it is paused.
+        began_ns: when it was last served after a pause.
         left_ns: when it was served last.
+        turns: that it had.
     """
 
     name: str
@@ -71,7 +73,9 @@ class Leaf:
     sending: bool = False
     refused_until_ns: int = 0
     served_ns: int = 0
+    began_ns: int = 0
     left_ns: int = 0
+    turns: int = 0
 
     def commanded(self, now_ns: int) -> bool:
         """Whether it does what it is told."""
@@ -83,7 +87,7 @@ class Leaf:
         if now_ns < self.refused_until_ns:
             fallback = max(fallback, self.measured_w)
         most = fallback
-        if now_ns < self.until_ns + SLACK_NS:
+        if now_ns < self.until_ns + SLACK_NS and not math.isnan(self.confirmed_w):
             sure = now_ns + SLACK_NS < self.until_ns and now_ns >= self.refused_until_ns
             most = self.confirmed_w if sure else max(self.confirmed_w, fallback)
         if now_ns < self.maybe_until_ns:
@@ -138,7 +142,7 @@ class LimitDesk:
             chain = tuple(self._index[group] for group in groups)
             duration_ns = round(duration_s * NS_PER_S)
             leaf = Leaf(name, settings, chain, duration_ns)
-            leaf.maybe_w, leaf.maybe_until_ns = settings.rated_w, now_ns + duration_ns
+            leaf.maybe_w, leaf.maybe_until_ns = settings.rated_w, now_ns + duration_ns + SLACK_NS
             self.leaves[name] = leaf
             for index in chain:
                 self.nodes[index].members.append(leaf)
@@ -193,7 +197,7 @@ class LimitDesk:
         leaf = self.leaves[name]
         leaf.sending = False
         if refused:
-            leaf.maybe_until_ns = 0
+            leaf.maybe_w, leaf.maybe_until_ns = leaf.before
         leaf.refused_until_ns = now_ns + REFUSED_NS
         self.dirty = True
 
@@ -255,7 +259,7 @@ class LimitDesk:
         before = leaf.may_draw_w(now_ns)
         leaf.sending = True
         leaf.before = leaf.maybe_w, leaf.maybe_until_ns
-        leaf.maybe_w, leaf.maybe_until_ns = max(limit_w, before), now_ns + leaf.duration_ns
+        leaf.maybe_w, leaf.maybe_until_ns = max(limit_w, before), now_ns + leaf.duration_ns + SLACK_NS
         return Send(leaf.name, limit_w)
 
     def sum_w(self, node: Node, now_ns: int) -> float:
@@ -308,16 +312,18 @@ class LimitDesk:
         return least, most
 
     @staticmethod
-    def _turn(leaf: Leaf, now_ns: int) -> tuple[int, int]:
-        """Order in which least powers are given: who has its turn, who has waited longest, whose turn is over."""
+    def _turn(leaf: Leaf, now_ns: int) -> tuple[int, int, int]:
+        """Order in which least powers are given: who has its turn, who has waited longest, who began last."""
         if leaf.served_ns and now_ns - leaf.served_ns < SLOT_NS:
-            return 0, leaf.served_ns
-        return 1, leaf.served_ns or leaf.left_ns
+            return 0, 0, 0
+        return (2, -leaf.began_ns, leaf.turns) if leaf.served_ns else (1, leaf.left_ns, leaf.turns)
 
     @staticmethod
     def _serve(leaf: Leaf, served: bool, now_ns: int) -> None:
         if served and (not leaf.served_ns or now_ns - leaf.served_ns >= SLOT_NS):
+            leaf.began_ns = leaf.began_ns if leaf.served_ns else now_ns
             leaf.served_ns = now_ns
+            leaf.turns += 1
         elif not served:
             leaf.left_ns = now_ns if leaf.served_ns else leaf.left_ns
             leaf.served_ns = 0

@@ -17,8 +17,11 @@ from websockets.asyncio.client import connect
 from gwanje.core.authority.principal import Role
 from gwanje.core.clock import SystemClock
 from gwanje.core.commands.messages import Command
-from gwanje.core.site.config import load_site
+from gwanje.core.site.devices import family_tags, health_tags
+from gwanje.core.site.profiles import read_devices, read_profile
+from gwanje.core.site.toml_reader import Document
 from gwanje.core.tags.quality import Quality
+from gwanje.core.tags.table import TagTable
 from gwanje.io.field.health import Meter
 from gwanje.io.field.ocpp.main import Charging
 from gwanje.io.field.ocpp.settings import read_town
@@ -34,7 +37,16 @@ STAYS = ((4.0, 60_000.0, 0.5, 0.9),)
 
 @functools.cache
 def site():
-    return load_site(CHUNGBUK)
+    """Devices and tags of the default site's chargers alone."""
+    names = ("charger_16", "charger_201", "ebike_charger", "charger_group", "charging_system")
+    files = {name: f"profiles/{name}.toml" for name in names}
+    profiles = {name: read_profile(name, Document.load(CHUNGBUK / file, f"chungbuk/{file}")) for name, file in files.items()}
+    assert all(one.driver == "ocpp" for one in profiles.values())
+    document = Document.load(CHUNGBUK / "devices" / "charging.toml", "chungbuk/devices/charging.toml")
+    fleet = read_devices({document.name: document}, profiles)
+    assert not document.problems, document.problems
+    tags = [*fleet.tags, *family_tags("charging"), *(tag for one in fleet.devices for tag in health_tags(one))]
+    return SimpleNamespace(devices=fleet.devices, tags=TagTable.build(tags))
 
 
 class Ears:
