@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gwanje.io.sim.faults import KINDS, Fault, FaultError, fault_script, parse_fault
+from gwanje.io.sim.gateway import UnitServer
 from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.server import DeviceServer, PortTakenError
 from gwanje.io.sim.twins import Connection, Ess, Load, Source
@@ -27,7 +28,7 @@ MAX_SCRIPT = 10_000
 class SimControl:
     """Carries out requests on the devices' servers and the plant. Use it from the event loop."""
 
-    def __init__(self, plant: Plant, servers: Mapping[str, DeviceServer]) -> None:
+    def __init__(self, plant: Plant, servers: Mapping[str, DeviceServer | UnitServer]) -> None:
         self._plant = plant
         self._servers = dict(servers)
         self._script: asyncio.Task[None] | None = None

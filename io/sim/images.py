@@ -6,24 +6,20 @@ comes from the plant. The scale factors are chosen so that every quantity of the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from gwanje.core.site.config import Device, Point
+from gwanje.core.site.config import Device
 from gwanje.io.field.modbus.sunspec import ModelLayout, device_image, model_layout
+from gwanje.io.sim.plain_images import Control, Get, ami_image, breaker_image, feeder_image
 from gwanje.io.sim.plant import Plant
-from gwanje.io.sim.registers import ArrayImage, Image, Moving, RegisterImage, Writable
+from gwanje.io.sim.registers import Image, Moving, RegisterImage, Writable
 from gwanje.io.sim.reverting import Reverting
-from gwanje.io.sim.twins import Ami, Breaker, Connection, Ess, Load, Source, Twin, TwinError
+from gwanje.io.sim.twins import Ami, Breaker, Connection, Ess, FeederMeter, Load, Source, Twin, TwinError
 from gwanje.io.sim.units import PvParams
-
-Get = Callable[[], float]
-Control = tuple[Get, Callable[[float], None], Callable[[float], bool]]
-"""Value now, what takes a new one, and whether it would."""
 
 BASE = 40_000
 """First register of the SunSpec map: the marker lies here."""
@@ -67,9 +63,11 @@ def build_image(device: Device, plant: Plant) -> Image:
         return _sunspec_image(_plans(device, twin, plant), now)
     match twin:
         case Breaker():
-            return _breaker_image(device, twin, now)
+            return breaker_image(device, twin, now)
         case Ami():
-            return _ami_image(device, twin, now)
+            return ami_image(device, twin, now)
+        case FeederMeter():
+            return feeder_image(device, twin, plant, now)
     raise TwinError(
         f"device {device.name!r}: a twin of kind {twin.spec.kind!r} speaks SunSpec: driver must be 'sunspec'"
     )
@@ -351,68 +349,3 @@ def _moving(layout: ModelLayout, registers: Any, at: int, name: str, get: Get, *
     if point.scale_offset is not None:
         exponent = int(np.int16(registers[point.scale_offset]))
     return Moving(at + point.offset, point.kind, 10.0**-exponent, get, control)
-
-
-def _breaker_image(device: Device, twin: Breaker, now: Callable[[], int]) -> Image:
-    quantities = {"closed": lambda: float(twin.closed), "spring_charged": lambda: float(twin.spring_charged)}
-    close: Control = (
-        lambda: float(twin.close_command), lambda value: twin.order(bool(value)), lambda value: value in (0.0, 1.0)
-    )  # fmt: skip
-    image = _plain_image(device, quantities, {"close_command": close}, now)
-    twin.jammed = lambda: image.refuses == "mechanism"
-    return image
-
-
-def _plain_image(
-    device: Device, quantities: Mapping[str, Get], controls: Mapping[str, Control], now: Callable[[], int]
-) -> RegisterImage:
-    """Registers as the site's points say: ``scale`` and ``offset`` are the driver's, raw to value."""
-    base = min([one.address for one in device.points] + [one.address for one in device.commands])
-    moving: list[Moving] = []
-    writable: list[Writable] = []
-    end = base
-    for command in device.commands:
-        quantity = command.tag.rsplit(".", 1)[-1]
-        if quantity not in controls:
-            raise TwinError(f"tag {command.tag!r}: this twin takes no {quantity!r}, only {', '.join(controls)}")
-        get, put, accepts = controls[quantity]
-        offset, per_unit = command.address - base, 1.0 / command.scale
-        moving.append(Moving(offset, command.type, per_unit, get, control=True))
-        writable.append(Writable(offset, command.type, per_unit, put, accepts))
-        end = max(end, command.address + _WIDTH[command.type])
-    for point in device.points:
-        quantity = point.tag.rsplit(".", 1)[-1]
-        if quantity not in quantities:
-            raise TwinError(f"tag {point.tag!r}: this twin has no {quantity!r}, only {', '.join(quantities)}")
-        get = quantities[quantity]
-        moving.append(Moving(point.address - base, point.type, 1.0 / point.scale, _shifted(get, point.offset)))
-        end = max(end, point.address + _WIDTH[point.type])
-    return RegisterImage(base, bytes(2 * (end - base)), moving, writable, now)
-
-
-_WIDTH = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4}
-
-
-def _shifted(get: Get, offset: float) -> Get:
-    return get if offset == 0.0 else lambda: get() - offset
-
-
-def _ami_image(device: Device, twin: Ami, now: Callable[[], int]) -> Image:
-    """A collector's meters: one ``u32`` in W for every home, home 1 at the lowest address."""
-    numbered: list[tuple[int, Point]] = []
-    for point in device.points:
-        found = re.search(r"home(\d+)", point.tag)
-        if found is None or point.type != "u32":
-            raise TwinError(f"device {device.name!r}: point of tag {point.tag!r} is no home's meter of type u32")
-        numbered.append((int(found.group(1)), point))
-    base = min(point.address for _, point in numbered)
-    n_homes = len(twin.home_loads_w())
-    for number, point in numbered:
-        if not 1 <= number <= n_homes or point.address != base + 2 * (number - numbered[0][0]):
-            reason = f"tag {point.tag!r} must lie at two registers a home, homes 1 to {n_homes}"
-            raise TwinError(f"device {device.name!r}: {reason}")
-
-    def fill() -> bytes:
-        return np.rint(twin.home_loads_w()).astype(">u4").tobytes()
-
-    return ArrayImage(base, 2 * n_homes, fill, now)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from gwanje.core.site.devices import REGISTER_DRIVERS
 from gwanje.core.site.toml_lines import line_of
 from gwanje.core.site.toml_reader import Problem
 from gwanje.core.tags.quality import Quality
+from gwanje.io.field.modbus.options import options_of
 from gwanje.io.sim.control import SimControl
+from gwanje.io.sim.gateway import Gateway, UnitServer
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData, DataError
@@ -87,6 +91,22 @@ def _problem(site: Site, device: Device, key: str, reason: str) -> Problem:
     return Problem(device.source, line, f"device.{key}", reason)
 
 
+def device_servers(devices: Sequence[Device], plant: Plant) -> dict[str, DeviceServer | UnitServer]:
+    """A server for each device; devices at one address, and those that speak RTU, are units behind a gateway."""
+    at = Counter((one.host, one.port) for one in devices)
+    gateways: dict[tuple[str, int], Gateway] = {}
+    servers: dict[str, DeviceServer | UnitServer] = {}
+    for one in devices:
+        image = build_image(one, plant)
+        rtu = options_of(one).framing == "rtu"
+        if rtu or at[one.host, one.port] > 1:
+            gateway = gateways.setdefault((one.host, one.port), Gateway(one.host, one.port, rtu=rtu))
+            servers[one.name] = UnitServer(one.name, gateway, one.unit_id, image)
+        else:
+            servers[one.name] = DeviceServer(one.name, one.host, one.port, one.unit_id, image)
+    return servers
+
+
 def is_loopback(host: str) -> bool:
     """Nothing without keys listens outside this machine."""
     try:
@@ -107,12 +127,7 @@ class Simulator:
             {"seed": options.seed, "start_s": options.start_s, "speed": options.speed},
         )
         self._devices = [one for one in ctx.site.devices if one.twin is not None and one.driver in REGISTER_DRIVERS]
-        self._servers = {
-            device.name: DeviceServer(
-                device.name, device.host, device.port, device.unit_id, build_image(device, self._plant)
-            )
-            for device in self._devices
-        }
+        self._servers = device_servers(self._devices, self._plant)
         self._control = SimControl(self._plant, self._servers)
         self._ids = ctx.tags.indices(TAGS)
         order = np.argsort(self._ids)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from gwanje.io.sim.twins import (
     Breaker,
     Connection,
     Ess,
+    FeederMeter,
     Load,
     Source,
     Twin,
@@ -129,6 +130,7 @@ class Plant:
         self._sources = [twin for twin in twins if isinstance(twin, Source)]
         self._pumps = [twin for twin in twins if isinstance(twin, Load) and twin.spec.kind == "heat_pump"]
         self._slow = [twin for twin in twins if isinstance(twin, Load) and twin.spec.kind != "heat_pump"]
+        self._feeder_meters = [(twin, self._behind(twin)) for twin in twins if isinstance(twin, FeederMeter)]
         self._slow_loads = SlowLoads(self._slow, data, seed)
         self._share = self._slow_loads.move_to(self.world_s)
         self._outdoor_c = load_models.outdoor_c(data, self.world_s)
@@ -156,6 +158,8 @@ class Plant:
                 case "breaker":
                     breakers.append(Breaker(spec, params))
                     self.twins[spec.device] = breakers[-1]
+                case "feeder_meter":
+                    self.twins[spec.device] = FeederMeter(spec, params)
                 case "ami":
                     continue
                 case _:
@@ -175,6 +179,21 @@ class Plant:
         if len(named) != 1:
             raise TwinError(f"device {spec.device!r}: twin key 'homes' must name one device of kind 'homes'")
         return named[0]
+
+    def _behind(self, meter: FeederMeter) -> list[Callable[[], float]]:
+        """What each of the devices behind a feeder's meter takes now."""
+        found: list[Callable[[], float]] = []
+        for name in meter.params.devices.split():
+            match self.twins.get(name):
+                case Load() as load:
+                    found.append(lambda load=load: load.load_w)  # type: ignore[misc]
+                case Ess() as ess:
+                    found.append(lambda ess=ess: ess.aux_w - ess.state.discharge_w)  # type: ignore[misc]
+                case Source() as source:
+                    found.append(lambda source=source: -source.state.generation_w)  # type: ignore[misc]
+                case _:
+                    raise TwinError(f"device {meter.spec.device!r}: no load or unit {name!r} is behind its meter")
+        return found
 
     @property
     def series_s(self) -> float:
@@ -216,6 +235,9 @@ class Plant:
             )
         else:
             connection.flow = DEAD
+        for meter, behind in self._feeder_meters:
+            taken_w = sum(get() for get in behind) if behind else net_w[self._area_index[meter.spec.area]]
+            meter.advance(taken_w if live else 0.0, connection.flow.voltage_v / connection.params.nominal_v, world_dt_s)
         moved_wh = connection.flow.import_w * world_dt_s / 3600.0
         if moved_wh >= 0.0:
             connection.imported_wh += moved_wh
@@ -282,6 +304,8 @@ class Plant:
                     units_state[name] = [twin.imported_wh, twin.exported_wh]
                 case Breaker():
                     units_state[name] = twin.save()
+                case FeederMeter():
+                    units_state[name] = [twin.imported_wh]
         pumps = [_numbers(state) for state in self._pump_states]
         return {"world_s": self.world_s, "device_s": self.device_s, "twins": units_state, "pumps": pumps}
 
@@ -307,6 +331,8 @@ class Plant:
                     connection.imported_wh, connection.exported_wh = values
                 case Breaker() as breaker:
                     breaker.restore(values)
+                case FeederMeter() as meter:
+                    meter.imported_wh = values[0]
         self._pump_states = [
             load_models.HeatPumpState(store_c, int(stages), load_w) for store_c, stages, load_w in saved["pumps"]
         ]

@@ -45,6 +45,7 @@ class Moving:
         per_unit: raw counts in one engineering unit (10 to the minus scale factor).
         get: engineering value now.
         control: a set-point's own register: goes on telling what was written while the measured values are stuck.
+        swapped: the low word comes first.
     """
 
     offset: int
@@ -52,6 +53,7 @@ class Moving:
     per_unit: float
     get: Getter
     control: bool = False
+    swapped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,16 @@ class Writable:
 def n_registers(kind: str) -> int:
     """Registers of a type."""
     return struct.calcsize(_FORMATS[kind][0]) // 2
+
+
+def _swapped_into(form: str) -> Callable[..., None]:
+    """Like ``struct.pack_into``, with the low word first."""
+
+    def pack_into(data: bytearray, at: int, value: float) -> None:
+        packed = struct.pack(form, value)
+        data[at : at + len(packed)] = b"".join(packed[k : k + 2] for k in range(len(packed) - 2, -1, -2))
+
+    return pack_into
 
 
 class RegisterImage:
@@ -105,7 +117,8 @@ class RegisterImage:
 
     def _packer(self, point: Moving) -> tuple[Callable[..., None], int, float, Getter, int, int, str]:
         form, low, high = _FORMATS[point.kind]
-        return struct.Struct(form).pack_into, 2 * point.offset, point.per_unit, point.get, low, high, point.kind
+        pack_into = _swapped_into(form) if point.swapped else struct.Struct(form).pack_into
+        return pack_into, 2 * point.offset, point.per_unit, point.get, low, high, point.kind
 
     def read(self, address: int, count: int) -> bytearray | None:
         """Registers as the device would send them; see :class:`~gwanje.io.sim.mbap.Registers`."""

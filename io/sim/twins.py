@@ -55,7 +55,23 @@ class AmiParams:
     homes: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class FeederMeterParams:
+    """A meter in a feeder's bay.
+
+    Attributes:
+        devices: names of the loads and units behind it, apart by blanks; empty for everything of its area.
+        nominal_v: line-to-line voltage.
+        rated_a: primary current of its transformers; above it the meter warns.
+    """
+
+    devices: str = ""
+    nominal_v: float = 22_900.0
+    rated_a: float = 100.0
+
+
 KINDS: dict[str, Any] = {
+    "feeder_meter": FeederMeterParams,
     "connection": ConnectionParams,
     "breaker": BreakerParams,
     "ess": units.EssParams,
@@ -252,4 +268,26 @@ class Ami:
         """Load of every home now, W, (count,); their sum is the feeder's load."""
 
 
-Twin = Ess | Source | Load | Connection | Breaker | Ami
+class FeederMeter:
+    """A meter in a feeder's bay; sees what its area or the devices behind it take."""
+
+    def __init__(self, spec: TwinSpec, params: FeederMeterParams) -> None:
+        self.spec = spec
+        self.params = params
+        self.load_w = 0.0
+        self.voltage_v = 0.0
+        self.imported_wh = METER_START_WH
+
+    def advance(self, load_w: float, voltage_pu: float, world_dt_s: float) -> None:
+        """Step; a meter that counts imports only does not run backwards."""
+        self.load_w = load_w
+        self.voltage_v = voltage_pu * self.params.nominal_v
+        self.imported_wh += max(load_w, 0.0) * world_dt_s / 3600.0
+
+    @property
+    def current_a(self) -> float:
+        """Of each phase."""
+        return abs(self.load_w) / (1.7320508 * self.voltage_v) if self.voltage_v > 1.0 else 0.0
+
+
+Twin = Ess | Source | Load | Connection | Breaker | Ami | FeederMeter

@@ -1,0 +1,121 @@
+"""Register images of devices that do not speak SunSpec: as the site's points lay them out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from gwanje.core.site.config import Device, Point
+from gwanje.io.field.modbus.options import mask_of, options_of, swapped_of
+from gwanje.io.sim.plant import Plant
+from gwanje.io.sim.registers import ArrayImage, Image, Moving, RegisterImage, Writable
+from gwanje.io.sim.twins import Ami, Breaker, FeederMeter, TwinError
+
+Get = Callable[[], float]
+Control = tuple[Get, Callable[[float], None], Callable[[float], bool]]
+"""Value now, what takes a new one, and whether it would."""
+
+
+def breaker_image(device: Device, twin: Breaker, now: Callable[[], int]) -> Image:
+    """The breaker's position, spring and coil."""
+    quantities = {"closed": lambda: float(twin.closed), "spring_charged": lambda: float(twin.spring_charged)}
+    close: Control = (
+        lambda: float(twin.close_command), lambda value: twin.order(bool(value)), lambda value: value in (0.0, 1.0)
+    )  # fmt: skip
+    image = _plain_image(device, quantities, {"close_command": close}, now)
+    twin.jammed = lambda: image.refuses == "mechanism"
+    return image
+
+
+def _plain_image(
+    device: Device, quantities: Mapping[str, Get], controls: Mapping[str, Control], now: Callable[[], int]
+) -> RegisterImage:
+    """Registers as the site's points say: ``scale`` and ``offset`` are the driver's, raw to value."""
+    base = min([one.address for one in device.points] + [one.address for one in device.commands])
+    moving: list[Moving] = []
+    writable: list[Writable] = []
+    end = base
+    for command in device.commands:
+        quantity = command.tag.rsplit(".", 1)[-1]
+        if quantity not in controls:
+            raise TwinError(f"tag {command.tag!r}: this twin takes no {quantity!r}, only {', '.join(controls)}")
+        get, put, accepts = controls[quantity]
+        offset, per_unit = command.address - base, 1.0 / command.scale
+        moving.append(Moving(offset, command.type, per_unit, get, control=True))
+        writable.append(Writable(offset, command.type, per_unit, put, accepts))
+        end = max(end, command.address + _WIDTH[command.type])
+    swapped = options_of(device).swapped
+    bits: dict[int, list[tuple[int, Get]]] = {}
+    for point in device.points:
+        quantity = point.tag.rsplit(".", 1)[-1]
+        if quantity not in quantities:
+            raise TwinError(f"tag {point.tag!r}: this twin has no {quantity!r}, only {', '.join(quantities)}")
+        get = quantities[quantity]
+        end = max(end, point.address + _WIDTH[point.type])
+        if mask := mask_of(point.at, 16 * _WIDTH[point.type]):
+            bits.setdefault(point.address, []).append((mask, get))
+            continue
+        low_first = _WIDTH[point.type] > 1 and swapped_of(point.at, swapped)
+        per_unit = 1.0 / point.scale
+        moving.append(
+            Moving(point.address - base, point.type, per_unit, _shifted(get, point.offset), swapped=low_first)
+        )
+    moving += [Moving(address - base, "u16", 1.0, _bits(parts)) for address, parts in bits.items()]
+    return RegisterImage(base, bytes(2 * (end - base)), moving, writable, now)
+
+
+_WIDTH = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4}
+
+
+def _bits(parts: Sequence[tuple[int, Get]]) -> Get:
+    """A register whose bits are what each says: a number in its mask."""
+    return lambda: float(sum(round(get()) * (mask & -mask) & mask for mask, get in parts))
+
+
+def feeder_image(device: Device, twin: FeederMeter, plant: Plant, now: Callable[[], int]) -> Image:
+    """A feeder's meter as its profile lays it out."""
+    return _plain_image(device, _feeder_quantities(twin, plant), {}, now)
+
+
+def _feeder_quantities(twin: FeederMeter, plant: Plant) -> Mapping[str, Get]:
+    """What a feeder's meter shows."""
+
+    def live() -> float:
+        return float(twin.voltage_v > 0.5 * twin.params.nominal_v)
+
+    return {
+        "load_w": lambda: twin.load_w,
+        "load_wh": lambda: twin.imported_wh,
+        "current_a": lambda: twin.current_a,
+        "voltage_v": lambda: twin.voltage_v,
+        "frequency_hz": lambda: plant.connection.flow.frequency_hz,
+        "live": live,
+        "overload": lambda: float(twin.current_a > twin.params.rated_a),
+    }
+
+
+def _shifted(get: Get, offset: float) -> Get:
+    return get if offset == 0.0 else lambda: get() - offset
+
+
+def ami_image(device: Device, twin: Ami, now: Callable[[], int]) -> Image:
+    """A collector's meters: one ``u32`` in W for every home, home 1 at the lowest address."""
+    numbered: list[tuple[int, Point]] = []
+    for point in device.points:
+        found = re.search(r"home(\d+)", point.tag)
+        if found is None or point.type != "u32":
+            raise TwinError(f"device {device.name!r}: point of tag {point.tag!r} is no home's meter of type u32")
+        numbered.append((int(found.group(1)), point))
+    base = min(point.address for _, point in numbered)
+    n_homes = len(twin.home_loads_w())
+    for number, point in numbered:
+        if not 1 <= number <= n_homes or point.address != base + 2 * (number - numbered[0][0]):
+            reason = f"tag {point.tag!r} must lie at two registers a home, homes 1 to {n_homes}"
+            raise TwinError(f"device {device.name!r}: {reason}")
+
+    def fill() -> bytes:
+        return np.rint(twin.home_loads_w()).astype(">u4").tobytes()
+
+    return ArrayImage(base, 2 * n_homes, fill, now)
