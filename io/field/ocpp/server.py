@@ -204,9 +204,7 @@ class CentralSystem:
             connection.transport.abort()
             return
         conversation = Conversation(charger.dialect.version, charger.handle)
-        line = Line(
-            _Socket(connection), conversation, charger.device.timeout_s, self._clock, read_only=self._read_only
-        )
+        line = Line(_Socket(connection), conversation, charger.device.timeout_s, self._clock, read_only=self._read_only)
         charger.connected(line)
         welcome = self._start(self._welcome(charger), f"welcome {identity}")
         reason = "the connection was closed"

@@ -46,9 +46,7 @@ class ChargePoint:
         chance: of this charger.
     """
 
-    def __init__(
-        self, device: Device, url: str, plug: Plug, clock: Clock, speed: float, chance: random.Random
-    ) -> None:
+    def __init__(self, device: Device, url: str, plug: Plug, clock: Clock, speed: float, chance: random.Random) -> None:
         self.device = device
         self.plug = plug
         self.fault = ""

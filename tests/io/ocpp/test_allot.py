@@ -68,7 +68,10 @@ def test_no_limit_is_ever_exceeded_and_power_is_not_left_lying(rows, first, seco
     for node, limit in enumerate(room):
         used = math.fsum(w for w, claim in zip(given_w, claims, strict=True) if node in claim.nodes)
         assert used <= max(limit, 0.0) + 1e-6 * max(1.0, used)
-    left = [limit - math.fsum(w for w, c in zip(given_w, claims, strict=True) if n in c.nodes) for n, limit in enumerate(room)]
+    left = list(room)
+    for w, claim in zip(given_w, claims, strict=True):
+        for node in claim.nodes:
+            left[node] -= w
     for w, claim in zip(given_w, claims, strict=True):
         assert w == 0.0 or claim.min_w - 1e-6 <= w <= claim.max_w + 1e-6
         if 0.0 < w < claim.max_w - 1e-3:

@@ -1,4 +1,4 @@
-"""The central system on a real socket: what good charge points tell, what is sent to them, and every bad day of fieldio §7."""
+"""The central system on a real socket: what good charge points tell, what is sent to them, and every bad day."""
 
 import asyncio
 import contextlib
