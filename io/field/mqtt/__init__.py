@@ -1,0 +1,1 @@
+"""MQTT: single lamps and sensors behind a broker; the broker of the site itself."""
