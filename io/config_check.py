@@ -13,6 +13,7 @@ from gwanje.io.field.modbus import check as modbus_check
 from gwanje.io.field.modbus.sunspec import ModelError, is_known, model_layout
 from gwanje.io.field.ntcip import check as ntcip_check
 from gwanje.io.field.ocpp import check as ocpp_check
+from gwanje.io.field.street import check as street_check
 from gwanje.io.sim import street
 from gwanje.io.sim.main import is_loopback
 from gwanje.io.sim.microphones import node_problems
@@ -32,6 +33,7 @@ FAMILY_CHECKS: Mapping[str, Check] = {
     "bacnet": bacnet_check.problems,
     "ntcip": ntcip_check.problems,
     "ocpp": ocpp_check.problems,
+    "talq": street_check.problems, "mqtt": street_check.problems,
 }
 """Driver → the check of its ``params``, ``at`` and ``twin``; it gets all devices of the driver."""
 
