@@ -39,7 +39,8 @@ STAYS = ((4.0, 60_000.0, 0.5, 0.9),)
 def site():
     """Devices and tags of the default site's chargers alone."""
     names = ("charger_16", "charger_201", "ebike_charger", "charger_group", "charging_system")
-    documents = {one: Document.load(CHUNGBUK / f"profiles/{one}.toml", f"chungbuk/profiles/{one}.toml") for one in names}
+    files = {one: f"profiles/{one}.toml" for one in names}
+    documents = {one: Document.load(CHUNGBUK / file, f"chungbuk/{file}") for one, file in files.items()}
     profiles = {name: read_profile(name, document) for name, document in documents.items()}
     assert all(one.driver == "ocpp" for one in profiles.values())
     document = Document.load(CHUNGBUK / "devices" / "charging.toml", "chungbuk/devices/charging.toml")
