@@ -3,11 +3,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from gwanje.ext.radial import NetworkError as NetworkError
+
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int32]
 _Complexes = npt.NDArray[np.complex128]
-
-class NetworkError(ValueError): ...
 
 class RadialNetwork:
     n: int

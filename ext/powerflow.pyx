@@ -16,6 +16,8 @@ distribution and transmission networks", IEEE Transactions on Power Systems 3 (1
 
 import numpy as np
 
+from gwanje.ext.radial import NetworkError, breadth_first
+
 from libc.math cimport NAN, isfinite
 
 cdef extern from *:
@@ -192,10 +194,6 @@ cdef enum:
     LANES = 8
 
 
-class NetworkError(ValueError):
-    """A network that cannot be solved as a radial one; the text says which bus or branch."""
-
-
 cdef class RadialNetwork:
     """A radial network in per unit, ready to be solved many times.
 
@@ -245,7 +243,7 @@ cdef class RadialNetwork:
         up = np.ascontiguousarray(parent, np.int32)
         n = len(up)
         r, x = _column(r, n, "r"), _column(x, n, "x")
-        order, source = _breadth_first(up)
+        order, source = breadth_first(up)
         place = np.empty(n, np.int32)
         place[order] = np.arange(n, dtype=np.int32)
         inner = np.zeros(n, np.int32)
@@ -463,30 +461,3 @@ def _column(values, n, name):
     if not np.isfinite(column).all():
         raise NetworkError(f"{name} of {int(np.argmin(np.isfinite(column)))} is not finite")
     return column.copy()
-
-
-def _breadth_first(up):
-    """Buses in an order in which every parent comes before its children, and the source.
-
-    Breadth first: neighbours in it rarely depend on each other, so that the processor works on several at once.
-    """
-    n = len(up)
-    sources = np.flatnonzero(up < 0)
-    if len(sources) != 1:
-        raise NetworkError(f"there must be one source, there are {len(sources)}")
-    if (up >= n).any() or (up == np.arange(n)).any():
-        raise NetworkError("a bus hangs on itself or on a bus that does not exist")
-    children = np.argsort(up, kind="stable").astype(np.int32)
-    begin = np.searchsorted(up[children], np.arange(n + 1))
-    order = np.empty(n, np.int32)
-    order[0] = sources[0]
-    filled, at = 1, 0
-    while at < filled:
-        some = children[begin[order[at]]:begin[order[at] + 1]]
-        order[filled:filled + len(some)] = some
-        filled += len(some)
-        at += 1
-    if filled != n:
-        lost = sorted(set(range(n)) - set(order[:filled].tolist()))
-        raise NetworkError(f"bus {lost[0]} does not hang on the source")
-    return order, int(sources[0])

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gwanje.ext.powerflow import NetworkError, RadialNetwork
+from gwanje.ext.powerflow import RadialNetwork
+from gwanje.ext.radial import NetworkError
 from gwanje.ext.reference import powerflow as twin
 
 BARAN_WU = """
