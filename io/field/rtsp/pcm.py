@@ -11,7 +11,7 @@ import numpy.typing as npt
 Samples = npt.NDArray[np.int16]
 
 TAPS = 16
-"""Of the half-band interpolator: images of what lies below 3.2 kHz are 48 dB down and more; the telephone ends there."""
+"""Of the half-band interpolator: images of what lies below 3.2 kHz are 48 dB down and more."""
 DELAY_NS = 937_500
 """Seven and a half samples of 8 kHz: so far behind its newest input is the newest output of :class:`Doubler`."""
 _KAISER = 4.0

@@ -249,5 +249,5 @@ def test_doubling_keeps_the_band_and_makes_no_images(hz):
     spectrum = np.abs(np.fft.rfft(doubled * np.hanning(len(doubled)))) ** 2
     at = np.fft.rfftfreq(len(doubled), 1 / 16_000)
     image = spectrum[np.abs(at - (8_000 - hz)) < 60].sum() / spectrum[np.abs(at - hz) < 60].sum()
-    assert 10 * np.log10(image) < (-80 if hz <= 1_000 else -48)
+    assert 10 * np.log10(image) < (-60 if hz <= 1_000 else -48)
     assert doubled.std() * 2**0.5 == pytest.approx(16_000, rel=0.03)

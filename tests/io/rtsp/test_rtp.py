@@ -44,7 +44,8 @@ def test_the_payload_is_found_behind_every_header(data, payload):
     "data",
     [
         b"", header()[:12], header(0x40), header(0x8F), header(0x90, extra=b"\0\0"),
-        header(0x90, extra=b"\0\0\xff\xff"), header(0xA0, payload=b"a\0"), header(0xA0, payload=b"ab\xff"), header(0xA0, payload=b"\2\2"),
+        header(0x90, extra=b"\0\0\xff\xff"),
+        header(0xA0, payload=b"a\0"), header(0xA0, payload=b"ab\xff"), header(0xA0, payload=b"\2\2"),
     ],
 )  # fmt: skip
 def test_what_is_no_packet_is_none(data):
