@@ -9,20 +9,21 @@ from gwanje.core.site.device_problems import DeviceProblems
 from gwanje.core.site.devices import REGISTER_DRIVERS
 from gwanje.core.site.toml_reader import KeyPath
 from gwanje.io.field.bacnet import check as bacnet_check
+from gwanje.io.field.dlms import check as dlms_check
+from gwanje.io.field.meter_file import check as meter_file_check
 from gwanje.io.field.modbus import check as modbus_check
 from gwanje.io.field.modbus.sunspec import ModelError, is_known, model_layout
 from gwanje.io.field.ntcip import check as ntcip_check
 from gwanje.io.field.ocpp import check as ocpp_check
+from gwanje.io.field.onvif import check as onvif_check
 from gwanje.io.field.street import check as street_check
+from gwanje.io.field.survey.units import our_unit
 from gwanje.io.sim import street
 from gwanje.io.sim.main import is_loopback
 from gwanje.io.sim.microphones import node_problems
 from gwanje.io.sim.twins import TwinError, TwinSpec, twin_params
 
 Found = tuple[str, KeyPath, str]
-
-UNITS = {"Pct": "%", "Var": "var", "Secs": "s", "C": "°C"}
-"""SunSpec's words for units where they differ from ours."""
 
 
 Check = Callable[[Sequence[Device]], Iterable[tuple[Device, KeyPath, str]]]
@@ -32,7 +33,9 @@ FAMILY_CHECKS: Mapping[str, Check] = {
     "sunspec": modbus_check.problems, "registers": modbus_check.problems,
     "bacnet": bacnet_check.problems,
     "ntcip": ntcip_check.problems,
+    "dlms": dlms_check.problems, "meter_file": meter_file_check.problems,
     "ocpp": ocpp_check.problems,
+    "onvif": onvif_check.problems,
     "talq": street_check.problems, "mqtt": street_check.problems,
 }
 """Driver → the check of its ``params``, ``at`` and ``twin``; it gets all devices of the driver."""
@@ -103,7 +106,7 @@ def _missing(model: int, name: str) -> str:
 
 def _other_unit(site: Site, tag: str, model: int, name: str, scale: float) -> str:
     unit = model_layout(model).point(name).unit
-    unit = UNITS.get(unit, unit)
+    unit = unit if (ours := our_unit(unit)) is None else ours
     wanted = site.tags.get(tag).unit
     if scale != 1.0 or not unit or unit.lower() == wanted.lower() or (unit == "%" and wanted == ""):
         return ""

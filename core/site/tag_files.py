@@ -15,7 +15,7 @@ from gwanje.core.tags.table import KINDS, Tag
 
 UNITS = {
     "W", "var", "VA", "Wh", "varh", "V", "A", "Hz", "s", "ms", "us", "ns", "K", "°C", "m", "m/s", "B", "B/s", "1/s",
-    "dB", "dBFS", "rad", "lx", "%", "W/m²", "KRW", "J", "m³", "m³/s", "Pa", "kg/s", "g/m³", "ppm", "",
+    "dB", "dBFS", "rad", "lx", "%", "W/m²", "KRW", "J", "Ah", "VAh", "m³", "m³/s", "Pa", "kg/s", "g/m³", "ppm", "",
 }  # fmt: skip
 """SI units and the few beside them that tags may carry; kW, percent of a ratio and degrees are the screen's."""
 
