@@ -1,6 +1,6 @@
 """Users and passwords of real cameras: ``camera-passwords.toml`` in the site's security folder.
 
-One table per node, readable by its owner alone::
+One table per microphone node or ONVIF camera, readable by its owner alone::
 
     [mic201]
     user = "listener"
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gwanje.core.site.devices import Device
 from gwanje.core.site.nodes import Node
 
 FILE = "camera-passwords.toml"
@@ -41,7 +42,7 @@ class Login:
 
 
 def load(security_dir: Path) -> dict[str, Login]:
-    """Logins by the node's name; none when there is no file.
+    """Logins by the node's or camera's name; none when there is no file.
 
     Raises:
         CameraPasswordsError: others may read the file, or it is not what it should be.
@@ -75,11 +76,16 @@ def _login(path: Path, name: str, table: Any) -> Login:
     return Login(*words)
 
 
-def problems(nodes: Iterable[Node], security_dir: Path) -> list[tuple[str, str]]:
-    """What ``gwanje check`` has to say: (file of the site to say it of, reason)."""
+def problems(nodes: Iterable[Node | Device], security_dir: Path) -> list[tuple[str, str]]:
+    """What ``gwanje check`` has to say: (file of the site to say it of, reason).
+
+    Args:
+        nodes: microphone nodes and ONVIF cameras: the names that may stand there.
+        security_dir: of the site.
+    """
     try:
         logins = load(security_dir)
     except CameraPasswordsError as error:
         return [("nodes.toml", str(error))]
     unknown = sorted(set(logins) - {node.name for node in nodes})
-    return [("nodes.toml", f"{security_dir / FILE}: {name}: there is no such node") for name in unknown]
+    return [("nodes.toml", f"{security_dir / FILE}: {name}: there is no such node or camera") for name in unknown]

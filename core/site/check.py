@@ -39,7 +39,8 @@ def check_site(root: Path, data_base: Path | None = None) -> Site:
     security_dir = (data_base or default_data_base(root)) / site.id / "security"
     for file, path, reason in remote_check.problems(site, security_dir):
         found.append(_problem(site, file, path, reason))
-    for file, reason in camera_passwords.problems(site.nodes, security_dir):
+    cameras = [one for one in site.devices if one.driver == "onvif"]
+    for file, reason in camera_passwords.problems([*site.nodes, *cameras], security_dir):
         found.append(_problem(site, file, (), reason))
     if found:
         raise ConfigErrors(found)
