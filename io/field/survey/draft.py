@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gwanje.core.site.tag_files import PASSED_QUALIFIERS, SUFFIX_UNITS
-from gwanje.io.field.modbus.sunspec import PointSpec, Value, model_definition
+from gwanje.io.field.modbus.sunspec import ModelError, PointSpec, Value, model_definition, model_layout
 from gwanje.io.field.modbus.sunspec_layout import SCALE_FACTOR_MAX
 from gwanje.io.field.survey.sunspec_walk import SunSpecDevice
 from gwanje.io.field.survey.units import our_unit
@@ -44,7 +44,7 @@ class Draft:
         profile_text: content of the file.
         device_text: a ``[[device]]`` that uses it.
         n_points: that the profile has.
-        left_out: points that have a value but no unit of ours, as ``model point (unit)``.
+        left_out: points and models that are not in it although the device has them.
     """
 
     profile: str
@@ -89,6 +89,9 @@ def draft(device: SunSpecDevice, area: str, profiles: Collection[str], devices: 
         if found.layout is None or found.model_id in seen or found.model_id == COMMON:
             continue
         seen.add(found.model_id)
+        if not _is_fixed(found.model_id):
+            left_out.append(f"model {found.model_id}, whose size differs from device to device")
+            continue
         values = device.values.get(found.model_id, {})
         exponents = _exponents(found.layout.points, values)
         for point in found.layout.points:
@@ -109,6 +112,15 @@ def draft(device: SunSpecDevice, area: str, profiles: Collection[str], devices: 
         profile, name, "\n".join([*head, *tables]), _device(device, profile, name, area, title, serial), len(tables),
         tuple(left_out),
     )  # fmt: skip
+
+
+def _is_fixed(model_id: int) -> bool:
+    """Whether a point of the model has one place in all devices; else the checker cannot know that it exists."""
+    try:
+        model_layout(model_id)
+    except ModelError:
+        return False
+    return True
 
 
 def _has_number(point: PointSpec, values: Mapping[str, Value]) -> bool:

@@ -192,7 +192,7 @@ def _written(drafts: Sequence[Draft], root: Path, file: Path) -> list[str]:
         path = root / "profiles" / f"{one.profile}.toml"
         path.write_text(one.profile_text, encoding="utf-8")
         told.append(f"{path}: {one.n_points} points")
-        told += [f"{'':4}left out, for want of a unit of ours: {what}" for what in one.left_out]
+        told += [f"{'':4}left out: {what}" for what in one.left_out]
     text = "# Drafted by gwanje scan: give each device its area, names and place.\n\n"
     file.write_text(text + "\n".join(one.device_text for one in drafts), encoding="utf-8")
     return [*told, f"{file}: {len(drafts)} device{'s' if len(drafts) > 1 else ''}; look at it, then gwanje check"]
