@@ -1,0 +1,63 @@
+"""The folder of a collector: which files are whole, and where each goes. Blocking; run in a thread.
+
+A file is taken once its name ends in ``.csv``: whoever writes it renames it at the end. Nothing is ever deleted: what
+was read goes to ``done/``, what cannot be read to ``bad/`` beside a note that says why; a name that is taken gets a
+number.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from gwanje.io.field.meter_file.parse import FILE_BYTES_MAX
+
+FILES_MAX = 64
+"""Files taken at once; after a long outage the next look takes the next."""
+SAME_NAME_MAX = 10_000
+"""Numbers that are tried for a name that is taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that is whole."""
+
+    path: Path
+    raw: bytes
+
+
+def look(folder: Path) -> list[Found]:
+    """The oldest names first, at most :data:`FILES_MAX`; the folder is made when it is not there.
+
+    Raises:
+        OSError: the folder or a file cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with os.scandir(folder) as listing:
+        names = sorted(one.name for one in listing if one.name.endswith(".csv") and one.is_file(follow_symlinks=False))
+    found = []
+    for name in names[:FILES_MAX]:
+        path = folder / name
+        with path.open("rb") as file:
+            found.append(Found(path, file.read(FILE_BYTES_MAX + 1)))
+    return found
+
+
+def put_away(path: Path, where: str, note: str = "") -> None:
+    """Move a file to ``done`` or ``bad``; a note goes beside it.
+
+    Raises:
+        OSError: it cannot be moved, and stays where it is.
+    """
+    target = path.parent / where
+    target.mkdir(exist_ok=True)
+    for number in range(SAME_NAME_MAX):
+        goal = target / (path.name if not number else f"{path.stem}.{number}{path.suffix}")
+        if not goal.exists():
+            break
+    else:
+        raise OSError(f"{target} is full of files named {path.name}")
+    if note:
+        goal.with_name(goal.name + ".txt").write_text(note, encoding="utf-8")
+    path.rename(goal)
