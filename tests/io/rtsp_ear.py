@@ -54,7 +54,7 @@ class Ear:
         """The newest samples of a node."""
         return self.reader.latest(index, n).samples
 
-    def listen(self, done, what: str, patience_s: float = PATIENCE_S) -> float:
+    def listen(self, done, what: str, patience_s: float = PATIENCE_S, pace_s: float = TURN_NS / NS_PER_S) -> float:
         """Turn until ``done()`` holds; seconds that it took."""
         began_ns = self.clock.mono_ns()
 
@@ -64,7 +64,7 @@ class Ear:
                 took_s = (self.clock.mono_ns() - began_ns) / NS_PER_S
                 failures = [one.failure for one in self.hub.links][:5]
                 assert took_s < patience_s, f"waited for {what}; failures {failures}, steps {self.link.step}"
-                await asyncio.sleep(TURN_NS / NS_PER_S)
+                await asyncio.sleep(pace_s)
 
         asyncio.run(turns())
         return (self.clock.mono_ns() - began_ns) / NS_PER_S
