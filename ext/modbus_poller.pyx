@@ -54,9 +54,9 @@ cdef extern from *:
         clock_gettime(CLOCK_MONOTONIC, &t);
         return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
     }
-    static inline int64_t gwp_thread_cpu(void) {
-        struct timespec t;
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    static inline int64_t gwp_thread_cpu(pthread_t thread) {
+        struct timespec t; clockid_t which;
+        if (pthread_getcpuclockid(thread, &which) || clock_gettime(which, &t)) return 0;
         return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
     }
     /* 0 when text is no numeric address. */
@@ -153,7 +153,7 @@ cdef extern from *:
         pass
     int EPOLLIN, EPOLLOUT, EPOLLERR, EPOLLHUP, EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CLOEXEC, EFD_NONBLOCK, EFD_CLOEXEC
     int64_t gwp_mono() noexcept nogil
-    int64_t gwp_thread_cpu() noexcept nogil
+    int64_t gwp_thread_cpu(pthread_t thread) noexcept nogil
     int gwp_parse(gwp_address* to, const char* text, int port) noexcept nogil
     int gwp_socket(const gwp_address* to) noexcept nogil
     int gwp_connect(int fd, const gwp_address* to, int size) noexcept nogil
@@ -208,6 +208,7 @@ cdef enum:
 cdef int64_t NEVER = <int64_t>0x7FFFFFFFFFFFFFFF
 cdef int64_t BATCH_NS = 1_000_000
 cdef int64_t FAST_NS = 100_000_000
+cdef int64_t ALIKE_NS = 5_000_000
 cdef int64_t NS_PER_S = 1_000_000_000
 cdef uint64_t WAKE = <uint64_t>-1
 
@@ -354,7 +355,6 @@ cdef struct Lane:
     int64_t first_done_ns      # of results nobody was told of, 0 without any
     int64_t connect_ns         # when the next connection may be tried
     int64_t connect_every_ns
-    int64_t cpu_ns
     int64_t reads
     int64_t writes
     int64_t exceptions[12]
@@ -881,22 +881,27 @@ cdef void _event(Lane* lane, uint64_t data, uint32_t events) noexcept nogil:
 
 cdef int64_t _work(Lane* lane, int64_t now) noexcept nogil:
     """Do what is due, the most urgent first and no more than a few; gives when to look again."""
-    cdef int n = 0, i, k, best, done = 0
+    cdef int n = 0, i, k, kept, done = 0
     cdef int64_t next_ns = NEVER, key
     for i in range(lane.n_conns):
         if lane.wake_ns[i] <= now:
             lane.ready[n] = i
             n += 1
     while n > 0 and done < SENDS:
-        best, key = 0, lane.key_ns[lane.ready[0]]
-        for k in range(1, n):
+        key = NEVER
+        for k in range(n):
             if lane.key_ns[lane.ready[k]] < key:
-                best, key = k, lane.key_ns[lane.ready[k]]
-        i = lane.ready[best]
-        n -= 1
-        lane.ready[best] = lane.ready[n]
-        _due(lane, i, gwp_mono())
-        done += 1
+                key = lane.key_ns[lane.ready[k]]
+        kept = 0
+        for k in range(n):                                 # deadlines within a few ms of each other are equally urgent
+            i = lane.ready[k]
+            if lane.key_ns[i] - key <= ALIKE_NS and done < SENDS:
+                _due(lane, i, gwp_mono())
+                done += 1
+            else:
+                lane.ready[kept] = i
+                kept += 1
+        n = kept
     for i in range(lane.n_conns):
         if lane.wake_ns[i] < next_ns:
             next_ns = lane.wake_ns[i]
@@ -928,7 +933,6 @@ cdef void* _run(void* argument) noexcept nogil:
         now = gwp_mono()
         next_ns = _work(lane, now)
         next_ns = _signal(lane, gwp_mono(), next_ns)
-        lane.cpu_ns = gwp_thread_cpu()
         pthread_mutex_unlock(&lane.lock)
         n = gwp_wait(lane.ep, events, EVENTS, min(next_ns - gwp_mono(), 1_000_000_000))
         pthread_mutex_lock(&lane.lock)
@@ -1377,7 +1381,7 @@ cdef class Poller:
         lane = self.lane
         self._lock()
         found = {
-            "cpu_ns": lane.cpu_ns, "reads": lane.reads, "writes": lane.writes, "in_flight": lane.in_flight,
+            "cpu_ns": gwp_thread_cpu(self.thread) if lane.running else 0, "reads": lane.reads, "writes": lane.writes, "in_flight": lane.in_flight,
             "exceptions": [lane.exceptions[k] for k in range(12)], "fifo_errno": lane.fifo_errno,
         }
         self._unlock()

@@ -58,10 +58,11 @@ class Backoff:
     Args:
         scan: class of the device.
         chance: source of the jitter.
+        cap_s: longest wait for a silent device; of its class when not given.
     """
 
-    def __init__(self, scan: str, chance: random.Random) -> None:
-        self._cap_s = BACKOFF_CAP_S[scan]
+    def __init__(self, scan: str, chance: random.Random, cap_s: float | None = None) -> None:
+        self._cap_s = BACKOFF_CAP_S[scan] if cap_s is None else cap_s
         self._refused_cap_s = REFUSED_CAP_S[scan]
         self._chance = chance
         self._failures = 0

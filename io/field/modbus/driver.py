@@ -73,6 +73,7 @@ class Driver:
         phase_ns: where in its fastest period this device is scanned, so that devices take turns.
         chance: source of the back-off's jitter.
         meter: of the lateness of scans.
+        probe_cap_s: longest wait between two tries at a silent device; of its scan class when not given.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Driver:
         phase_ns: int,
         chance: random.Random,
         meter: Meter | None = None,
+        probe_cap_s: float | None = None,
     ) -> None:
         self.device = device
         self.health = Health()
@@ -102,7 +104,7 @@ class Driver:
         self._phase_ns = phase_ns
         self._meter = meter or Meter()
         self._base = base_quality(device)
-        self._backoff = Backoff(device.scan, chance)
+        self._backoff = Backoff(device.scan, chance, probe_cap_s)
         self._notices = Notices(device, outlet, clock)
         self._commands = DeviceCommands(tags, coverage, clock, self._notices, self._put_back, self._count_error)
         self._ids = np.array(point_ids(device, tags), np.int32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 
@@ -18,6 +19,9 @@ from gwanje.io.field.scan import NS_PER_S
 PHASES = 2
 """Moments of a fast period at which devices take turns. Few: devices scanned together are seen at one moment and woken
 for once; more than one, so that a large site does not ask all of its devices at the same time."""
+PROBE_CAP_S = 3.5
+"""A silent device with a connection of its own is back within five seconds; one that shares a line would cost the
+others a time-out each time, so there its class says how often."""
 
 
 def main(ctx: PartContext) -> None:
@@ -34,6 +38,7 @@ def make_drivers(family: Family) -> Sequence[Driver]:
     ctx = family.ctx
     site = ctx.site
     lane = Lane(len(family.devices), family.outlet, ctx.clock, read_only=site.read_only)
+    wires = Counter((one.host, one.port) for one in family.devices)
     places: dict[str, list[Device]] = {}
     for device in family.devices:
         places.setdefault(device.scan, []).append(device)
@@ -55,6 +60,7 @@ def make_drivers(family: Family) -> Sequence[Driver]:
         driver = Driver(
             device, link, ctx.tags, site.scan_s, family.outlet, ctx.store, family.coverage, ctx.clock, phase_ns,
             random.Random(f"{ctx.options.seed}/{device.name}"), family.meter,
+            PROBE_CAP_S if wires[device.host, device.port] == 1 else None,
         )  # fmt: skip
         drivers.append(driver)
     family.start(lane.run(), "lane")

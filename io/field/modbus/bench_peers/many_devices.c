@@ -2,8 +2,12 @@
  *
  * many_devices COUNT PORT
  *   Device k listens on 127.1.(k / 250).(1 + k % 250):PORT and holds registers whose value is their address plus k.
- * Prints "ready", then counts what it is told: on each line of standard input it prints the number of function 16
- * requests answered so far. Ends with its standard input.
+ *   Registers 1000 to 1127 keep what is written to them.
+ * Prints "ready"; then, for each line of standard input, one line:
+ *   w      the number of function 16 requests answered so far
+ *   m A B  devices A to B - 1 swallow what they are asked ("muted")
+ *   s      all devices speak again ("speaking")
+ * Ends with its standard input.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,6 +27,7 @@ enum { DEVICES_MAX = 4096, FD_MAX = 20000, FRAME_MAX = 260 };
 static struct { int device, listener, n; uint8_t buffer[1024]; } of[FD_MAX];
 static uint16_t written[DEVICES_MAX][128]; /* registers 1000…1127 keep what is written to them */
 static long writes;
+static int muted_from, muted_to;
 
 static void watch(int ep, int fd)
 {
@@ -92,6 +97,7 @@ static void serve(int ep, int fd)
         if (n == 0 || errno != EAGAIN) close(fd);
         return;
     }
+    if (of[fd].device >= muted_from && of[fd].device < muted_to) return;
     of[fd].n += (int)n;
     int at = 0;
     while (of[fd].n - at >= 12) {
@@ -123,9 +129,11 @@ int main(int argc, char **argv)
         int n = epoll_wait(ep, events, 128, -1);
         for (int i = 0; i < n; i++) {
             if (events[i].data.fd == STDIN_FILENO) {
-                char line[64];
-                if (read(STDIN_FILENO, line, sizeof line) <= 0) return 0;
-                printf("%ld\n", writes);
+                char line[64] = {0};
+                if (read(STDIN_FILENO, line, sizeof line - 1) <= 0) return 0;
+                if (line[0] == 's') { muted_from = muted_to = 0; puts("speaking"); }
+                else if (line[0] == 'm' && sscanf(line + 1, "%d %d", &muted_from, &muted_to) == 2) puts("muted");
+                else printf("%ld\n", writes);
                 fflush(stdout);
             } else {
                 serve(ep, events[i].data.fd);
