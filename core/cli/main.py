@@ -28,6 +28,7 @@ BENCHES = {
     "dispatch": "gwanje.control.bench:run_dispatch",
     "acoustic": "gwanje.control.acoustic.bench:run",
     "field": "gwanje.io.field.bench:run",
+    "modbus": "gwanje.io.field.modbus.bench:run",
     "historian": "gwanje.historian.bench:run",
 }
 """Area → function; looked up by name because core imports none of these parts."""
