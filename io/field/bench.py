@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gwanje.core.bench import BenchOptions, Result
 
-PARTS = ("gwanje.io.field.rtsp.bench",)
+PARTS = ("gwanje.io.field.rtsp.bench", "gwanje.io.field.ocpp.bench")
 """Modules with ``measure(rounds, peers) -> list[Result]``."""
 
 

@@ -91,7 +91,7 @@ class Plug:
         """The world begins in the middle of the day: some plugs are taken, for some time already."""
         self.energy_wh = round(self.chance.uniform(1e5, 5e6))
         if self.chance.random() < BUSY:
-            self._arrive()
+            self.arrive()
             assert self.stay is not None, "somebody has come"
             gone = self.chance.uniform(0.0, 0.3) * self.stay.length_s
             self.left_s -= gone
@@ -103,7 +103,8 @@ class Plug:
     def _gap_s(self) -> float:
         return self.chance.expovariate(1.0 / (1_200.0 if self.bikes else 5_400.0))
 
-    def _arrive(self) -> None:
+    def arrive(self) -> None:
+        """Somebody plugs in."""
         if self.bikes:
             capacity = self.chance.uniform(*BIKE_WH)
             soc = self.chance.uniform(0.1, 0.6)
@@ -168,7 +169,7 @@ class Plug:
             elif self.left_s <= 0.0:
                 happened.append("left" if self.stay is not None else "arrived")
                 if self.stay is None:
-                    self._arrive()
+                    self.arrive()
                 else:
                     self._leave()
         return happened

@@ -48,7 +48,8 @@ def folder(tmp_path):
         pytest.skip("openssl is not installed")
     subprocess.run(
         [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "certificate.pem"],
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", tmp_path / "key.pem",
+         "-out", tmp_path / "certificate.pem"],
         check=True, capture_output=True,
     )  # fmt: skip
     (tmp_path / "passwords.toml").write_text(f'"CB-EV-001" = "{digest_of("long and random", SALT)}"\n')

@@ -32,7 +32,7 @@ class Town:
         rig = await self.rig.__aenter__()
         self.cars = rig.cars()
         for one in self.cars.points.values():
-            one.plug._arrive()
+            one.plug.arrive()
             one.plug.soc = 0.3
         await self.cars.open()
         await rig.until(self.all_there)
