@@ -1,0 +1,259 @@
+"""The simulated cameras: one web server for those of an address, a path for each, and a loudspeaker behind RTSP."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from aiohttp import web
+
+from gwanje.core.city.part import PartContext
+from gwanje.core.clock import NS_PER_S, Clock
+from gwanje.core.site.config import Device
+from gwanje.io.sim.city.cameras_ptz import Turret
+from gwanje.io.sim.city.cameras_soap import TOPICS, Camera, fault
+from gwanje.io.sim.city.cameras_speaker import Horn, SpeakerServer
+from gwanje.io.sim.city.family import CityFault
+from gwanje.io.sim.faults import FaultError
+from gwanje.io.sim.server import PortTakenError
+
+LOGIN = ("operator", "simulated")
+"""Of every simulated camera."""
+REQUEST_BYTES_MAX = 65_536
+PULL_S_MAX = 30.0
+DELAY_S_MAX = 30.0
+MOTION_S = 6.0
+"""Mean real seconds between two motions somewhere in the city."""
+PLACE = web.AppKey("place", tuple[str, int])
+HUGE = b"<a>" + b"x" * 2_000_000
+BOMB = (
+    b'<?xml version="1.0"?><!DOCTYPE b [<!ENTITY a "aaaaaaaaaa">'
+    + b"".join(b'<!ENTITY a%d "%s">' % (n, b"&a%d;" % (n - 1) * 10 if n > 1 else b"&a;" * 10) for n in range(1, 10))
+    + b']><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Body>&a9;</s:Body></s:Envelope>'
+)
+"""A kilobyte that would be ten gigabytes."""
+PLACES = {
+    "Preset1": ("gate", {"pan": -0.5, "tilt": 0.0, "zoom": 0.1}),
+    "Preset2": ("crossing", {"pan": 0.0, "tilt": -0.2, "zoom": 0.0}),
+    "Preset3": ("bus stop", {"pan": 0.4, "tilt": -0.1, "zoom": 0.3}),
+    "Preset4": ("alley", {"pan": 0.9, "tilt": -0.3, "zoom": 0.5}),
+}
+
+KINDS: Mapping[str, str] = {
+    "silent": "takes requests and never answers",
+    "slow": "answers delay_s late",
+    "clock_skew": "its clock is skew_s ahead of ours (negative: behind)",
+    "faults": "answers everything with a SOAP fault",
+    "wrong_auth": "its password is another now",
+    "no_ptz": "its drives are gone, and so is its PTZ service",
+    "preset_missing": "its presets were deleted",
+    "malformed": "answers with half an XML",
+    "entity_bomb": "answers with XML that grows a million times",
+    "huge": "answers with two megabytes",
+    "not_soap": "answers with a page of its own (HTTP 200)",
+    "server_error": "answers HTTP 503",
+    "deaf": "takes no back channel",
+    "frozen_speaker": "reads no sound any more",
+    "replaced": "another model answers",
+}
+
+
+def make(ctx: PartContext, devices: Sequence[Device]) -> CamerasSim:
+    """The family of a site's simulated cameras."""
+    return CamerasSim(devices, ctx.clock, ctx.options.seed)
+
+
+def twin_problem(kind: str, params: Mapping[str, Any]) -> str:
+    """Why a twin cannot be built, or an empty text."""
+    if kind != "camera":
+        return f"kind {kind!r} is not camera"
+    if unknown := set(params) - {"ptz"}:
+        return f"a camera has no {min(unknown)!r}"
+    return "" if isinstance(params.get("ptz", True), bool) else "ptz must be true or false"
+
+
+class CamerasSim:
+    """The family.
+
+    Args:
+        devices: simulated, of the driver ``onvif``.
+        clock: of the machine.
+        seed: of motions.
+    """
+
+    kinds = KINDS
+
+    def __init__(self, devices: Sequence[Device], clock: Clock, seed: int) -> None:
+        self.devices = [one.name for one in devices]
+        self._clock = clock
+        self._chance = random.Random(f"{seed}/cameras")
+        self._faults: dict[str, CityFault] = {}
+        self._places = {one.name: (one.host, one.port) for one in devices}
+        self.cameras: dict[str, Camera] = {}
+        for one in devices:
+            ptz = one.twin is None or bool(one.twin.params.get("ptz", True))
+            path = one.address.rpartition("/")[0] if one.address else "/onvif"
+            turret = Turret(presets={token: (name, dict(place)) for token, (name, place) in PLACES.items()})
+            self.cameras[one.name] = Camera(one.name, path, LOGIN, ptz=ptz, turret=turret)
+        self._by_path = {
+            (*self._places[name], one.path): name for name, one in self.cameras.items()
+        }
+        self._able = {name for name, one in self.cameras.items() if one.ptz}
+        self.horns = {name: Horn(LOGIN) for name in self.devices}
+        self.speakers = SpeakerServer({f"/{name}/stream": one for name, one in self.horns.items()}, clock)
+        self._news = asyncio.Event()
+        self._runners: list[web.AppRunner] = []
+        self._moving: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Listen.
+
+        Raises:
+            PortTakenError: a port cannot be listened on.
+        """
+        hosts = sorted(set(self._places.values()))
+        await self.speakers.open(hosts[0][0])
+        for name, camera in self.cameras.items():
+            camera.stream = f"rtsp://{hosts[0][0]}:{self.speakers.port}/{name}/stream"
+        for host, port in hosts:
+            app = web.Application(client_max_size=REQUEST_BYTES_MAX)
+            app[PLACE] = host, port
+            app.router.add_post("/{path:.*}", self._post)
+            runner = web.AppRunner(app, access_log=None, handle_signals=False, handler_cancellation=True)
+            await runner.setup()
+            self._runners.append(runner)
+            try:
+                await web.TCPSite(runner, host, port).start()
+            except OSError as error:
+                raise PortTakenError(f"devices: cameras: port {port} of {host}: {error.strerror or error}") from None
+        self._moving = asyncio.create_task(self._motions(), name="motions")
+
+    async def close(self) -> None:
+        """Leave for good."""
+        if self._moving is not None:
+            self._moving.cancel()
+            await asyncio.gather(self._moving, return_exceptions=True)
+        await self.speakers.close()
+        for runner in self._runners:
+            await runner.cleanup()
+
+    async def _motions(self) -> None:
+        """Now and then something moves somewhere, and a while later stops."""
+        while True:
+            await asyncio.sleep(self._chance.expovariate(1.0 / MOTION_S))
+            name = self._chance.choice(self.devices)
+            self.event(name, "motion", not self.cameras[name].states["motion"])
+
+    def event(self, device: str, event: str, state: bool) -> None:
+        """Something happens at a camera."""
+        self.cameras[device].event(event, state, self._clock.utc_ns())
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        path = request.path
+        host, port = request.app[PLACE]
+        name = next(
+            (name for (at, number, prefix), name in self._by_path.items()
+             if (at, number) == (host, port) and path.startswith(prefix + "/")), None,
+        )  # fmt: skip
+        if name is None:
+            return web.Response(status=404)
+        data = await request.read()
+        kind = self._faults[name].kind if name in self._faults else ""
+        if kind == "silent":
+            await asyncio.sleep(3_600.0)
+        if kind == "slow":
+            await asyncio.sleep(float(self._faults[name].params.get("delay_s", 0.5)))
+        wrong = {
+            "malformed": (200, b"<?xml version='1.0'?><s:Envelope><s:Body>"), "entity_bomb": (200, BOMB),
+            "huge": (200, HUGE), "not_soap": (200, b"<html><body>Hello</body></html>"), "server_error": (503, b"busy"),
+            "faults": (500, fault(("Receiver", "Action"), "the camera is ill")),
+        }.get(kind)  # fmt: skip
+        if wrong is not None:
+            return _response(*wrong)
+        camera = self.cameras[name]
+        if b"PullMessages>" in data or b"PullMessages " in data:
+            await self._wait(camera, path, data)
+        status, body = camera.answer(data, path, f"{host}:{port}", self._clock.utc_ns(), self._clock.mono_ns())
+        return _response(status, body)
+
+    async def _wait(self, camera: Camera, path: str, data: bytes) -> None:
+        """Hold a pull back until there is something, or its time is over."""
+        begin, end = data.find(b"Timeout>PT"), data.find(b"S</")
+        text = data[begin + 10 : end].decode("ascii", "replace") if 0 <= begin < end <= begin + 24 else "1"
+        try:
+            limit_s = min(float(text), PULL_S_MAX)
+        except ValueError:
+            limit_s = 1.0
+        deadline_ns = self._clock.mono_ns() + round(limit_s * NS_PER_S)
+        while True:
+            one = camera.subscriptions.get(path.rpartition("/")[2])
+            left_s = (deadline_ns - self._clock.mono_ns()) / NS_PER_S
+            if one is None or one.waiting or left_s <= 0.0:
+                return
+            news = self._news
+            try:
+                async with asyncio.timeout(left_s):
+                    await news.wait()
+            except TimeoutError:
+                return
+
+    async def set_fault(self, fault: CityFault) -> None:
+        """Begin a fault.
+
+        Raises:
+            FaultError: its parameters cannot be used.
+        """
+        for key, limit in (("delay_s", DELAY_S_MAX), ("skew_s", 86_400.0)):
+            value = fault.params.get(key, 0.0)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not -limit <= value <= limit:
+                raise FaultError(f"{key} must be at most {limit:g}, is {value!r}")
+        await self.clear_fault(fault.device)
+        camera, horn = self.cameras[fault.device], self.horns[fault.device]
+        self._faults[fault.device] = fault
+        match fault.kind:
+            case "clock_skew":
+                camera.skew_ns = round(float(fault.params.get("skew_s", 120.0)) * NS_PER_S)
+            case "wrong_auth":
+                camera.login = horn.login = (LOGIN[0], "changed")
+            case "no_ptz":
+                camera.ptz = False
+            case "preset_missing":
+                camera.turret.presets = {}
+            case "deaf":
+                horn.deaf = True
+            case "frozen_speaker":
+                horn.frozen = True
+            case "replaced":
+                camera.model = "other"
+
+    async def clear_fault(self, device: str) -> None:
+        """The camera is well again; where it looks stays."""
+        if self._faults.pop(device, None) is None:
+            return
+        camera, horn = self.cameras[device], self.horns[device]
+        camera.skew_ns, camera.ptz, camera.model = 0, device in self._able, "PTZ-1"
+        camera.login = horn.login = LOGIN
+        camera.turret.presets = {token: (name, dict(place)) for token, (name, place) in PLACES.items()}
+        horn.deaf = horn.frozen = False
+
+    def state(self, device: str) -> Mapping[str, Any]:
+        """What is true of a camera, and what its loudspeaker has heard: counts and level, no sound."""
+        camera, horn = self.cameras[device], self.horns[device]
+        camera.turret.advance(self._clock.mono_ns())
+        return {
+            **camera.turret.place, "moving": camera.turret.moving, "events": dict(camera.states),
+            "subscriptions": len(camera.subscriptions), "asked": dict(camera.asked),
+            "speaker": {"packets": horn.packets, "samples": horn.samples, "lost": horn.lost,
+                        "level_db": round(horn.level_db, 1), "sessions": horn.sessions},
+        }  # fmt: skip
+
+
+def _response(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/soap+xml", charset="utf-8")
+
+
+__all__ = ["KINDS", "TOPICS", "CamerasSim", "make", "twin_problem"]
