@@ -18,6 +18,7 @@ WATCHED = {
         "core/commands/ground.py", "core/commands/lease_desk.py", "core/commands/safety_desk.py",
         "core/commands/leases.py", "core/commands/messages.py", "core/overrides/service.py", "core/remote/rules.py",
     ),
+    "modbus": ("ext/reference/modbus_poller.py", "io/field/modbus/points.py"),
     "columns": ("core/bus/scan.py", "ext/reference/columns.py"),  # the kernel is compiled: its twin is what has lines
     "answers": ("core/bus/msgpack_map.py", "core/bus/scan.py", "core/bus/snapshot.py"),
     "site": ("core/site/config.py", "core/site/toml_reader.py", "core/site/toml_lines.py", "core/remote/settings.py"),

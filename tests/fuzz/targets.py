@@ -7,6 +7,8 @@
   Every request has one answer at most; nothing is changed for anybody without a session; no command goes twice.
 - ``answers``: what a client does with answers.
 - ``site``: what ``load_site`` does with a file.
+- ``modbus``: what the fast lane takes for an answer. The kernel and its twin judge every stream alike, whole and cut;
+  what is taken is byte for byte what was asked for; nothing is GOOD without being a number inside its limits.
 """
 
 import contextlib
@@ -18,6 +20,7 @@ import shutil
 import struct
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +49,12 @@ from gwanje.core.site.toml_reader import ConfigErrors
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag, TagTable
-from gwanje.ext import columns
+from gwanje.ext import columns, modbus_poller
 from gwanje.ext.reference import columns as reference
+from gwanje.ext.reference import modbus_poller as modbus_twin
+from gwanje.io.field.modbus.bench_hostile import Ask, is_right
+from gwanje.io.field.modbus.bench_hostile import frames as hostile_frames
+from gwanje.io.field.modbus.points import Cell, Place, PointTable
 
 try:
     from tests.fuzz.mutation import as_map, changed_bytes, mutated_map, packed
@@ -841,4 +848,52 @@ class SiteTarget(Target):
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-TARGETS = {one.name: one for one in (BusTarget, ColumnsTarget, ServicesTarget, AnswersTarget, SiteTarget)}
+class ModbusTarget(Target):
+    """Streams at the judgement of the fast lane, and registers at its decoder."""
+
+    name = "modbus"
+    HEAD = struct.Struct(">BHBBHB")  # framing, transaction, unit, function, address, count
+    FUNCTIONS = (3, 4, 16)
+
+    def __init__(self) -> None:
+        places = [Place(0, "int16", 2), Place(1, "uint16"), Place(3, "float32"), Place(5, "acc32")]
+        places.append(Place(7, "u16", mask=8))
+        self._table = PointTable(0, [Cell(at, one, low=-1e5, high=1e5) for at, one in enumerate(places)])
+        self.taken = 0
+
+    def seeds(self) -> list[bytes]:
+        found = []
+        for ask in hostile_frames(400, 11):
+            head = self.HEAD.pack(ask.framing, ask.transaction, ask.unit, ask.function, ask.address, ask.count)
+            found.append(head + ask.data)
+        return found
+
+    def run(self, data: bytes) -> None:
+        self.frames += 1
+        if len(data) < self.HEAD.size:
+            return
+        framing, transaction, unit, function, address, count = self.HEAD.unpack_from(data)
+        function, count = self.FUNCTIONS[function % 3] if function not in self.FUNCTIONS else function, min(max(count, 1), 125)
+        ask = Ask(framing & 1, transaction, unit, function, min(address, 65_536 - count), count, data[self.HEAD.size :])
+        asked = (ask.transaction, ask.unit, ask.function, ask.address, ask.count)
+        for end in {len(ask.data), len(ask.data) // 2, max(len(ask.data) - 1, 0)}:
+            stream = ask.data[:end]
+            found = modbus_poller.judge(ask.framing, stream, *asked)
+            if found != modbus_twin.judge(ask.framing, stream, *asked):
+                raise Finding("the kernel and its twin judge a stream differently")
+            if (found[0] == modbus_poller.OK) != is_right(replace(ask, data=stream)):
+                raise WrongGood("an answer was taken that is not what was asked for, or a right one refused")
+            if found[0] == modbus_poller.OK and len(found[3]) >= 2 * self._table.count:
+                self.taken += 1
+                self._decode(found[3])
+
+    def _decode(self, registers: bytes) -> None:
+        values, quality = self._table.decode(registers)
+        good = quality & 0xC000 == 0
+        if not (np.isfinite(values[good]).all() and (np.abs(values[good]) <= 1e5).all()):
+            raise WrongGood("a value that is called good and is not")
+
+
+TARGETS = {
+    one.name: one for one in (BusTarget, ColumnsTarget, ServicesTarget, AnswersTarget, SiteTarget, ModbusTarget)
+}
