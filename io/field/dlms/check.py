@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from zoneinfo import available_timezones
 
 from gwanje.core.site.config import Device
+from gwanje.core.site.time_zones import time_zones
 from gwanje.core.site.toml_reader import KeyPath
 from gwanje.io.field.dlms import plan
 from gwanje.io.field.dlms.credentials import is_loopback
@@ -58,7 +58,7 @@ def _params(device: Device, host: str) -> Iterator[tuple[tuple[str, ...], str]]:
         yield ("client",), "must be a client's number, 1 … 127"
     if reason := _obis(params.get("frame_counter", "0.0.43.1.0.255")):
         yield ("frame_counter",), reason
-    if params.get("timezone", "UTC") not in available_timezones():
+    if params.get("timezone", "UTC") not in time_zones():
         yield ("timezone",), "unknown time zone"
     profile = params.get("profile", {})
     if not isinstance(profile, Mapping) or set(profile) - set(PROFILE_KEYS):

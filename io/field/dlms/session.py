@@ -3,7 +3,8 @@
 Every exchange is a generator that yields an APDU to send and is sent the APDU that came; :class:`.link.MeterLink` runs
 it. Only reading can be built: association, GET and release. The library keeps keys, counters and states; beyond it we
 check invoke ids and block numbers, refuse open answers inside a ciphered association, take a fresh counter for each use
-of a key (it reuses one in the last step of HLS), and parse what was read ourselves (:mod:`.axdr`).
+of a key (it reuses one in the last step of HLS), and parse what was read ourselves (:mod:`.axdr`): given data that end
+early, version 25.1 makes up numbers or never returns.
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ class _Connection(DlmsConnection):
 
     def decrypt(self, ciphered_text: bytes) -> bytes:
         self.plain = bytes(super().decrypt(ciphered_text))
+        _check_data(self.plain)
         return self.plain
 
 
@@ -257,6 +259,7 @@ class Session:
         connection.plain = None
         connection.clear_buffer()
         connection.receive_data(data)
+        _check_data(data)
         try:
             event = connection.next_event()
         except _LIBRARY_ERRORS as error:
@@ -271,6 +274,14 @@ class Session:
         return event, data if connection.plain is None else connection.plain
 
 
+def _check_data(raw: bytes) -> None:
+    """Refuse data that end early before the library parses them: on some it never comes to an end."""
+    if raw[:2] == b"\xc4\x03":
+        _list_items(raw, None)
+    elif raw[:1] == b"\xc7" and len(raw) > 5 and raw[4] and not raw[5]:
+        _value(raw[6:])
+
+
 def _check_invoke(raw: bytes, invoke: InvokeIdAndPriority) -> None:
     if len(raw) < 3 or raw[2] & 0x0F != invoke.invoke_id:
         raise InvalidReplyError("an answer to another request")
@@ -283,14 +294,14 @@ def _value(raw: bytes) -> axdr.Value:
         raise InvalidReplyError(str(error)) from None
 
 
-def _list_items(raw: bytes, n: int) -> list[axdr.Value | Refused]:
-    """Items of a GET response with list, from its plain bytes."""
+def _list_items(raw: bytes, n: int | None) -> list[axdr.Value | Refused]:
+    """Items of a GET response with list, from its plain bytes; n of them where that is known."""
     found: list[axdr.Value | Refused] = []
     try:
         count, at = axdr.length_at(raw, 3)
-        if count != n:
+        if n is not None and count != n:
             raise InvalidReplyError(f"{count} values where {n} were asked for")
-        for _ in range(n):
+        for _ in range(min(count, len(raw))):
             choice = raw[at]
             if choice == 0:
                 value, at = axdr.decode_at(raw, at + 1)

@@ -1,4 +1,4 @@
-"""The simulated collectors that write files: every period one CSV with a row for each home, renamed when it is whole."""
+"""The simulated collectors that write files: every period a CSV with a row for each home, renamed when whole."""
 
 from __future__ import annotations
 

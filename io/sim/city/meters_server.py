@@ -1,7 +1,8 @@
 """The server side of DLMS/COSEM for one logical device: APDU in, APDU out. No I/O, no clock.
 
-Associations are taken apart with dlms-cosem's ACSE classes; GET, blocks and ciphered APDUs are written from the standard
-(IEC 62056-5-3), so that the driver's reading of them is not its own echo. An independent client referees it in the tests.
+Associations are taken apart with dlms-cosem's ACSE classes; GET, blocks and ciphered APDUs are written from the
+standard (IEC 62056-5-3), so that the driver's reading of them is not its own echo. An independent client referees it in
+the tests.
 """
 
 from __future__ import annotations
