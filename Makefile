@@ -16,7 +16,7 @@ run: .venv/ready-run
 test: .venv/ready-test
 	@.venv/bin/pytest $(ARGS)
 
-bench: .venv/ready-test
+bench: .venv/ready-bench
 	@.venv/bin/gwanje bench --peers $(ARGS)
 
 fuzz: .venv/ready-test
@@ -32,6 +32,9 @@ lint: .venv/ready-test
 
 .venv/ready-test: $(SOURCES)
 	@bash .ci/prepare test
+
+.venv/ready-bench: $(SOURCES)
+	@bash .ci/prepare bench
 
 clean:
 	rm -rf .venv build *.egg-info ext/*.so

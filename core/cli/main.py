@@ -26,6 +26,7 @@ BENCHES = {
     "core": "gwanje.core.benches.area:run",
     "loop": "gwanje.control.bench:run_loop",
     "dispatch": "gwanje.control.bench:run_dispatch",
+    "powerflow": "gwanje.control.microgrid.powerflow_bench:run",
     "acoustic": "gwanje.control.acoustic.bench:run",
     "field": "gwanje.io.field.bench:run",
     "modbus": "gwanje.io.field.modbus.bench:run",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from .opendss import MASTERS, feeder_of, solved_circuit
+from gwanje.control.microgrid.peers.opendss import MASTERS, feeder_of, solved_circuit
 
 dss = pytest.importorskip("dss", reason="OpenDSS (dss-python) is not installed").DSS
 

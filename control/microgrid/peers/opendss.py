@@ -15,7 +15,7 @@ import numpy as np
 
 from gwanje.ext.unbalanced import CURRENT, IMPEDANCE, POWER, UnbalancedNetwork, two_port
 
-FEEDERS = Path(__file__).resolve().parents[1] / "data" / "feeders"
+FEEDERS = Path(__file__).parent / "ieee_feeders"
 MASTERS = {
     "ieee13": "IEEE13Nodeckt.dss", "ieee34": "ieee34Mod1.dss", "ieee123": "IEEE123Master.dss", "ieee8500": "Master.dss",
 }  # fmt: skip
@@ -24,6 +24,7 @@ OPEN_S = 1e-7
 """Admittance of an open switch."""
 
 Node = tuple[str, int]
+Load = tuple[int, int, int, int, float, float, float]
 Piece = tuple[list[Node], Any]
 
 
@@ -192,16 +193,16 @@ def feeder_of(circuit: Circuit, **options: Any) -> Feeder:
         for there in beside.get(here, []):
             if there in index:
                 continue
-            pair = (here, there) if (here, there) in between else (there, here)
-            if only_lines[pair]:
+            joint = (here, there) if (here, there) in between else (there, here)
+            if only_lines[joint]:
                 nodes[there] = [one for one in nodes[there] if one in nodes[here]]
-            whole, n = _joined(between[pair], part, here, there, nodes)
+            whole, n = _joined(between[joint], part, here, there, nodes)
             index[there] = len(names)
             names.append(there)
             parent.append(index[here])
             width.append(len(nodes[there]))
             queue.append(there)
-            if only_lines[pair]:
+            if only_lines[joint]:
                 hangs = [nodes[here].index(one) for one in nodes[there]]
                 across = whole[np.ix_(hangs, range(n, len(whole)))]
                 branches.append(("line", -np.linalg.inv(across), hangs))
@@ -213,17 +214,18 @@ def feeder_of(circuit: Circuit, **options: Any) -> Feeder:
                 branches.append(("two_port", *two_port(whole, n)))
     for pieces in circuit.at.values():
         for ends, y in pieces:
-            bus = part[ends[0]]
-            if bus in index:
-                row = np.zeros((len(nodes[bus]),) * 2, complex)
-                at = [nodes[bus].index(node) for _, node in ends]
+            place = part[ends[0]]
+            if place in index:
+                row = np.zeros((len(nodes[place]),) * 2, complex)
+                at = [nodes[place].index(node) for _, node in ends]
                 np.add.at(row, np.ix_(at, at), y)
-                shunts[index[bus]] = shunts.get(index[bus], 0) + row
-    loads, p, q = [], [], []
+                shunts[index[place]] = shunts.get(index[place], 0) + row
+    loads: list[Load] = []
+    p, q = [], []
     for (bus, a), other, watts, vars_, model, nominal, low, high in circuit.loads:
         place = part[bus, a]
-        b = nodes[place].index(other[1]) if other else -1
-        loads.append((index[place], nodes[place].index(a), b, model, nominal, low, high))
+        to = nodes[place].index(other[1]) if other else -1
+        loads.append((index[place], nodes[place].index(a), to, model, nominal, low, high))
         p.append(watts)
         q.append(vars_)
     bases = [abs(behind[0]) if one is None else circuit.base_v[one[0]] for one in names]
