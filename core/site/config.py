@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zoneinfo import available_timezones
 
 from gwanje.core.alarms.definitions import AlarmDefinition, EventAlarmDefinition
 from gwanje.core.alarms.parsing import parse_alarms
@@ -39,6 +38,7 @@ from gwanje.core.site.merged import Merged
 from gwanje.core.site.nodes import Node, read_nodes
 from gwanje.core.site.profiles import read_devices, read_profile
 from gwanje.core.site.tag_files import DeclaredTag, read_tags
+from gwanje.core.site.time_zones import time_zones
 from gwanje.core.site.toml_reader import ConfigErrors, Document, Problem, Reader
 from gwanje.core.tags.derived import plan
 from gwanje.core.tags.expression import Constants, site_constants
@@ -206,7 +206,7 @@ def _site_head(document: Document) -> dict[str, Any]:
         "read_only": site.flag("read_only", False),
         "fresh_history": site.flag("fresh_history", False),
     }
-    if head["timezone"] not in available_timezones():
+    if head["timezone"] not in time_zones():
         site.problem("timezone", f"{head['timezone']!r} is no time zone such as Asia/Seoul")
     head["remote"] = read_remote(reader.reader("remote"))
     parts = site.sequence("parts") or [one for one in ENTRIES if one != "remote" or head["remote"]]

@@ -6,6 +6,7 @@ every owner begins on a block boundary, so that each block of the shared store h
 
 from __future__ import annotations
 
+import bisect
 import fnmatch
 import hashlib
 import math
@@ -21,6 +22,9 @@ BLOCK = 1024
 
 WILDCARD = re.compile(r"[*?[]")
 """Where a shell pattern stops being a name."""
+_SPECIAL = re.compile(r"[]*?[]")
+_LAST = "\U0010ffff"
+"""Above every letter that stands in a name."""
 
 KINDS = ("measurement", "state", "setpoint", "counter", "parameter")
 WRITABLE_KINDS = ("setpoint", "parameter")
@@ -90,6 +94,7 @@ class TagTable:
     ids: dict[str, int] = field(repr=False)
     ranges: dict[str, tuple[int, int]]
     sha256: str
+    _sorted: list[tuple[list[str], dict[str, list[str]]]] = field(default_factory=list, repr=False, compare=False)
 
     @classmethod
     def build(cls, tags: Iterable[Tag]) -> TagTable:
@@ -179,10 +184,30 @@ class TagTable:
 
     def match(self, pattern: str) -> list[Tag]:
         """Tags whose name matches a shell pattern, in the order of their names."""
-        begins = WILDCARD.split(pattern, maxsplit=1)[0]
         fits = re.compile(fnmatch.translate(pattern)).match
-        names = sorted(name for name in self.ids if name.startswith(begins) and fits(name))
-        return [self.get(name) for name in names]
+        return [self.get(name) for name in self._candidates(pattern) if fits(name)]
+
+    def _candidates(self, pattern: str) -> Iterable[str]:
+        """Names that may match, sorted: those of the pattern's literal last word, or with its literal beginning."""
+        names, of_quantity = self._ordered
+        begins = WILDCARD.split(pattern, maxsplit=1)[0]
+        rest = pattern[len(begins) :]
+        _, dot, quantity = rest.rpartition(".")
+        if dot and not _SPECIAL.search(quantity):
+            return (name for name in of_quantity.get(quantity, ()) if name.startswith(begins))
+        first = bisect.bisect_left(names, begins)
+        return names[first : bisect.bisect_right(names, begins + _LAST, first)]
+
+    @property
+    def _ordered(self) -> tuple[list[str], dict[str, list[str]]]:
+        """All names sorted, and those of each quantity sorted; made when first asked for."""
+        if not self._sorted:
+            names = sorted(self.ids)
+            of_quantity: dict[str, list[str]] = {}
+            for name in names:
+                of_quantity.setdefault(name.rpartition(".")[2], []).append(name)
+            self._sorted.append((names, of_quantity))
+        return self._sorted[0]
 
     def stale_after_ns(self) -> npt.NDArray[np.int64]:
         """Per id, the age in ns at which a value is stale; 0 where it never is, (n,)."""

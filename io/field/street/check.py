@@ -33,11 +33,13 @@ KINDS_OF = {"talq": ("lamp", "lamp_gateway"), "mqtt": ("mqtt_lamp", "air_quality
 def problems(devices: Sequence[Device]) -> Iterator[Found]:
     """Everything that is wrong with devices of the drivers ``talq`` and ``mqtt``."""
     names = {one.name for one in devices}
+    profiles: set[str] = set()
     for device in devices:
         if not device.via and device.port == 0:
             yield device, ("port",), "is missing: where its gateway or broker listens"
         elif device.driver == "talq":
-            yield from _talq(device)
+            yield from _talq(device, points=device.profile not in profiles)
+            profiles |= {device.profile} - {""}  # the points of thousands of lamps are those of one profile
         else:
             yield from _mqtt(device)
         if device.via and device.via not in names:
@@ -47,12 +49,12 @@ def problems(devices: Sequence[Device]) -> Iterator[Found]:
             yield device, ("setpoint", 0), "lamps and sensors have commands, no set-points of leases"
 
 
-def _talq(device: Device) -> Iterator[Found]:
+def _talq(device: Device, *, points: bool) -> Iterator[Found]:
     if device.via:
         yield from _lamp(device)
     else:
         yield from _tried(device, ("params",), lambda: talq.gateway_settings(device))
-    for index, point in enumerate(device.points):
+    for index, point in enumerate(device.points if points else ()):
         unit = _promised(point.tag)
         try:
             place = talq.read_place(point.at, unit, point.scale)
