@@ -142,6 +142,13 @@ class _NodeView:
                 return Head(position, mono_ns, lost, marks, int(words[_STATE]), int(words[_FLAGS]))
         raise AudioRingError("the ring's writer publishes faster than anything can read")
 
+    def own(self) -> tuple[int, int, int]:
+        """Position, lost and marks as the writer itself published them last: nobody else writes them."""
+        words = self.words
+        slot = _SLOTS + (int(words[_COUNT]) & 1) * _SLOT_WORDS
+        position, _, lost, marks = words[slot : slot + 4].tolist()
+        return position, lost, marks
+
     def publish(self, position: int, mono_ns: int, lost: int, marks: int) -> None:
         """Fill the slot nobody reads, then turn to it with one store."""
         words = self.words
@@ -165,9 +172,12 @@ class _NodeView:
     def store(self, start: int, samples: Samples) -> None:
         """Put samples at a position; at most the capacity."""
         at = start % CAPACITY_SAMPLES
-        first = min(len(samples), CAPACITY_SAMPLES - at)
-        self.samples[at : at + first] = samples[:first]
-        self.samples[: len(samples) - first] = samples[first:]
+        room = CAPACITY_SAMPLES - at
+        if len(samples) <= room:
+            self.samples[at : at + len(samples)] = samples
+            return
+        self.samples[at:] = samples[:room]
+        self.samples[: len(samples) - room] = samples[room:]
 
 
 class _Mapping:
@@ -278,6 +288,10 @@ class RingWriter:
         """Where a node stands."""
         return self._mapping.nodes[node_index].head()
 
+    def reader(self) -> RingReader:
+        """A reader in the writer's own process, on the same mapping."""
+        return RingReader(self._mapping)
+
     def write(self, node_index: int, samples: Samples, mono_ns: int) -> None:
         """Append samples.
 
@@ -288,10 +302,11 @@ class RingWriter:
         """
         assert len(samples) <= CAPACITY_SAMPLES, "a packet longer than the ring"
         node = self._mapping.nodes[node_index]
-        head = node.head()
-        node.words[_CLAIM] = head.position + len(samples)
-        node.store(head.position, samples)
-        node.publish(head.position + len(samples), mono_ns, head.lost, head.marks)
+        position, lost, marks = node.own()
+        end = position + len(samples)
+        node.words[_CLAIM] = end
+        node.store(position, samples)
+        node.publish(end, mono_ns, lost, marks)
 
     def gap(self, node_index: int, n_samples: int, mono_ns: int) -> None:
         """Go on by samples that never arrived: zeros, marked as lost.

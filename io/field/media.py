@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.core.audio_ring import RING_NAME, SAMPLE_RATE_HZ, AudioRingError, RingReader, RingWriter
+from gwanje.core.audio_ring import RING_NAME, SAMPLE_RATE_HZ, AudioRingError, RingWriter
 from gwanje.core.bus.messages import Event
 from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S
@@ -148,7 +148,7 @@ class Driver:
         try:
             found = camera_passwords.load(ctx.options.security_dir)
             self._ring = RingWriter.open(path, [node.name for node in nodes])
-            self._reader = RingReader.attach(path)
+            self._reader = self._ring.reader()
         except (AudioRingError, camera_passwords.CameraPasswordsError) as error:
             raise PartError(str(error)) from None
         if not self._ring.locked:

@@ -493,6 +493,42 @@ def test_streams_that_misbehave_are_followed_as_far_as_there_is_sound(run_dir):
         town.close()
 
 
+def test_two_hundred_nodes_are_heard_and_come_back_all_at_once(run_dir):
+    """The city's number of nodes in its mix of codecs; then the server dies with all of their streams."""
+    mix = ("L16", "PCMU", "L16", "PCMA", "L16", "AAC", "L16", "PCMU", "L16", "OPUS")
+    town = Town(run_dir, n_more=198)
+    for index, one in enumerate(town.nodes):
+        one["codec"] = mix[index % 10]
+        one["params"] = {"background": "clear_winter.flac", "background_level_db": -40}
+    healths = [town.table.index(f"here.{one['name']}.health") for one in town.nodes]
+    online = town.table.index("system.family_media.online")
+
+    def healthy() -> int:
+        if not town.scans:
+            return 0
+        scan = town.scans[-1]
+        return int(np.count_nonzero(scan.values[np.isin(scan.ids, healths)] == Health.OK))
+
+    try:
+        town.start_streets()
+        town.start("media")
+        town.wait(lambda: healthy() == 200, "all of them")
+        scan = town.scans[-1]
+        assert scan.values[scan.ids == online][0] == 200
+        town.processes["simsound"].kill()
+        town.wait(lambda: healthy() == 0, "the loss of all")
+        town.start_streets()
+        town.wait(lambda: healthy() == 200, "all of them again")
+        reader = town.reader()
+        for index in range(200):
+            head = reader.head(index)
+            assert head.lost > 0
+            assert abs(time.monotonic_ns() - head.mono_ns) < 3 * 10**9
+            assert reader.latest(index, 8_000).samples.any()
+    finally:
+        town.close()
+
+
 def test_a_path_that_is_not_there_is_off_with_its_reason(town):
     town.start_streets()
     town.nodes[0] = {**town.nodes[0], "url": f"rtsp://127.0.0.1:{town.port}/nobody", "simulated": False}
