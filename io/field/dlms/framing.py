@@ -142,7 +142,8 @@ class Hdlc:
         return self._information(event)
 
     def _has_flag(self) -> bool:
-        return self._connection.buffer.find(frames.HDLC_FLAG, self._connection.buffer_search_position) >= 0
+        at: int = self._connection.buffer.find(frames.HDLC_FLAG, self._connection.buffer_search_position)
+        return at >= 0
 
     def _information(self, event: Any) -> tuple[bytes | None, bytes]:
         self._apdu += event.payload

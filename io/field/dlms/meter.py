@@ -21,7 +21,7 @@ from gwanje.io.field.dlms.framing import Way
 from gwanje.io.field.dlms.link import MeterLink
 from gwanje.io.field.dlms.notices import MeterNotices
 from gwanje.io.field.dlms.profile import Entry, ProfileBook, Taken
-from gwanje.io.field.dlms.session import Attribute, Counters, Keys, Refused, Session
+from gwanje.io.field.dlms.session import ATTRIBUTES_MAX, Attribute, Counters, Keys, Refused, Session
 from gwanje.io.field.errors import InvalidReplyError
 from gwanje.io.field.health import Health, State
 from gwanje.io.field.orders import Order
@@ -117,8 +117,8 @@ class Meter:
         self._identity = identity
         self._scalers = plan.Scalers()
         registers = [one for group in self.groups for one in group.targets if one.attribute != plan.CLOCK_AT]
-        for at in range(0, len(registers), plan.ATTRIBUTES_MAX):
-            some = registers[at : at + plan.ATTRIBUTES_MAX]
+        for at in range(0, len(registers), ATTRIBUTES_MAX):
+            some = registers[at : at + ATTRIBUTES_MAX]
             wanted = [Attribute(one.attribute.interface, one.attribute.obis, 3) for one in some]
             for target, item in zip(some, await self._link.run(self._way, session.get(wanted)), strict=True):
                 self._scalers.take(target, item)

@@ -106,7 +106,7 @@ class Counters:
     meter: int = 0
 
 
-class _Connection(DlmsConnection):
+class _Connection(DlmsConnection):  # type: ignore[misc]
     """The library's connection, which also gives the plain text that it decoded."""
 
     plain: bytes | None = None

@@ -15,10 +15,10 @@ from gwanje.core.site.config import Device
 from gwanje.io.field.dlms import axdr, cosem_time, profile
 from gwanje.io.field.dlms.credentials import load_keys
 from gwanje.io.field.dlms.meter import PROFILE_OBIS
+from gwanje.io.field.dlms.server import PUBLIC_CLIENT, Association, objects
+from gwanje.io.field.dlms.server import Device as Logical
 from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.city.meters_load import MeterWorld, make_world, place_of
-from gwanje.io.sim.city.meters_server import PUBLIC_CLIENT, Association, objects
-from gwanje.io.sim.city.meters_server import Device as Logical
 from gwanje.io.sim.faults import FaultError
 from gwanje.io.sim.server import PortTakenError
 

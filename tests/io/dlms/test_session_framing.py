@@ -9,6 +9,7 @@ from dlms_cosem.hdlc import address, frames
 from gwanje.io.field.dlms import axdr
 from gwanje.io.field.dlms.framing import LLC_REPLY, LLC_REQUEST, Hdlc, Way, Wrapper
 from gwanje.io.field.dlms.link import MeterLink
+from gwanje.io.field.dlms.server import Association, Device
 from gwanje.io.field.dlms.session import (
     ATTRIBUTES_MAX,
     BLOCKS_MAX,
@@ -22,7 +23,6 @@ from gwanje.io.field.dlms.session import (
     quiet,
 )
 from gwanje.io.field.errors import ConnectionLostError, InvalidReplyError, LinkError, NoAnswerError
-from gwanje.io.sim.city.meters_server import Association, Device
 
 quiet()
 KEYS = Keys("hls_gmac", encryption=bytes(range(16)), authentication=bytes(range(16, 32)))

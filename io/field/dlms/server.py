@@ -1,4 +1,4 @@
-"""The server side of DLMS/COSEM for one logical device: APDU in, APDU out. No I/O, no clock.
+"""The server side of one logical device, for the simulated city: APDU in, APDU out. No I/O, no clock.
 
 Associations are taken apart with dlms-cosem's ACSE classes; GET, blocks and ciphered APDUs are written from the
 standard (IEC 62056-5-3), so that the driver's reading of them is not its own echo. An independent client referees it in
@@ -11,6 +11,7 @@ import hmac
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dlms_cosem import enumerations, exceptions, security
 from dlms_cosem.protocol import acse, xdlms
@@ -74,7 +75,7 @@ class Association:
             return self._associate(apdu)
         if apdu[0] == RLRQ:
             self.open = False
-            return acse.ReleaseResponse(reason=enumerations.ReleaseResponseReason.NORMAL).to_bytes()
+            return bytes(acse.ReleaseResponse(reason=enumerations.ReleaseResponseReason.NORMAL).to_bytes())
         ciphered = apdu[0] == GLO_CIPHER
         if ciphered:
             plain = self._decipher(apdu)
@@ -125,9 +126,9 @@ class Association:
             return bytes(acse.ApplicationAssociationResponse(
                 result=result.REJECTED_PERMANENT, result_source_diagnostics=diagnostics
             ).to_bytes())  # fmt: skip
-        initiate: object = xdlms.InitiateResponse(_conformance(self.ciphered), 4096)
+        initiate: Any = xdlms.InitiateResponse(_conformance(self.ciphered), 4096)
         if self.ciphered:
-            number, text = self._lock(initiate.to_bytes())  # type: ignore[attr-defined]
+            number, text = self._lock(initiate.to_bytes())
             initiate = xdlms.GlobalCipherInitiateResponse(_control(), number, text)
         return bytes(acse.ApplicationAssociationResponse(
             result=result.ACCEPTED, result_source_diagnostics=diagnostics, ciphered=self.ciphered,
@@ -188,7 +189,7 @@ class Association:
 
     def _cipher(self, plain: bytes) -> bytes:
         number, text = self._lock(plain)
-        body = _control().to_bytes() + number.to_bytes(4, "big") + text
+        body: bytes = _control().to_bytes() + number.to_bytes(4, "big") + text
         title = self.device.title
         return bytes((GLO_CIPHER, len(title))) + title + axdr.length(len(body)) + body
 
