@@ -873,7 +873,8 @@ class ModbusTarget(Target):
         if len(data) < self.HEAD.size:
             return
         framing, transaction, unit, function, address, count = self.HEAD.unpack_from(data)
-        function, count = self.FUNCTIONS[function % 3] if function not in self.FUNCTIONS else function, min(max(count, 1), 125)
+        function = function if function in self.FUNCTIONS else self.FUNCTIONS[function % 3]
+        count = min(max(count, 1), 125)
         ask = Ask(framing & 1, transaction, unit, function, min(address, 65_536 - count), count, data[self.HEAD.size :])
         asked = (ask.transaction, ask.unit, ask.function, ask.address, ask.count)
         for end in {len(ask.data), len(ask.data) // 2, max(len(ask.data) - 1, 0)}:
