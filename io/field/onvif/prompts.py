@@ -151,9 +151,10 @@ def _wav(data: bytes, name: str) -> Samples:
     sound = np.frombuffer(frames, "<i2").reshape(-1, channels).mean(axis=1)
     if len(sound) > SECONDS_MAX * rate_hz:
         raise PromptError(f"{name}: longer than {SECONDS_MAX:g} s")
-    step = gcd(RATE_HZ, rate_hz)
-    from scipy.signal import resample_poly  # half a second to load, for a WAV file of another rate alone
+    if rate_hz != RATE_HZ:
+        from scipy.signal import resample_poly  # half a second to load, for a WAV file of another rate alone
 
-    even = resample_poly(sound, RATE_HZ // step, rate_hz // step) if rate_hz != RATE_HZ else sound
-    samples: Samples = np.clip(np.rint(even), -32_768, 32_767).astype(np.int16)
+        step = gcd(RATE_HZ, rate_hz)
+        sound = resample_poly(sound, RATE_HZ // step, rate_hz // step)
+    samples: Samples = np.clip(np.rint(sound), -32_768, 32_767).astype(np.int16)
     return samples
