@@ -9,6 +9,8 @@
 - ``site``: what ``load_site`` does with a file.
 - ``modbus``: what the fast lane takes for an answer. The kernel and its twin judge every stream alike, whole and cut;
   what is taken is byte for byte what was asked for; nothing is GOOD without being a number inside its limits.
+- ``camera``: what the microphone driver does with an RTSP connection. It goes on or fails with a reason; nothing of the
+  camera's stands in our requests unchecked; no sound comes from packets that nobody described.
 """
 
 import contextlib
@@ -27,6 +29,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from gwanje.core.audio_ring import RingWriter
 from gwanje.core.authority import credentials
 from gwanje.core.authority.passwords import hash_password
 from gwanje.core.authority.principal import Role
@@ -55,6 +58,12 @@ from gwanje.ext.reference import modbus_poller as modbus_twin
 from gwanje.io.field.modbus.bench_hostile import Ask, is_right
 from gwanje.io.field.modbus.bench_hostile import frames as hostile_frames
 from gwanje.io.field.modbus.points import Cell, Place, PointTable
+from gwanje.io.field.rtsp import rtcp, rtp
+from gwanje.io.field.rtsp.intake import Intake, Mixer
+from gwanje.io.field.rtsp.rtp import Order
+from gwanje.io.field.rtsp.sdp import choose_track
+from gwanje.io.field.rtsp.session import Login as CameraLogin
+from gwanje.io.field.rtsp.session import Session
 
 try:
     from tests.fuzz.mutation import as_map, changed_bytes, mutated_map, packed
@@ -895,6 +904,76 @@ class ModbusTarget(Target):
             raise WrongGood("a value that is called good and is not")
 
 
+class CameraTarget(Target):
+    """What a camera sends on its RTSP connection, from its first answer to sound in the ring."""
+
+    name = "camera"
+    SDP = (
+        b"v=0\r\nm=audio 0 RTP/AVP 0 97 96 98\r\na=rtpmap:97 L16/16000\r\na=rtpmap:98 opus/48000/2\r\n"
+        b"a=rtpmap:96 mpeg4-generic/16000/1\r\na=fmtp:96 mode=AAC-hbr;config=1408\r\na=control:a\r\n"
+    )
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=f"gw-fuzz-{os.getpid()}-", dir="/dev/shm"))
+        self._ring = RingWriter.open(self._folder / "audio", ["mic01"])
+        self._formats = choose_track(self.SDP, "rtsp://a/b").formats
+        self.taken = 0
+
+    def seeds(self) -> list[bytes]:
+        ok = b"RTSP/1.0 200 OK\r\nCSeq: %d\r\n"
+        talk = ok % 1 + b"Public: GET_PARAMETER\r\n\r\n"
+        talk += ok % 2 + b"Content-Length: %d\r\n\r\n" % len(self.SDP) + self.SDP
+        talk += ok % 3 + b"Session: 1;timeout=60\r\nTransport: RTP/AVP/TCP;interleaved=0-1\r\n\r\n" + ok % 4 + b"\r\n"
+        packets = []
+        for kind in (0, 97, 96, 98):
+            payload = b"\0\x10\0\x40" + bytes(8) if kind == 96 else bytes(range(40))
+            heads = (struct.pack(">BBHII", 0x80, kind, index, 320 * index, 7) for index in range(3))
+            packets += [b"$\0" + (12 + len(payload)).to_bytes(2, "big") + head + payload for head in heads]
+        report = rtcp.sender_report(7, 10**18, 320, 3, 90)
+        packets.append(b"$\1" + len(report).to_bytes(2, "big") + report)
+        challenge = b'WWW-Authenticate: Digest realm="a", nonce="b"\r\n\r\n'
+        refusals = [ok % 1 + b"\r\nRTSP/1.0 401 No\r\nCSeq: 2\r\n" + challenge,
+                    b"RTSP/1.0 302 Moved\r\nCSeq: 1\r\nLocation: rtsp://a/c\r\n\r\n"]  # fmt: skip
+        whole = talk + b"".join(packets)
+        return [talk, *packets, *refusals, whole, b"".join(packets[:4]), *(talk + one for one in packets)]
+
+    def run(self, data: bytes) -> None:
+        self.frames += 1
+        session = Session("rtsp://a/b", CameraLogin("u", "p"), "auto", bytes)
+        session.start()
+        order, clock = Order(), VirtualClock()
+        intake, mixer = Intake(0, self._ring, self._formats, order.counts), Mixer(1)
+        begun = self._ring.head(0)
+        for piece in (data[: len(data) // 2], data[len(data) // 2 :]):
+            for channel, content in session.receive(piece):
+                clock.advance_ns(20_000_000)
+                if channel % 2:
+                    rtcp.parse(content)
+                elif (packet := rtp.parse(content, clock.mono_ns())) is not None:
+                    self._check(intake, mixer, order.take(packet))
+        self._check(intake, mixer, order.overdue(10**15))
+        if any(line.count("\r") or line.count("\n") for line in session.out.decode().split("\r\n")):
+            raise Finding("an answer of the camera came to stand in a request of ours")
+        if (session.failure == "") == (session.phase.name == "FAILED"):
+            raise Finding("a session that failed without a reason")
+        if self._ring.head(0).position < begun.position:
+            raise Finding("the ring went back")
+
+    def _check(self, intake: Intake, mixer: Mixer, packets: tuple[rtp.RtpPacket, ...]) -> None:
+        for one in packets:
+            before = self._ring.head(0)
+            mixer.take([(intake, one)])
+            after = self._ring.head(0)
+            self.taken += after.position > before.position
+            if one.payload_type not in self._formats and after != before:
+                raise WrongGood("sound from packets that nobody described")
+
+    def close(self) -> None:
+        self._ring.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
 TARGETS = {
-    one.name: one for one in (BusTarget, ColumnsTarget, ServicesTarget, AnswersTarget, SiteTarget, ModbusTarget)
+    one.name: one
+    for one in (BusTarget, ColumnsTarget, ServicesTarget, AnswersTarget, SiteTarget, ModbusTarget, CameraTarget)
 }
