@@ -1,4 +1,4 @@
-"""Measures a hundred chargers: connecting, a limit for all and for one, readings, and what it costs when nothing happens.
+"""Measures a hundred chargers: connecting, a limit for all and for one, readings, and what it costs in between.
 
 The charge points are the simulated ones in a process of their own. The peer is a central system of the library ``ocpp``
 (its ``ChargePoint`` with ``suppress=False``), which sets the same profile on a hundred charge points of the same make,

@@ -44,7 +44,12 @@ FIRST_CONTACT_NS = 30 * NS_PER_S
 """A charger that is not there when the city starts is reported after this long: it may still be backing off."""
 ENERGY, POWER = "measurand Energy.Active.Import.Register", "measurand Power.Active.Import"
 CURRENT = "measurand Current.Import"
+SOC = "measurand SoC"
 KEPT = ("state status", "state error", "state session", "state session_id", "state replayed", "state flaws")
+ONCE = ("do start", "do stop", "do reset")
+SHOWN_NS = 15 * NS_PER_S
+"""What was done once is shown for so long: longer than anybody waits for its confirmation."""
+NO_VEHICLE = (math.nan, int(Quality.BAD | Quality.NOT_IMPLEMENTED))
 DIALECTS: tuple[Dialect, ...] = (V16(), V201())
 
 
@@ -105,6 +110,7 @@ class Charger:
         self._counter = EnergyCounter()
         self._metered_mono_ns = 0
         self._written_mono_ns = 0
+        self._done_mono_ns = 0
         self._replay: tuple[int, str] = (0, "")
         self._announced: bool | None = None
         self._started_ns = clock.mono_ns()
@@ -139,7 +145,7 @@ class Charger:
 
     def _there(self) -> None:
         self.health.state = State.ONLINE
-        self._written_mono_ns = 0
+        self._written_mono_ns = self._done_mono_ns = 0
         if self._announced is False:
             self.notices.online(self.identity)
         self._announced = True
@@ -163,6 +169,13 @@ class Charger:
             self._written_mono_ns = now_ns
             self._count()
             self.samples.again(KEPT)
+            if now_ns - self._done_mono_ns >= SHOWN_NS:
+                self.samples.put(dict.fromkeys(ONCE, (0.0, 0)))
+
+    def done(self, what: str, value: float) -> None:
+        """A command was carried out: show it."""
+        self._done_mono_ns = self._clock.mono_ns()
+        self.samples.put({f"do {what}": (value, 0)})
 
     def _count(self) -> None:
         heard_s = (self._clock.utc_ns() - (self._clock.mono_ns() - self.heard_mono_ns)) / NS_PER_S
@@ -252,7 +265,9 @@ class Charger:
             told["do availability"] = float(word != "Unavailable"), 0
         if error is not None:
             told["state error"] = float(error), 0
-        if any(self.samples.last.get(key) != value for key, value in told.items()):
+        if not self.session.active:
+            told[SOC] = NO_VEHICLE  # the last one's vehicle is gone
+        if any(self.samples.last.get(key) != value for key, value in told.items() if key != SOC):
             self.samples.put(told)
             self._changed(self.device.name)
 

@@ -123,11 +123,13 @@ class ChargerDriver:
         answer = await line.call(self._ask(what, value), order.command.expires_mono_ns)
         if not accepted(answer):
             raise CallFailedError(f"the charger says {answer.get('status')}")
-        charger.samples.put({f"do {what}": (value, 0)})
+        charger.done(what, value)
 
     def _ask(self, what: str, value: float) -> Ask:
         charger = self.charger
         dialect, connector, session = charger.dialect, charger.settings.connector, charger.session
+        if value < 0.5 and what != "availability":
+            raise CallFailedError("0 asks for nothing")
         match what:
             case "availability":
                 return dialect.availability(connector, value >= 0.5)

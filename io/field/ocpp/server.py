@@ -22,7 +22,7 @@ from websockets.protocol import State as WsState
 from websockets.typing import Subprotocol
 
 from gwanje.core.city.part import PartError
-from gwanje.core.clock import Clock
+from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.io.field.ocpp.charger import Charger
 from gwanje.io.field.ocpp.door import Flood, Pace, Passwords, identity_of
 from gwanje.io.field.ocpp.frames import FRAME_MAX
@@ -41,6 +41,10 @@ WRITE_MAX = 65_536
 MESSAGES_PER_S = 20.0
 MESSAGES_BURST = 200.0
 """A charger sends a message a second at most; one that was offline sends what it kept."""
+QUIET_NS = 600 * NS_PER_S
+"""Somebody who is turned away for the same reason is not reported again for ten minutes; the count goes on."""
+PATH_MAX = 80
+"""Characters of a foreign path that are told."""
 HALF_OPEN_MAX = 256
 """Connections whose handshake is not over: a fleet that comes back at once, twice over."""
 
@@ -106,6 +110,7 @@ class CentralSystem:
         self._half_open: set[ServerConnection] = set()
         self.refused: Counter[str] = Counter()
         """Connections that were turned away, by reason."""
+        self._told_ns: dict[str, int] = {}
         self.listening = asyncio.Event()
 
     @property
@@ -166,6 +171,11 @@ class CentralSystem:
 
     def _refuse(self, connection: ServerConnection, status: HTTPStatus, reason: str) -> Response:
         self.refused[reason] += 1
+        now = self._clock.mono_ns()
+        if now - self._told_ns.get(reason, -QUIET_NS) >= QUIET_NS:
+            self._told_ns[reason] = now
+            path = connection.request.path[:PATH_MAX] if connection.request else ""
+            self._log.warning("a charge point that asks for %r was turned away: %s", path, reason)
         return connection.respond(status, f"{reason}\n")
 
     async def _makes_room(self, identity: str) -> bool:

@@ -20,8 +20,9 @@ from websockets.typing import Subprotocol
 
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.site.config import Device
+from gwanje.io.sim.city.chargers_actions import carry_out
 from gwanje.io.sim.city.chargers_messages import Messages
-from gwanje.io.sim.city.chargers_model import Plug, read_profile
+from gwanje.io.sim.city.chargers_model import Plug
 
 ANSWER_S = 10.0
 """Without an answer in this time a charger believes that its line is gone."""
@@ -60,13 +61,13 @@ class ChargePoint:
         self._clock = clock
         self._speed = speed
         self._chance = chance
-        self._v16 = device.params["version"] == "1.6"
+        self.v16 = device.params["version"] == "1.6"
         self._period_s = float(device.params.get("meter_s", 10.0))
-        self._w_per_a = plug.voltage_v * plug.phases
+        self.w_per_a = plug.voltage_v * plug.phases
         self._socket: ClientConnection | None = None
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._n = 0
-        self._messages = Messages(device)
+        self.messages = Messages(device)
         self._told = ""
         self._advanced_ns = clock.mono_ns()
         self._turn = asyncio.Lock()
@@ -83,7 +84,8 @@ class ChargePoint:
         skew = float(self.params.get("skew_s", 3600.0)) if self.fault == "clock_skew" else 0.0
         return self._clock.utc_ns() / NS_PER_S + skew
 
-    def _stamp(self) -> str:
+    def stamp(self) -> str:
+        """Its own time, as it writes it."""
         return datetime.fromtimestamp(self._utc_s(), UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
     def limit_w(self) -> float:
@@ -115,7 +117,7 @@ class ChargePoint:
                     continue
                 async with asyncio.timeout(ANSWER_S):
                     self._socket = await connect(
-                        self._url, subprotocols=[Subprotocol("ocpp1.6" if self._v16 else "ocpp2.0.1")],
+                        self._url, subprotocols=[Subprotocol("ocpp1.6" if self.v16 else "ocpp2.0.1")],
                         compression=None, proxy=None, ping_interval=None, max_size=65_536, close_timeout=1.0,
                         user_agent_header=None,
                     )  # fmt: skip
@@ -187,13 +189,13 @@ class ChargePoint:
     async def _report(self) -> None:
         if not self.booted:
             await self._boot()
-        await self._status(force=True)
+        await self.status(force=True)
         while self.kept:
             action, payload = self.kept[0]
             await self._call(action, payload)
             self.kept.popleft()
         if self.plug.stay is not None and not self.transaction:
-            await self._begin_session()
+            await self.begin_session()
         due = self._clock.mono_ns() / NS_PER_S + self._chance.uniform(0.0, self._period_s)
         heard = 0.0
         while True:
@@ -215,32 +217,34 @@ class ChargePoint:
     async def _turn_of_events(self, happened: list[str]) -> None:
         for one in happened:
             if one == "arrived":
-                await self._begin_session()
+                await self.begin_session()
             elif self.transaction:
-                await self._end_session("EVDisconnected")
-        await self._status()
+                await self.end_session("EVDisconnected")
+        await self.status()
 
     async def _boot(self) -> None:
-        payload = self._messages.boot()
+        payload = self.messages.boot()
         answer = await self._call("BootNotification", payload)
         self.booted = answer.get("status") == "Accepted"
         if not self.booted:
             raise ConnectionRefusedError("not accepted")
 
-    async def _status(self, force: bool = False) -> None:
+    async def status(self, force: bool = False) -> None:
+        """Tell the state of its connector when it has changed, or when forced to."""
         word = self.plug.status(self.limit_w())
         if word == self._told and not force:
             return
         self._told = word
-        await self._call("StatusNotification", self._messages.status(word, self._stamp()))
-        if self.transaction and not self._v16:
+        await self._call("StatusNotification", self.messages.status(word, self.stamp()))
+        if self.transaction and not self.v16:
             await self._event("Updated", "ChargingStateChanged")
 
-    async def _begin_session(self) -> None:
+    async def begin_session(self) -> None:
+        """Somebody has shown a token."""
         token = f"CARD{self._chance.randrange(10_000):04}"
-        if self._v16:
+        if self.v16:
             answer = await self._call("StartTransaction", {
-                "connectorId": 1, "idTag": token, "meterStart": round(self.plug.energy_wh), "timestamp": self._stamp(),
+                "connectorId": 1, "idTag": token, "meterStart": round(self.plug.energy_wh), "timestamp": self.stamp(),
             })  # fmt: skip
             accepted = answer.get("idTagInfo", {}).get("status") == "Accepted"
             self.transaction = int(answer.get("transactionId", 0)) if accepted else 0
@@ -248,11 +252,12 @@ class ChargePoint:
             self.transaction = f"{self.device.address}-{round(self._utc_s())}"[:36]
             await self._event("Started", "CablePluggedIn", {"idToken": {"idToken": token, "type": "ISO14443"}})
 
-    async def _end_session(self, reason: str) -> None:
+    async def end_session(self, reason: str) -> None:
+        """Its session is over."""
         transaction, self.transaction = self.transaction, 0
-        if self._v16:
+        if self.v16:
             await self._call("StopTransaction", {
-                "transactionId": transaction, "meterStop": round(self.plug.energy_wh), "timestamp": self._stamp(),
+                "transactionId": transaction, "meterStop": round(self.plug.energy_wh), "timestamp": self.stamp(),
                 "reason": reason if reason != "StoppedByEV" else "EVDisconnected",
             })  # fmt: skip
         else:
@@ -271,16 +276,16 @@ class ChargePoint:
     ) -> dict[str, Any]:  # fmt: skip
         word = self.plug.status(self.limit_w())
         about = {"transactionId": transaction or str(self.transaction), **(info or {})}
-        return self._messages.event(kind, trigger, word, about, self._stamp(), more or {})
+        return self.messages.event(kind, trigger, word, about, self.stamp(), more or {})
 
     def _readings_now(self, context: str) -> tuple[str, dict[str, Any]]:
         readings = self.plug.readings(self.limit_w())
         if self.fault == "stuck":
             readings = self._frozen = self._frozen or readings
-        sampled = self._messages.sampled(readings, context, wrong=self.fault == "wrong_values")
-        value = [{"timestamp": self._stamp(), "sampledValue": sampled}]
-        if self._v16 or not self.transaction:
-            return "MeterValues", self._messages.readings(value, self.transaction)
+        sampled = self.messages.sampled(readings, context, wrong=self.fault == "wrong_values")
+        value = [{"timestamp": self.stamp(), "sampledValue": sampled}]
+        if self.v16 or not self.transaction:
+            return "MeterValues", self.messages.readings(value, self.transaction)
         trigger = "Trigger" if context == "Trigger" else "MeterValuePeriodic"
         return "TransactionEvent", self._event_message("Updated", trigger, {"meterValue": value})
 
@@ -293,7 +298,7 @@ class ChargePoint:
 
     def _keep_readings(self, context: str) -> None:
         action, payload = self._readings_now(context)
-        if not self._v16 and action == "TransactionEvent":
+        if not self.v16 and action == "TransactionEvent":
             payload["offline"] = True
         self._kept_s = self._utc_s()
         self.kept.append((action, payload))
@@ -302,9 +307,9 @@ class ChargePoint:
         """What happens at the plug while there is no line: who leaves has ended the session."""
         if "left" in happened and self.transaction:
             transaction, self.transaction = self.transaction, 0
-            if self._v16:
+            if self.v16:
                 self.kept.append(("StopTransaction", {
-                    "transactionId": transaction, "meterStop": round(self.plug.energy_wh), "timestamp": self._stamp(),
+                    "transactionId": transaction, "meterStop": round(self.plug.energy_wh), "timestamp": self.stamp(),
                 }))  # fmt: skip
             else:
                 ended = self._event_message("Ended", "EVDeparted", {"offline": True}, str(transaction))
@@ -347,79 +352,31 @@ class ChargePoint:
         if self.fault == "callerror":
             return [4, unique_id, "InternalError", "a fault of the simulation", {}]
         self.plug_time()
-        answer = self._done(action, payload)
+        answer = carry_out(self, action, payload)
         if answer is None:
             return [4, unique_id, "NotImplemented", f"no {action} here", {}]
         return [3, unique_id, answer]
 
-    def _done(self, action: str, payload: Mapping[str, Any]) -> dict[str, Any] | None:
-        match action:
-            case "SetChargingProfile":
-                found = None if self.fault == "rejecting" else read_profile(payload, self._w_per_a)
-                if found is None:
-                    return {"status": "Rejected"}
-                self.plug.set_limit(*found)
-                return {"status": "Accepted"}
-            case "ClearChargingProfile":
-                criteria = payload.get("chargingProfileCriteria", payload)
-                gone = self.plug.clear_limits(criteria.get("chargingProfilePurpose"), criteria.get("stackLevel"))
-                return {"status": "Accepted" if gone else "Unknown"}
-            case "GetCompositeSchedule":
-                unit = payload.get("chargingRateUnit", "W")
-                limit = round(self.limit_w() / (self._w_per_a if unit == "A" else 1.0), 1)
-                return self._messages.schedule(payload, limit, unit, self._stamp())
-            case "TriggerMessage":
-                self._later(self._triggered(str(payload["requestedMessage"])))
-                return {"status": "Accepted"}
-            case "ChangeAvailability":
-                operative = "Operative" in (payload.get("type"), payload.get("operationalStatus"))
-                self.plug.operative = operative
-                self._later(self._status())
-                return {"status": "Accepted"}
-            case "Reset":
-                self.booted = False
-                self._later(self._restart())
-                return {"status": "Accepted"}
-            case "RemoteStopTransaction" | "RequestStopTransaction":
-                if str(payload["transactionId"]) != str(self.transaction) or not self.transaction:
-                    return {"status": "Rejected"}
-                self.plug.charging = False
-                self._later(self._end_session("Remote"))
-                return {"status": "Accepted"}
-            case "RemoteStartTransaction" | "RequestStartTransaction":
-                if self.transaction or self.plug.stay is None:
-                    return {"status": "Rejected"}
-                self.plug.charging = True
-                self._later(self._begin_session())
-                return {"status": "Accepted"}
-            case "ChangeConfiguration":
-                return {"status": "Accepted"}
-            case "SetVariables":
-                results = [
-                    {"attributeStatus": "Accepted", "component": one["component"], "variable": one["variable"]}
-                    for one in payload["setVariableData"]
-                ]
-                return {"setVariableResult": results}
-        return None
-
-    def _later(self, work: Any) -> None:
+    def later(self, work: Any) -> None:
         """Do something after the answer has gone; a line that breaks meanwhile ends it."""
         task = asyncio.create_task(work)
         task.add_done_callback(_line_broke)
 
-    async def _triggered(self, message: str) -> None:
+    async def triggered(self, message: str) -> None:
+        """Send what was asked for."""
         if message == "MeterValues":
             await self._readings("Trigger")
         elif message == "StatusNotification":
-            await self._status(force=True)
+            await self.status(force=True)
         elif message == "BootNotification":
             await self._boot()
         elif message == "Heartbeat":
             await self._call("Heartbeat", {})
 
-    async def _restart(self) -> None:
+    async def restart(self) -> None:
+        """End the session and the line; it begins anew."""
         if self.transaction:
-            await self._end_session("Reboot")
+            await self.end_session("Reboot")
         if self._socket is not None:
             self._socket.transport.abort()
 

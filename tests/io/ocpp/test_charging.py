@@ -441,3 +441,45 @@ def test_a_read_only_site_listens_and_changes_nothing():
             await cars.close()
 
     run(scenario)
+
+
+def test_an_answer_that_comes_too_late_changes_nothing():
+    async def scenario():
+        async with Rig(devices(timeout_s=0.3)) as rig, Bare(rig) as point:
+            await point.boot()
+            asked = asyncio.create_task(rig.command(f"{EV}.availability", 0.0))
+            while (frame := await point.receive())[2] != "ChangeAvailability":
+                if frame[0] == 2:
+                    await point.raw(json.dumps([4, frame[1], "NotImplemented", "", {}]))
+            assert (await asked)[0] == "timed_out"
+            await point.raw(json.dumps([3, frame[1], {"status": "Accepted"}]))
+            await point.call("Heartbeat", {})
+            assert math.isnan(rig.value(f"{EV}.availability"))
+            assert any(one.data.get("kind") == "late_answer" for one in rig.ears.events)
+
+    run(scenario)
+
+
+def test_what_is_done_once_is_shown_and_the_charge_of_a_vehicle_that_left_is_not():
+    async def scenario():
+        async with Rig(devices()) as rig, Bare(rig) as point:
+            await point.boot()
+            charger = rig.charger("ev001")
+            charger.tick(rig.clock.mono_ns())
+            assert rig.tag(f"{EV}.remote_stop")[:2] == (0.0, 0)
+            assert await rig.command(f"{EV}.remote_stop", 0.0) == ("refused", "0 asks for nothing")
+            charger.done("stop", 1.0)
+            assert rig.value(f"{EV}.remote_stop") == 1.0
+            now = utc_stamp(rig.clock.utc_ns())
+            started = await point.call("StartTransaction", {
+                "connectorId": 1, "idTag": "C", "meterStart": 5, "timestamp": now,
+            })  # fmt: skip
+            soc = [{"value": "40", "measurand": "SoC", "unit": "Percent"}]
+            await point.call("MeterValues", {"connectorId": 1, "meterValue": [{"timestamp": now, "sampledValue": soc}]})
+            assert rig.tag(f"{EV}.soc")[:2] == (pytest.approx(0.4), 0)
+            await point.call("StopTransaction", {
+                "transactionId": started[2]["transactionId"], "meterStop": 9, "timestamp": now,
+            })  # fmt: skip
+            assert rig.quality(f"{EV}.soc") == Quality.BAD | Quality.NOT_IMPLEMENTED
+
+    run(scenario)
