@@ -30,7 +30,7 @@ def parse(data: bytes) -> ET.Element:
     if len(data) > BYTES_MAX:
         raise XmlError(f"more than {BYTES_MAX} bytes of XML")
     builder = ET.TreeBuilder()
-    parser = expat.ParserCreate(namespace_separator="}")
+    parser = expat.ParserCreate("UTF-8", "}")  # whatever it declares: ONVIF is UTF-8
     parser.buffer_text = True
     depth = elements = 0
 
