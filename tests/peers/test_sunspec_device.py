@@ -30,6 +30,7 @@ from gwanje.core.tags.store import Sample
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.modbus.discovery import walk_image
 from gwanje.io.field.modbus.driver import Driver
+from gwanje.io.field.modbus.lane import Lane
 from gwanje.io.field.modbus.link import ModbusLink
 from gwanje.io.field.modbus.sunspec_types import TYPES
 from gwanje.io.field.outlet import Outlet
@@ -139,7 +140,9 @@ class Capture:
         raise AssertionError("a device without set-points asks for none")
 
 
-async def as_the_driver_reads(port: int, wanted: list[tuple[int, str]]) -> dict[tuple[int, str], tuple[float, int]]:
+async def as_the_driver_reads(
+    port: int, wanted: list[tuple[int, str]], *, by_lane: bool
+) -> dict[tuple[int, str], tuple[float, int]]:
     """(model, path) → value and quality through the real driver, one tag for each point."""
     names = {key: f"peer.device.p{i:04d}" for i, key in enumerate(wanted)}
     tags = TagTable.build([Tag(name, "", "field") for name in names.values()])
@@ -148,8 +151,11 @@ async def as_the_driver_reads(port: int, wanted: list[tuple[int, str]]) -> dict[
         "device", "peer", "장치", "Device", "sunspec", "127.0.0.1", port, 1, "fast", 5.0, points, (), None, "peer.toml"
     )
     capture = Capture(len(wanted))
+    lane = Lane(1, Outlet(capture, capture), SystemClock(), read_only=True)
+    polling = asyncio.create_task(lane.run())
+    link = lane.link("127.0.0.1", port, 1, 5.0) if by_lane else ModbusLink("127.0.0.1", port, 1, 5.0)
     driver = Driver(
-        device, ModbusLink("127.0.0.1", port, 1, 5.0), tags, {"fast": 0.05}, Outlet(capture, capture), capture,
+        device, link, tags, {"fast": 0.05}, Outlet(capture, capture), capture,
         capture, SystemClock(), 0, random.Random(1),
     )  # fmt: skip
     task = asyncio.create_task(driver.run())
@@ -157,21 +163,23 @@ async def as_the_driver_reads(port: int, wanted: list[tuple[int, str]]) -> dict[
         async with asyncio.timeout(30):
             await capture.complete.wait()
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for one in (task, polling):
+            one.cancel()
+        await asyncio.gather(task, polling, return_exceptions=True)
     assert capture.events == []
     return {key: capture.latest[tags.index(name)] for key, name in names.items()}
 
 
+@pytest.mark.parametrize("by_lane", [False, True])
 @pytest.mark.parametrize("server", [pymodbus_server, libmodbus_server])
-def test_the_driver_reads_what_pysunspec2_reads(server, tmp_path):
+def test_the_driver_reads_what_pysunspec2_reads(server, by_lane, tmp_path):
     registers = image_1547()
 
     async def scenario():
         async with server(registers, tmp_path) as port:
             expected = await asyncio.to_thread(as_pysunspec2_reads, port)
             numbers = [key for key, (_, _, kind) in expected.items() if TYPES[kind].form != "text"]
-            return expected, await as_the_driver_reads(port, numbers)
+            return expected, await as_the_driver_reads(port, numbers, by_lane=by_lane)
 
     expected, ours = asyncio.run(scenario())
     assert {model for model, _ in expected} == {1, *range(701, 714)}

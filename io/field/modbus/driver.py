@@ -183,9 +183,11 @@ class Driver:
         if wanted and identity != wanted and identity != self._identity:
             self._notices.replaced(wanted, identity)
         self._identity = identity
+        if self._options.identity:
+            if identity != self._options.identity:
+                raise WrongDeviceError(f"{identity!r} answers, {self._options.identity!r} is configured")
+            return False
         self._first_identity = self._first_identity or identity
-        if self._options.identity and identity != self._options.identity:
-            raise WrongDeviceError(f"{identity!r} answers, {self._options.identity!r} is configured")
         return identity != self._first_identity
 
     def _report(self, plan: DevicePlan, issues: tuple[str, ...]) -> None:
