@@ -144,6 +144,8 @@ def url_problem(url: str) -> str:
     """What is wrong with a node's address; empty when nothing is. Never repeats a password."""
     if not url.startswith("rtsp://"):
         return "must begin with rtsp://"
+    if any(sign.isspace() or not sign.isprintable() for sign in url):
+        return "holds blanks or signs that cannot be printed"
     try:
         parts: SplitResult = urlsplit(url)
         host, _port = parts.hostname, parts.port

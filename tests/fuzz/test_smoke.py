@@ -26,7 +26,8 @@ targets = _load("targets")
 
 
 RUNS = {
-    "bus": 15_000, "columns": 10_000, "services": 4_000, "answers": 3_000, "site": 150, "modbus": 20_000, "camera": 5_000,
+    "bus": 15_000, "columns": 10_000, "services": 4_000, "answers": 3_000, "site": 150, "modbus": 20_000,
+    "camera": 5_000,
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gwanje.core.audio_ring import RingReader, RingWriter
-from gwanje.core.clock import NS_PER_S, SystemClock
+from gwanje.core.clock import NS_PER_S, Clock, SystemClock
 from gwanje.core.site.nodes import Node
 from gwanje.io.field.health import Meter
 from gwanje.io.field.rtsp.hub import TURN_NS, Hub
@@ -21,9 +21,12 @@ PATIENCE_S = 30.0
 class Ear:
     """The driver's hub with nodes of one's own; :meth:`listen` runs it until something holds."""
 
-    def __init__(self, *urls: str, codec: str = "auto", transport: str = "tcp", login: Login | None = None) -> None:
+    def __init__(
+        self, *urls: str, codec: str = "auto", transport: str = "tcp", login: Login | None = None,
+        clock: Clock | None = None,
+    ) -> None:  # fmt: skip
         self._folder = tempfile.TemporaryDirectory(dir="/dev/shm", prefix="gw-")
-        self.clock = SystemClock()
+        self.clock = clock or SystemClock()
         self.nodes = [
             Node(f"mic{index:02}", "here", "골목", "alley", url, codec, 0.0, 0.0, False, {}, transport)
             for index, url in enumerate(urls)
@@ -56,18 +59,19 @@ class Ear:
 
     def listen(self, done, what: str, patience_s: float = PATIENCE_S, pace_s: float = TURN_NS / NS_PER_S) -> float:
         """Turn until ``done()`` holds; seconds that it took."""
-        began_ns = self.clock.mono_ns()
+        real = SystemClock()
+        began_ns = real.mono_ns()
 
         async def turns() -> None:
             while not done():
                 self.hub.turn()
-                took_s = (self.clock.mono_ns() - began_ns) / NS_PER_S
+                took_s = (real.mono_ns() - began_ns) / NS_PER_S
                 failures = [one.failure for one in self.hub.links][:5]
                 assert took_s < patience_s, f"waited for {what}; failures {failures}, steps {self.link.step}"
                 await asyncio.sleep(pace_s)
 
         asyncio.run(turns())
-        return (self.clock.mono_ns() - began_ns) / NS_PER_S
+        return (real.mono_ns() - began_ns) / NS_PER_S
 
     def close(self) -> None:
         """Say goodbye and wipe the ring."""

@@ -529,6 +529,25 @@ def test_two_hundred_nodes_are_heard_and_come_back_all_at_once(run_dir):
         town.close()
 
 
+def test_a_sound_is_heard_at_nodes_of_every_codec(run_dir):
+    town = Town(run_dir, n_more=3)
+    for one, codec in zip(town.nodes, ("L16", "PCMU", "PCMA", "AAC", "OPUS"), strict=True):
+        one["codec"] = codec
+    try:
+        town.start_streets()
+        town.start("media")
+        for one in town.nodes:
+            town.wait_for_health(one["name"], Health.OK)
+            assert town.newest(f"here.{one['name']}.level_db")[0] < -25.0
+        for one in town.nodes:
+            horn = str(street.matching("car_horn/*")[0].relative_to(street.SOUNDS_DIR))
+            ask = {"op": "play", "file": horn, "node": one["name"], "level_db": -8}
+            town.bus.request("simsound", ask, 10_000)
+            town.wait(lambda name=one["name"]: town.newest(f"here.{name}.level_db")[0] > -20.0, f"{one['codec']}")
+    finally:
+        town.close()
+
+
 def test_a_path_that_is_not_there_is_off_with_its_reason(town):
     town.start_streets()
     town.nodes[0] = {**town.nodes[0], "url": f"rtsp://127.0.0.1:{town.port}/nobody", "simulated": False}

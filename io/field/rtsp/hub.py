@@ -53,7 +53,7 @@ class Hub:
         self._waiting: list[tuple[Intake, RtpPacket]] = []
         self._ordering: set[Link] = set()
         self._mixer = Mixer(len(nodes))
-        self._resolving: set[asyncio.Task[None]] = set()
+        self._resolving: dict[int, asyncio.Task[None]] = {}
         now_ns = clock.mono_ns()
         self._connect_ns = now_ns
         self._look_ns = now_ns
@@ -97,9 +97,12 @@ class Hub:
         try:
             family = socket.AF_INET6 if ipaddress.ip_address(host).version == 6 else socket.AF_INET
         except ValueError:
+            if link.index in self._resolving:  # one question for each node: a dead name server gathers no queue
+                link.drop(f"{host}: the name server does not answer")
+                return
             task = asyncio.get_running_loop().create_task(_resolve(link, host, port))
-            self._resolving.add(task)
-            task.add_done_callback(self._resolving.discard)
+            self._resolving[link.index] = task
+            task.add_done_callback(lambda _: self._resolving.pop(link.index, None))
             return
         link.connect(family, (host, port))
 
@@ -145,7 +148,7 @@ class Hub:
         """Say goodbye to all cameras and close everything."""
         for link in self.links:
             link.leave()
-        for task in self._resolving:
+        for task in tuple(self._resolving.values()):
             task.cancel()
         self._epoll.close()
 

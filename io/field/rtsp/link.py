@@ -151,7 +151,11 @@ class Link:
         """The host's address is known."""
         if self.step is not Step.RESOLVING:
             return
-        one = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        try:
+            one = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        except OSError as error:
+            self.drop(error.strerror or "no socket is to be had")
+            return
         self._socket = one
         self._peer = address[0]
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)

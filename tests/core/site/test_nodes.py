@@ -103,6 +103,8 @@ def test_a_wrong_fleet_is_named_once_with_its_key(tmp_path, change, expected):
     [
         ("http://a/b", "must begin with rtsp://"),
         ("rtsp:///b", "names no host"),
+        ("rtsp://a/b c", "holds blanks"),
+        ("rtsp://a/b\r\nX: y", "holds blanks"),
         ("rtsp://a:99999/b", "is no address"),
         ("rtsp://[::1/b", "is no address"),
         ("rtsp://u@a/b", "do not belong"),
