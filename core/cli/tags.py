@@ -99,8 +99,8 @@ def _tags(chosen: argparse.Namespace) -> int:
 
 def _bad_ones(found: list[Tag], samples: Snapshot) -> tuple[list[Tag], Snapshot]:
     bad = np.flatnonzero(samples.quality & Quality.BAD)
-    columns = (samples.value, samples.quality, samples.source_utc_ns, samples.received_mono_ns)
-    return [found[at] for at in bad.tolist()], Snapshot(*(one[bad] for one in columns))
+    times = samples.source_utc_ns[bad], samples.received_mono_ns[bad]
+    return [found[at] for at in bad.tolist()], Snapshot(samples.value[bad], samples.quality[bad], *times)
 
 
 def _matching(site: Site, pattern: str) -> list[Tag]:

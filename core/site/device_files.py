@@ -204,12 +204,13 @@ def read_device(reader: Reader) -> Device:
     scan = reader.text("scan", "normal", choices=SCAN_CLASSES)
     twin = reader.reader("twin")
     head = read_head(reader, driver)
+    pointless = driver not in REGISTER_DRIVERS and bool(head["params"])  # a hub: what is behind it has the points
     device = Device(
         **head,
         port=0 if head["via"] else _port(reader, driver),
         scan=scan,
         timeout_s=reader.number("timeout_s", 0.5, 0.05, 30.0),
-        points=tuple(read_point(one, driver, scan) for one in reader.readers("point", required=driver in REGISTER_DRIVERS or not head["params"])),
+        points=tuple(read_point(one, driver, scan) for one in reader.readers("point", required=not pointless)),
         setpoints=tuple(read_setpoint(one, driver) for one in reader.readers("setpoint")),
         twin=read_twin(twin),
         commands=tuple(read_command(one, driver) for one in reader.readers("command")),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from gwanje.core.commands.operations import WRITABLE_KINDS
 from gwanje.core.site.device_problems import DeviceProblems
 from gwanje.core.site.devices import Device, Setpoint
-from gwanje.core.site.toml_reader import Document
+from gwanje.core.site.toml_reader import Document, KeyPath
 from gwanje.core.tags.table import TagTable
 
 
@@ -18,7 +18,7 @@ def check_references(devices: Iterable[Device], table: TagTable, documents: Mapp
     feeders: dict[str, str] = {}
     for device in devices:
         for index, point in enumerate(device.points):
-            path = ("point", index, "tag")
+            path: KeyPath = ("point", index, "tag")
             if point.tag not in table:
                 told.add(device, path, f"missing tag {point.tag!r}")
             elif (owner := table.get(point.tag).owner) != device.part:
@@ -33,8 +33,8 @@ def check_references(devices: Iterable[Device], table: TagTable, documents: Mapp
             for key, reason in _command_problems(one, device.part, table, feeders):
                 told.add(device, ("command", index, key), reason)
             feeders.setdefault(one.tag, device.name)
-    for file, path, reason in told.found():
-        documents[file].problem(path, reason)
+    for file, where, reason in told.found():
+        documents[file].problem(where, reason)
 
 
 def _command_problems(

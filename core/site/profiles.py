@@ -231,7 +231,7 @@ def _fleet(reader: Reader, profile: Profile) -> Iterator[tuple[Device, list[Tag]
         one = {key: _numbered(reader, key, text, n) for key, text in texts.items()}
         params = _numbered(reader, "params", head["params"], n)
         own_twin = None if twin is None else _numbered(reader, "twin", twin.params, n)
-        if None in one.values() or params is None or (twin is not None and own_twin is None):
+        if None in one.values() or params is None or (twin is None) != (own_twin is None):
             return
         port = head["port"] + index * step if head["port"] else 0
         if port > PORT_MAX:
@@ -245,7 +245,7 @@ def _fleet(reader: Reader, profile: Profile) -> Iterator[tuple[Device, list[Tag]
             "x_m": head["x_m"] + index % columns * dx_m,
             "y_m": head["y_m"] + index // columns * dy_m,
         }  # fmt: skip
-        yield _made(profile, whole, None if twin is None else Twin(twin.kind, own_twin))
+        yield _made(profile, whole, None if twin is None or own_twin is None else Twin(twin.kind, own_twin))
 
 
 def _fits(reader: Reader, numbers: Sequence[Any], name: str) -> bool:

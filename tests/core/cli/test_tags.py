@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from large_site import large_site
 
 from gwanje.core.city.run_dir import RunInfo
 from gwanje.core.cli import main as cli
-from gwanje.core.cli.tags import _left, _length, value_text
+from gwanje.core.cli.tags import _left, _length, shown_width, value_text
 from gwanje.core.clock import SystemClock, boot_id
 from gwanje.core.site.config import load_site
 from gwanje.core.tags.quality import Quality
@@ -161,3 +162,89 @@ def test_what_is_left_is_told_for_people(seconds: float, text: str) -> None:
 def test_a_state_without_a_word_is_its_number() -> None:
     tag = Tag("a.b.s", "", "field", states=(("가", "a"),), decimals=0)
     assert [value_text(tag, value) for value in (0.0, 0.5, 1.0, -1.0, float("nan"))] == ["a", "0", "1", "-1", "–"]
+
+
+# ---------------------------------------------------------------- devices, and what is bad
+
+
+@pytest.fixture
+def lamps(tmp_path: Path):
+    """A large site with two lamps heard of, one of them dead."""
+    root, run = large_site(tmp_path / "large", 30, 5), tmp_path / "run"
+    run.mkdir()
+    lock = os.open(run / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as a running city holds it
+    site, clock = load_site(root), SystemClock()
+    info = {"pid": 1, "site_root": str(root), "data_dir": str(tmp_path), "started_utc_ns": 1, "started_mono_ns": 1}
+    RunInfo(**info, boot_id=boot_id()).write(run)
+    writer = TagStore.create(run / "tags", site.tags).writer("street")
+    for n, quality in ((1, Quality.SIMULATED), (2, Quality.BAD | Quality.COMM | Quality.SIMULATED)):
+        at = site.tags.index(f"jincheon.lamp{n:04}.dim_pct")
+        writer.write_one(at, 40.0, quality, clock.utc_ns(), clock.mono_ns())
+        writer.write_one(site.tags.index(f"jincheon.lamp{n:04}.online"), 2.0 - n, 0, clock.utc_ns(), clock.mono_ns())
+    for quantity, value in (("devices", 31), ("online", 1), ("reads_per_s", 2.5), ("errors", 7), ("skipped", 0)):
+        at = site.tags.index(f"system.family_street.{quantity}")
+        writer.write_one(at, value, 0, clock.utc_ns(), clock.mono_ns())
+    yield lambda *arguments: cli.main([*arguments, "--site", str(root), "--run", str(run)])
+    os.close(lock)
+
+
+def test_a_tag_is_shown_with_its_device_in_either_language(lamps, capsys) -> None:
+    assert lamps("tags", "*.lamp0001.*") == 0
+    lines = capsys.readouterr().out.splitlines()
+    (dim,) = [one for one in lines if one.startswith("jincheon.lamp0001.dim_pct")]
+    assert dim.split("  ")[-2:] == ["Streetlight 1", "dimming level"]
+    assert "40.0 %" in dim
+    assert lamps("tags", "*.lamp0001.*", "--lang", "ko") == 0
+    lines = capsys.readouterr().out.splitlines()
+    (dim,) = [one for one in lines if one.startswith("jincheon.lamp0001.dim_pct")]
+    assert dim.split("  ")[-2:] == ["가로등 1", "조광률"]
+    assert [one for one in lines if "lamp0001.online" in one and "통신 정상" in one]
+    ends = {shown_width(one[: one.index("가로등 1")]) for one in lines}
+    assert len(ends) == 1
+
+
+def test_only_what_is_bad_is_shown_when_asked_for(lamps, capsys) -> None:
+    assert lamps("tags", "*.lamp*.dim_pct", "--bad") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 29  # all lamps but the first
+    assert lines[0].startswith("jincheon.lamp0002.dim_pct")
+    assert "BAD COMM (simulated)" in lines[0]
+    assert lamps("tags", "*.lamp0001.dim_pct", "--bad") == 0
+    assert capsys.readouterr().out == "no tag is BAD, of 1\n"
+    assert lamps("tags", "*.lamp000[12].dim_pct", "--bad", "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["device"] == {"name": "jincheon.lamp0002", "label_ko": "가로등 2", "label_en": "Streetlight 2"}
+
+
+def test_a_tag_of_the_city_itself_has_no_device(lamps, capsys) -> None:
+    assert lamps("tags", "system.family_street.errors", "--json") == 0
+    (told,) = json.loads(capsys.readouterr().out)
+    assert told["device"] is None
+    assert lamps("tags", "system.family_street.errors") == 0
+    assert "  –  street: link errors" in capsys.readouterr().out
+
+
+def test_the_status_tells_families_and_some_of_the_devices_that_are_offline(lamps, capsys) -> None:
+    assert lamps("status") == 0
+    lines = [one.strip() for one in capsys.readouterr().out.splitlines()]
+    (street,) = [one for one in lines if one.startswith("street ")]
+    assert street.split() == (
+        ["street", "1", "of", "31", "online", "2.5", "reads/s", "late", "p99", "–", "ms", "errors", "7", "skipped", "0"]
+    )
+    (offline,) = [one for one in lines if one.startswith("devices: ")]
+    assert offline.startswith("devices: 1 of 37 online; offline: csms, charger0001")
+    assert offline.endswith("… and 26 more")
+    assert lamps("status", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert len(told["offline"]) == 36
+    (street,) = [one for one in told["families"] if one["part"] == "street"]
+    assert street == {
+        "part": "street", "devices": 31, "online": 1, "reads_per_s": 2.5, "late_p99_ms": None, "errors": 7,
+        "skipped": 0,
+    }  # fmt: skip
+
+
+def test_a_value_without_end_is_shown_as_none() -> None:
+    tag = Tag("a.b.s", "", "field", states=(("가", "a"),), decimals=0)
+    assert value_text(tag, float("inf")) == "–"
