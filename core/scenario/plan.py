@@ -151,7 +151,8 @@ def _chosen(rng: random.Random, names: Sequence[str], places: Mapping[str, Place
 
 def shown_by(place: Place, rule: Rule) -> tuple[str, ...]:
     """The tags of a device that must show a fault."""
-    return tuple(_fitting(place.tags, rule.quantities))
+    found = tuple(_fitting(place.tags, rule.quantities))
+    return found[:1] if rule.first else found
 
 
 def _fitting(tags: Iterable[str], quantities: Sequence[str]) -> Iterator[str]:

@@ -107,6 +107,8 @@ class StepScore:
         names: of ``shown``.
         set_s: when the fault was set.
         good_before: of ``tags``; those that were bad before need not recover.
+        n_bad: tags that were BAD when the fault had stood long enough, of those that were not before.
+        n_doubtful: … and that were UNCERTAIN.
     """
 
     step: Step
@@ -120,6 +122,8 @@ class StepScore:
     shown_s: float | None = None
     recovered_s: float | None = None
     why: str = ""
+    n_bad: int = 0
+    n_doubtful: int = 0
     _seen: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
     _cleared_s: float = 0.0
 
@@ -153,6 +157,9 @@ class StepScore:
             self._look_at_recovery(look)
 
     def _look_at_fault(self, look: Look) -> None:
+        all_of = look.quality[self.tags][self.good_before]
+        self.n_bad = int(((all_of & Quality.BAD) != 0).sum())
+        self.n_doubtful = int(((all_of & SEVERITY_MASK) == Quality.UNCERTAIN).sum())
         quality, took_s = look.quality[self.shown], look.at_s - self.set_s
         match self.rule.expect:
             case Expect.ANY:
@@ -204,8 +211,8 @@ class StepScore:
         """As it is reported."""
         return {
             "driver": self.step.driver, "kind": self.step.kind, "device": self.device, "tags": len(self.tags),
-            "shown_by": len(self.shown), "expect": str(self.rule.expect),
-            "at_s": round(self.set_s, 1), "shown_s": _rounded(self.shown_s),
+            "shown_by": len(self.shown), "bad": self.n_bad, "uncertain": self.n_doubtful,
+            "expect": str(self.rule.expect), "at_s": round(self.set_s, 1), "shown_s": _rounded(self.shown_s),
             "recovered_s": _rounded(self.recovered_s), "passed": self.passed, "why": self.why,
         }  # fmt: skip
 

@@ -46,6 +46,7 @@ class Rule:
         kinds: patterns of kinds of faults, or of ``kind/how``.
         devices: pattern of names of devices that the fault may be set on.
         quantities: patterns of the quantities that must show it.
+        first: only the first of them does.
         expect: what they must show.
         values: values that count as shown too, such as the state of a microphone.
         within_s: until when all must.
@@ -66,6 +67,7 @@ class Rule:
     recover_s: float
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     skip: str = ""
+    first: bool = False
 
     def fits(self, driver: str, kind: str) -> bool:
         """Whether it is about a kind of fault of a driver's devices."""
@@ -231,6 +233,7 @@ def _rule(reader: Reader, times: tuple[float, float, float]) -> Rule:
         recover_s=recover_s,
         params=dict(reader.table("params") or {}),
         skip=reader.text("skip", ""),
+        first=reader.flag("first", False),
     )
     reader.finish()
     return rule
