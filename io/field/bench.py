@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from gwanje.core.bench import BenchOptions, Result
 
-PARTS = ("gwanje.io.field.rtsp.bench", "gwanje.io.field.ocpp.bench")
+PARTS = ("gwanje.io.field.rtsp.bench", "gwanje.io.field.ocpp.bench", "gwanje.io.field.ntcip.bench",
+         "gwanje.io.field.dlms.bench")
 """Modules with ``measure(rounds, peers) -> list[Result]``."""
 
 

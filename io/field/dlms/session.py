@@ -16,7 +16,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from dlms_cosem import client as library_client
 from dlms_cosem import cosem, dlms_data, enumerations, exceptions, security
+from dlms_cosem import io as library_io
 from dlms_cosem import state as dlms_state
 from dlms_cosem.connection import DlmsConnection, ProtectionError
 from dlms_cosem.cosem.capture_object import CaptureObject
@@ -330,3 +332,22 @@ def _words(event: Any) -> str:
     if isinstance(event, xdlms.ExceptionResponse):
         return f"{event.state_error.name}, {event.service_error.name}".lower().replace("_", " ")
     return str(type(event).__name__)
+
+
+def peer_reads(host: str, port: int, server: int, obis: Sequence[str], n: int) -> list[Any]:
+    """Registers read n times by the library's own client, for measurements and tests beside ours; it blocks.
+
+    Raises:
+        LinkError: it could not.
+    """
+    transport = library_io.TcpTransport(1, server, library_io.BlockingTcpIO(host, port))
+    client = library_client.DlmsClient(transport, authentication=security.NoSecurityAuthentication())
+    wanted = [cosem.CosemAttributeWithSelection(Attribute(3, one, 2).of_library(), None) for one in obis]
+    found: list[Any] = []
+    try:
+        with client.session() as session:
+            for _ in range(n):
+                found = session.get_many(wanted).result
+    except (exceptions.CommunicationError, exceptions.DlmsClientException, *_LIBRARY_ERRORS) as error:
+        raise LinkError(f"dlms-cosem's client: {error}") from None
+    return found
