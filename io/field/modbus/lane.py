@@ -137,6 +137,8 @@ class Lane:
             LinkError, DeviceExceptionError, WriteForbiddenError, CommandExpiredError: as the link says.
         """
         try:
+            if not link.open_now:
+                raise ConnectionError
             number = start()
         except ConnectionError:
             raise ConnectionLostError(f"not connected: {link.lost}" if link.lost else "not connected") from None
