@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gwanje.core.tags.quality import Quality
 from gwanje.io.field.ocpp.facts import Ask
 from gwanje.io.field.ocpp.rpc import CallFailedError
 from tests.io.ocpp.rig import Rig, devices, run
@@ -98,5 +101,37 @@ def test_every_frame_of_ours_follows_the_schemas_of_a_strict_peer():
                 process.stdin.close()
                 await asyncio.wait_for(process.wait(), 10)
                 await reading
+
+    run(scenario, 100.0)
+
+
+def test_a_peer_that_is_frozen_is_found_out_and_comes_back():
+    node = need_node()
+
+    async def scenario():
+        often = {"ping_s": 1.0}
+        chosen = [replace(one, params=one.params | often) if one.name == "csms" else one for one in devices(3)]
+        async with Rig(chosen) as rig:
+            points = [[one.address, "1.6"] for one in chosen if one.twin is not None]
+
+            async def start() -> asyncio.subprocess.Process:
+                return await asyncio.create_subprocess_exec(
+                    node, str(SCRIPT), json.dumps({"url": rig.url, "points": points}), str(MODULES),
+                    stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
+                )  # fmt: skip
+
+            process = await start()
+            chargers = rig.charging.chargers.values()
+            await rig.until(lambda: all(one.session.active for one in chargers), 40)
+            process.send_signal(signal.SIGSTOP)
+            await rig.until(lambda: rig.system.connected == 0)
+            assert rig.quality("jincheon.ev001.power_w") == Quality.BAD | Quality.COMM
+            other = await start()  # the charger was restarted while its frozen self still holds a socket
+            await rig.until(lambda: all(one.health.online for one in chargers), 40)
+            assert rig.system.connected == 3
+            for one in (process, other):
+                one.send_signal(signal.SIGCONT)
+                one.stdin.close()
+                await asyncio.wait_for(one.wait(), 10)
 
     run(scenario, 100.0)

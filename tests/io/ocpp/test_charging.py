@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gwanje.core.tags.quality import Quality
+from gwanje.io.field.ocpp.door import Flood
 from gwanje.io.field.ocpp.frames import FRAME_MAX
 from gwanje.io.field.ocpp.stamps import utc_stamp
+from gwanje.io.sim.city.family import CityFault
 
 from .rig import Bare, Rig, S, devices, run
 
@@ -481,5 +484,51 @@ def test_what_is_done_once_is_shown_and_the_charge_of_a_vehicle_that_left_is_not
                 "transactionId": started[2]["transactionId"], "meterStop": 9, "timestamp": now,
             })  # fmt: skip
             assert rig.quality(f"{EV}.soc") == Quality.BAD | Quality.NOT_IMPLEMENTED
+
+    run(scenario)
+
+
+def test_a_thousand_reconnections_leave_nothing_behind():
+    async def scenario():
+        async with Rig(devices()) as rig:
+            rig.system._flood = Flood(10_000, 0)
+
+            async def come_and_go(times: int) -> None:
+                for _ in range(times):
+                    async with Bare(rig) as point:
+                        await point.call("Heartbeat", {})
+                    await rig.until(lambda: rig.charger("ev001").line is None)
+
+            await come_and_go(20)
+            files, tasks = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
+            await come_and_go(1_000)
+            assert len(os.listdir("/proc/self/fd")) <= files + 2
+            assert len(asyncio.all_tasks()) <= tasks + 2
+            assert rig.system.connected == 0
+            assert len(rig.charging.limits._watchers) == 0
+            assert len(rig.system._half_open) == 0
+
+    run(scenario, 110.0)
+
+
+def test_a_tenth_of_the_fleet_that_is_silent_holds_nobody_else_up():
+    async def scenario():
+        async with Rig(devices(30, timeout_s=2.0, meter_s=1.0)) as rig:
+            cars = rig.cars()
+            await cars.open()
+            await rig.until(lambda: all(one.health.online for one in rig.charging.chargers.values()))
+            await rig.until(lambda: not any(one.sending for one in rig.charging.desk.leaves.values()))
+            for n in (3, 13, 23):
+                await cars.set_fault(CityFault(f"ev0{n:02}", "silent", 0.0, {}))
+            began = rig.clock.mono_ns()
+            outcome, _ = await rig.command("charging.group1.limit_w", 90_000.0)
+            others = [one for name, one in cars.points.items() if name not in ("ev003", "ev013", "ev023")]
+            assert outcome == "accepted"
+            assert sum(min(one.limit_w(), 7_040.0) for one in cars.points.values()) <= 90_000.0
+            mark = len(rig.ears.history)
+            ids = {rig.tags.index(f"jincheon.{one.device.name}.power_w") for one in others}
+            await rig.until(lambda: ids <= {row[0] for row in rig.ears.history[mark:] if not row[2] & Quality.BAD})
+            assert rig.clock.mono_ns() > began
+            await cars.close()
 
     run(scenario)
