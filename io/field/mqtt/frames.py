@@ -60,14 +60,14 @@ class Decoder:
         buffer += data
         found: list[Packet] = []
         at = 0
-        while len(buffer) - at >= 2:
-            length, head = self._length(at)
-            if head == 0 or len(buffer) - at < head + length:
-                break
+        while len(buffer) > at:
             first = buffer[at]
             kind, flags = first >> 4, first & 15
             if not CONNECT <= kind <= DISCONNECT or (kind != PUBLISH and flags != FLAGS.get(kind, 0)):
                 raise FrameError(f"first byte {first:#04x}")
+            length, head = self._length(at)
+            if head == 0 or len(buffer) - at < head + length:
+                break
             found.append(Packet(kind, flags, bytes(buffer[at + head : at + head + length])))
             at += head + length
         if at:

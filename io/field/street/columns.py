@@ -61,6 +61,7 @@ class Columns:
         self._values: list[float] = []
         self._quality: list[int] = []
         self._utc_ns: list[int] = []
+        self._known_ns: list[int] = []
         self._told_mono_ns: list[int] = []
         self._pending: set[int] = set()
         self.late = 0
@@ -85,6 +86,7 @@ class Columns:
         self._values.append(math.nan)
         self._quality.append(int(Quality.BAD | Quality.NEVER) | base_quality)
         self._utc_ns.append(0)
+        self._known_ns.append(0)
         self._told_mono_ns.append(0)
         return len(self._ids) - 1
 
@@ -122,9 +124,10 @@ class Columns:
             utc_ns, quality = now_utc_ns, quality | Quality.TIME
         elif limits.stale_ns and now_utc_ns - utc_ns > limits.stale_ns:
             quality |= int(Quality.UNCERTAIN | Quality.STALE)
-        if utc_ns < self._utc_ns[slot] and now_utc_ns >= self._utc_ns[slot]:
+        if utc_ns < self._known_ns[slot] <= now_utc_ns:
             self.late += 1
             return
+        self._known_ns[slot] = utc_ns
         if math.isnan(value):
             quality |= int(Quality.BAD | Quality.NOT_IMPLEMENTED)
         elif not limits.low <= value <= limits.high:

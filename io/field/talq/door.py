@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from gwanje.io.field.talq.messages import BODY_MAX, NIL, MessageError, read_json, version_fits
-from gwanje.io.field.talq.schema import VERSION, SchemaError, check, check_all
+from gwanje.io.field.talq.schema import VERSION, SchemaError, check_all
 
 GATEWAYS_MAX = 64
 """Behind one door; a city has a handful."""
@@ -49,8 +49,12 @@ class Caller(Protocol):
     def introduced(self) -> None:
         """It has announced services or device classes."""
 
-    def listed(self, devices: list[Any]) -> None:
-        """It lists devices, new or changed."""
+    def listed(self, devices: Any) -> None:
+        """It lists devices, new or changed.
+
+        Raises:
+            MessageError: these are none.
+        """
 
     def reported(self, report: Any) -> None:
         """It delivers a log.
@@ -178,10 +182,11 @@ class Door:
             raise web.HTTPUnauthorized(reason="wrong token")
 
     async def _post_devices(self, request: web.Request) -> Answer:
-        devices = check_all("Device", read_json(await request.read()))
+        devices = read_json(await request.read())
         if request.query.get("clientAddress", NIL) != NIL:
             self._caller(request).listed(devices)
             return web.json_response(devices, status=201)
+        check_all("Device", devices)
         if len(devices) != 1:
             raise web.HTTPForbidden(reason="before anything else a gateway announces itself alone")
         uri, nil = _announcement(devices[0])
@@ -195,16 +200,14 @@ class Door:
 
     async def _change_devices(self, request: web.Request) -> Answer:
         caller = self._caller(request)
-        caller.listed(check_all("Device", read_json(await request.read())))
+        caller.listed(read_json(await request.read()))
         return Answer(status=200)
 
     async def _change_device(self, request: web.Request) -> Answer:
         caller = self._caller(request)
         if request.method == "DELETE":
             return Answer(status=200)
-        device = read_json(await request.read())
-        check("Device", device)
-        caller.listed([device])
+        caller.listed([read_json(await request.read())])
         return Answer(status=200)
 
     async def _introduce(self, request: web.Request) -> Answer:

@@ -8,8 +8,7 @@ ask whether it lives, and read its devices page by page while it does not delive
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gwanje.core.clock import NS_PER_S
@@ -26,7 +25,7 @@ from gwanje.io.field.talq import messages
 from gwanje.io.field.talq.configure import configure
 from gwanje.io.field.talq.dimming import Dimming
 from gwanje.io.field.talq.link import BusyError, RefusedError, Reply, StrangerError, TalqLink
-from gwanje.io.field.talq.points import Member, Points, make_member
+from gwanje.io.field.talq.points import Lamp, Member, Points, make_member
 from gwanje.io.field.talq.schema import SchemaError, check_all
 from gwanje.io.field.talq.settings import DEVICES_MAX, GatewaySettings
 from gwanje.io.field.talq.surroundings import Surroundings
@@ -43,29 +42,6 @@ REREAD_MAX = 8
 """Devices read by themselves in one turn, after their link came back; the others wait for the next full report."""
 SKEW_IGNORED_S = 2.0
 """A difference of clocks below the grain of HTTP's dates and a slow answer."""
-
-
-@dataclass(slots=True)
-class Lamp:
-    """The driver of one lamp: its gateway does the work."""
-
-    member: Member
-    gateway: Gateway
-    index: int
-
-    @property
-    def device(self) -> Device:
-        """Its configuration."""
-        return self.member.device
-
-    @property
-    def health(self) -> Health:
-        """How it does."""
-        return self.member.health
-
-    def command(self, order: Order) -> str:
-        """Have it sent; why not, or an empty text."""
-        return self.gateway.take(order, self.index)
 
 
 class Gateway:
@@ -100,7 +76,7 @@ class Gateway:
         self._zone_address = messages.address_of(around.site_id, "zone", device.name)
         made = [make_member(one, around.columns, around.tags, around.base_quality(one)) for one in (*lamps, device)]
         self._own = made[-1]
-        self.lamps = [Lamp(one, self, index) for index, one in enumerate(made[:-1])]
+        self.lamps = [Lamp(one, self.take, index) for index, one in enumerate(made[:-1])]
         self._members = made
         self.points = Points(made, around.columns, self._now, self._reached)
         zone = device.commands[0] if device.commands else None
@@ -118,6 +94,7 @@ class Gateway:
         self._announced: bool | None = None
         self._identity = ""
         self._found_identity = ""
+        self._renewed = False
 
     @property
     def device(self) -> Device:
@@ -152,7 +129,9 @@ class Gateway:
     # ---- what the gateway sends to our door
 
     def announced(self, gateway: dict[str, Any]) -> dict[str, Any]:
-        """It announces itself: it gets its address and learns ours."""
+        """It announces itself: it gets its address and learns ours, and is asked anew for all we want of it."""
+        self._renewed = True
+        self._wake.set()
         functions = []
         for function in gateway.get("functions", ()):
             if function.get("type") == "GatewayFunction":
@@ -166,8 +145,16 @@ class Gateway:
         """It has told its services or classes: it can be asked now."""
         self._met.set()
 
-    def listed(self, devices: list[Any]) -> None:
-        """It lists devices: their addresses and whatever values stand there."""
+    def listed(self, devices: Any) -> None:
+        """It lists devices, new or changed.
+
+        Raises:
+            MessageError: these are none.
+        """
+        self._list(messages.read_devices(devices))
+
+    def _list(self, devices: Sequence[Mapping[str, Any]]) -> None:
+        """Devices' addresses and whatever values stand there."""
         for device in devices:
             if self.points.listed(device) is not None:
                 for entry in messages.read_device(device):
@@ -208,11 +195,18 @@ class Gateway:
 
     async def run(self) -> None:
         """Drive the gateway for as long as the part lives."""
+        try:
+            await self._run()
+        finally:
+            await self._link.close()
+
+    async def _run(self) -> None:
         started_ns = self._clock.mono_ns()
         while True:
             self.health.state = State.CONNECTING
             try:
                 self._claim.take()
+                self._renewed = False
                 await self._meet()
                 self.health.state = State.IDENTIFYING
                 await self._identify()
@@ -281,7 +275,7 @@ class Gateway:
         if missing:
             self._notices.misread(f"{len(missing)} devices unknown to it, such as {missing[0].device.address}")
 
-    async def _page(self, offset: int) -> list[Any]:
+    async def _page(self, offset: int) -> list[Mapping[str, Any]]:
         """One page of devices, checked, its values taken.
 
         Raises:
@@ -289,24 +283,15 @@ class Gateway:
         """
         reply = await self._ask("/devices", offset=offset, limit=self._settings.page)
         try:
-            devices = check_all("Device", reply.content)
-        except SchemaError as error:
+            devices = messages.read_devices(reply.content)
+        except messages.MessageError as error:
             raise InvalidReplyError(f"its devices: {error}") from None
-        self.listed(devices)
+        self._list(devices)
         for device in devices:
             if device.get("address") == self.address:
-                self._note_identity(device)
+                self._found_identity = messages.identity_of(device)
         self.health.reads += len(devices)
         return devices
-
-    def _note_identity(self, device: dict[str, Any]) -> None:
-        words = []
-        for function in device.get("functions", ()):
-            for key in ("vendor", "serial", "swVersion"):
-                member = function.get(key)
-                if isinstance(member, dict) and isinstance(member.get("value"), str):
-                    words.append(member["value"])
-        self._found_identity = " ".join(words)
 
     def _recognise(self) -> None:
         """Tell when another gateway stands behind the address than before."""
@@ -358,6 +343,8 @@ class Gateway:
         while True:
             await self._await(self._wake, TURN_S)
             self._wake.clear()
+            if self._renewed:
+                raise StrangerError("it has announced itself anew")
             await self.dimming.obey()
             await self.dimming.tend()
             self.dimming.look()
@@ -385,8 +372,8 @@ class Gateway:
             member = self._reread.pop()
             try:
                 reply = await self._ask(f"/devices/{member.address}")
-                self.listed(check_all("Device", [reply.content]))
-            except (RefusedError, SchemaError):
+                self._list(messages.read_devices([reply.content]))
+            except (RefusedError, messages.MessageError):
                 self.health.errors += 1  # the next full report tells
 
     async def _probe(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from uuid import UUID, uuid5
 
 from gwanje.io.field.street.times import time_text, utc_ns_of
-from gwanje.io.field.talq.schema import SchemaError, checker
+from gwanje.io.field.talq.schema import SchemaError, attribute, checker
 
 BODY_MAX = 4_194_304
 """Bytes of one message: a page of 500 devices has 1 MB, an override that names 10 000 devices 0.9 MB."""
@@ -227,19 +227,60 @@ def _entry(data: Mapping[str, Json]) -> Entry | None:
             return None
 
 
+def read_devices(message: Json) -> list[Mapping[str, Json]]:
+    """A list of devices; each by itself, so that one that is wrong does not take the others along.
+
+    Raises:
+        MessageError: it is no list, or nothing in it is a device.
+    """
+    if not isinstance(message, list):
+        raise MessageError("no list of devices")
+    found = [one for one in message if _is_device(one)]
+    if message and not found:
+        raise MessageError(f"none of {len(message)} is a device")
+    return found
+
+
+def _is_device(device: Json) -> bool:
+    """Whether a device can be told apart; its functions are judged one by one."""
+    if not isinstance(device, dict) or not isinstance(device.get("functions", []), list):
+        return False
+    return not checker("Device")({key: value for key, value in device.items() if key != "functions"})
+
+
 def read_device(device: Mapping[str, Json]) -> Iterator[Entry | Refusal]:
-    """The attributes of a device as the gateway lists it; checked against the schema of each function."""
+    """The attributes of a device as the gateway lists it; of a function that is wrong, those that are right."""
     check = checker("AnyFunction")
-    address = device["address"]
     for function in device.get("functions", ()):
-        if problem := check(function):
-            yield Refusal(address, "", problem)
+        if not isinstance(function, dict) or not isinstance(function.get("id"), str):
+            yield Refusal(device["address"], "", "a function without id")
             continue
-        source = f"{address}/{function['id']}"
-        for name, attribute in function.items():
-            if isinstance(attribute, dict) and "value" in attribute:
-                stamp = attribute.get("timestamp")
-                yield Entry(source, name, attribute["value"], utc_ns_of(stamp) if stamp is not None else 0)
+        whole = not check(function)
+        source = f"{device['address']}/{function['id']}"
+        for name, member in function.items():
+            if not isinstance(member, dict):
+                continue
+            if not whole and (problem := _attribute_problem(function.get("type"), name, member)):
+                yield Refusal(source, name, problem)
+            elif "value" in member:
+                stamp = member.get("timestamp")
+                yield Entry(source, name, member["value"], utc_ns_of(stamp) if stamp is not None else 0)
+
+
+def _attribute_problem(function: Json, name: str, member: Mapping[str, Json]) -> str:
+    kind = attribute(function, name) if isinstance(function, str) else None
+    return checker(kind[0] if kind is not None else "AnyAttribute")(member)
+
+
+def identity_of(device: Mapping[str, Json]) -> str:
+    """Vendor, serial and software of a gateway, as far as it tells them."""
+    words = []
+    for function in device.get("functions", ()):
+        for key in ("vendor", "serial", "swVersion"):
+            member = function.get(key) if isinstance(function, dict) else None
+            if isinstance(member, dict) and isinstance(member.get("value"), str):
+                words.append(member["value"])
+    return " ".join(words)
 
 
 def level_of(value: Json) -> float:
@@ -308,7 +349,8 @@ MINOR_MIN = 4
 """Oldest minor version: from 2.4 on groups, loggers and overrides are as we use them. A newer gateway adapts to us."""
 
 __all__ = [
-    "Content", "Entry", "MessageError", "Refusal", "SchemaError", "address_of", "event_logger", "group", "level_of",
-    "number_of", "override", "periodic_logger", "read_device", "read_json", "read_report", "reason_of", "resume",
-    "version_fits",
+    "Content", "Entry", "MessageError", "Refusal", "SchemaError", "address_of", "event_logger", "group", "identity_of",
+    "level_of",
+    "number_of", "override", "periodic_logger", "read_device", "read_devices", "read_json", "read_report", "reason_of",
+    "resume", "version_fits",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from gwanje.core.site.config import Device
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.health import Health, State
+from gwanje.io.field.orders import Order
 from gwanje.io.field.street.columns import Columns
 from gwanje.io.field.talq.messages import Entry, MessageError, Refusal
 from gwanje.io.field.talq.settings import Place, read_place
@@ -72,6 +73,29 @@ def make_member(device: Device, columns: Columns, tags: TagTable, base_quality: 
     slots = tuple({one.slot for one in targets} | ({readback} if readback >= 0 else set()))
     keeps = tuple(one.slot for one in targets if one.place.faults)
     return Member(device, Health(), tuple(targets), slots, keeps, readback)
+
+
+@dataclass(slots=True)
+class Lamp:
+    """The driver of one lamp: its gateway does the work."""
+
+    member: Member
+    take: Callable[[Order, int], str]
+    index: int
+
+    @property
+    def device(self) -> Device:
+        """Its configuration."""
+        return self.member.device
+
+    @property
+    def health(self) -> Health:
+        """How it does."""
+        return self.member.health
+
+    def command(self, order: Order) -> str:
+        """Have it sent; why not, or an empty text."""
+        return self.take(order, self.index)
 
 
 class Points:

@@ -32,8 +32,6 @@ BODY_MAX = 8_388_608
 """Bytes of a request: an override that names ten thousand lamps has a megabyte."""
 LOGGERS_MAX, GROUPS_MAX = 16, 64
 RETRY_AFTER_S = 2
-ANNOUNCE_EVERY = 3
-"""Turns between two announcements while the CMS does not answer."""
 
 GATEWAY_FAULTS = {
     "http_503": "every request is answered with 503 and Retry-After, nothing is reported",
@@ -138,14 +136,12 @@ class GatewayServer:
     # ---- towards the CMS
 
     async def _work(self) -> None:
-        turn = 0
         while True:
             if self.address == NIL:
-                if turn % ANNOUNCE_EVERY == 0 and self.fault not in ("silent", "http_503"):
+                if self.fault not in ("silent", "http_503"):
                     await self._announce()
             elif self.fault not in ("silent", "http_503", "no_push"):
                 await self._report()
-            turn += 1
             await asyncio.sleep(TURN_S)
 
     async def _announce(self) -> None:

@@ -57,7 +57,9 @@ class Logger:
             for one in recording["content"]:
                 for attribute in one["function"].get("attributes", ()):
                     self._names[attribute["name"]] = attribute.get("onChangeThreshold")
-        self._told: dict[str, npt.NDArray[Any]] = {}
+        self._told: dict[str, npt.NDArray[Any]] = {
+            name: teller.column(name)[lamps] for name in self._names if name in FUNCTION_OF
+        }
         self._due_ns = 0
         self._turn = 0
 
@@ -87,16 +89,13 @@ class Logger:
             if name not in FUNCTION_OF:
                 continue
             column = self._teller.column(name)[self._lamps]
-            told = self._told.get(name)
-            self._told[name] = column if told is None else np.where(reach, column, told)
-            if told is None:
-                continue
+            told = self._told[name]
             if column.dtype == np.bool_:
-                changed = column != told
+                changed = (column != told) & reach
             else:
-                changed = np.abs(column - told) > np.abs(told) * ((threshold or 0) / 100.0)
-                self._told[name] = np.where(changed & reach, column, told)
-            for n in np.flatnonzero(changed & reach):
+                changed = (np.abs(column - told) > np.abs(told) * ((threshold or 0) / 100.0)) & reach
+            self._told[name] = np.where(changed, column, told)
+            for n in np.flatnonzero(changed):
                 self.pending.append(self._teller.entry(int(self._lamps[n]), name, column[n], utc_ns))
         self._record_own(utc_ns)
 
