@@ -28,13 +28,10 @@ def _read() -> Site | None:
     root = os.environ.get(VARIABLE)
     if not root:
         return None
-    gc.disable()  # nothing of it is garbage, and looking for some doubles the time
     try:
         site = load_site(Path(root))
     except (ConfigErrors, OSError):
         return None  # the supervisor, which reads the same files, tells what is wrong with them
-    finally:
-        gc.enable()
     gc.freeze()  # a collection in a part does not touch, and so not copy, what all parts share
     return site
 
