@@ -202,14 +202,19 @@ def _measure(rounds: int, peers: bool, child: Child, watch: Watch) -> list[Resul
     peer: dict[str, Any] = {}
     if peers:
         version = metadata.version("dlms-cosem")
-        peer = {"peer": f"dlms-cosem {version} DlmsClient.get_many",
-                "peer_value": median(taken["library"]), "ratios": per_round(taken["open"], taken["library"])}  # fmt: skip
+        ratios = per_round(taken["open"], taken["library"])
+        peer = {"peer": f"dlms-cosem {version} DlmsClient.get_many", "peer_value": median(taken["library"]),
+                "ratios": ratios}  # fmt: skip
     made.append(result("field.dlms_read", median(taken["open"]), "µs CPU", rounds=rounds, note=words, **peer))
-    made.append(result("field.dlms_read_ciphered", median(taken["ciphered"]), "µs CPU", rounds=rounds, goal="<= 1000",
-                       note=f"{words}; AES-GCM both ways"))  # fmt: skip
+    made.append(result(
+        "field.dlms_read_ciphered", median(taken["ciphered"]), "µs CPU", rounds=rounds, goal="<= 1000",
+        note=f"{words}; AES-GCM both ways",
+    ))  # fmt: skip
     days = [asyncio.run(_profiles(port, ciphered)) for _ in range(rounds)]
-    made.append(result("field.dlms_profile_day", median([one for one, _ in days]), "ms CPU", rounds=rounds,
-                       goal="<= 20", note=f"{days[0][1]} entries in blocks, ciphered"))  # fmt: skip
+    made.append(result(
+        "field.dlms_profile_day", median([one for one, _ in days]), "ms CPU", rounds=rounds, goal="<= 20",
+        note=f"{days[0][1]} entries in blocks, ciphered",
+    ))  # fmt: skip
     return made
 
 

@@ -22,6 +22,8 @@ from gwanje.io.field.dlms.session import Keys
 Key = tuple[int, str, int]
 """Class, OBIS and attribute of an object."""
 AARQ, RLRQ, GET, ACTION, GLO_CIPHER = 0x60, 0x62, 0xC0, 0xC3, 0xDB
+GLO_SERVICES = {0xC8: 0xCC, 0xCB: 0xCF}
+"""Ciphered by service: glo-get-request and glo-action-request → their responses; the system title is left out."""
 GET_NORMAL, GET_NEXT, GET_LIST = 1, 2, 3
 UNDEFINED, NO_LONG_GET, WRONG_BLOCK, DENIED = 4, 16, 19, 3
 BLOCK_BYTES = 480
@@ -76,7 +78,8 @@ class Association:
         if apdu[0] == RLRQ:
             self.open = False
             return bytes(acse.ReleaseResponse(reason=enumerations.ReleaseResponseReason.NORMAL).to_bytes())
-        ciphered = apdu[0] == GLO_CIPHER
+        asked = apdu[0]
+        ciphered = asked == GLO_CIPHER or asked in GLO_SERVICES
         if ciphered:
             plain = self._decipher(apdu)
             if plain is None:
@@ -87,7 +90,7 @@ class Association:
             return bytes((0xD8, 1, 1))
         reply = self._serve(apdu)
         self.device.answered += 1
-        return self._cipher(reply) if ciphered else reply
+        return self._cipher(reply, GLO_SERVICES.get(asked, GLO_CIPHER)) if ciphered else reply
 
     # ---- association
 
@@ -178,7 +181,7 @@ class Association:
 
     def _decipher(self, apdu: bytes) -> bytes | None:
         try:
-            n, at = axdr.length_at(apdu, 1)
+            n, at = axdr.length_at(apdu, 1) if apdu[0] == GLO_CIPHER else (0, 1)
             m, begin = axdr.length_at(apdu, at + n)
         except axdr.AxdrError:
             return None
@@ -187,9 +190,11 @@ class Association:
             return None
         return self._unlock(int.from_bytes(body[1:5], "big"), body[5:])
 
-    def _cipher(self, plain: bytes) -> bytes:
+    def _cipher(self, plain: bytes, tag: int = GLO_CIPHER) -> bytes:
         number, text = self._lock(plain)
         body: bytes = _control().to_bytes() + number.to_bytes(4, "big") + text
+        if tag != GLO_CIPHER:
+            return bytes((tag,)) + axdr.length(len(body)) + body
         title = self.device.title
         return bytes((GLO_CIPHER, len(title))) + title + axdr.length(len(body)) + body
 
