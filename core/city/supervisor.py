@@ -44,7 +44,8 @@ HEALTHY_AFTER_S = 10.0
 HANG_S = 5.0
 """A part whose heart has not beaten for so long is killed; parts promise one beat a second."""
 START_GRACE_S = 20.0
-"""Time to the first beat on a slow or busy machine."""
+"""Time to come up on a slow or busy machine: what a part loads and builds takes a second of an idle core, and twenty
+parts start at once."""
 PROVEN_S = 1
 """A part that was started anew has proven itself after this: what cannot run ends sooner."""
 STOP_GRACE_S = 1.5
@@ -197,15 +198,9 @@ class Supervisor:
             code = child.process.exitcode
             if code is not None:
                 self._note_death(child, code, now)
-            elif self._hangs(child, now):
+            elif hangs(child.started_mono_ns, child.beat.last_mono_ns(), now):
                 self.log.warning("%s does not answer for %g s: killed, starts anew", child.name, HANG_S)
                 child.process.kill()
-
-    def _hangs(self, child: Child, now: int) -> bool:
-        last = child.beat.last_mono_ns()
-        if last < child.started_mono_ns:
-            return now - child.started_mono_ns > START_GRACE_S * NS_PER_S
-        return now - last > HANG_S * NS_PER_S
 
     def _note_death(self, child: Child, code: int, now: int) -> None:
         if now - child.started_mono_ns > HEALTHY_AFTER_S * NS_PER_S:
@@ -293,6 +288,13 @@ class Supervisor:
         """Remove the run directory with its sockets and shared memory."""
         self._writer.close()
         self.run.remove()
+
+
+def hangs(started_mono_ns: int, last_beat_mono_ns: int, now_mono_ns: int) -> bool:
+    """Whether a part has been silent for too long; while it comes up it may be."""
+    up_ns = now_mono_ns - started_mono_ns
+    limit_s = START_GRACE_S if up_ns < START_GRACE_S * NS_PER_S else HANG_S
+    return now_mono_ns - max(started_mono_ns, last_beat_mono_ns) > limit_s * NS_PER_S
 
 
 def _cpu_ticks(pid: int) -> int:

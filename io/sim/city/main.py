@@ -44,7 +44,11 @@ def make_families(ctx: PartContext) -> list[SimFamily]:
     for device in ctx.site.devices:
         if device.simulated and device.driver in FAMILIES:
             by_driver.setdefault(device.driver, []).append(device)
-    return [importlib.import_module(FAMILIES[one]).make(ctx, devices) for one, devices in by_driver.items()]
+    made = []
+    for driver, devices in by_driver.items():
+        made.append(importlib.import_module(FAMILIES[driver]).make(ctx, devices))
+        ctx.heartbeat()
+    return made
 
 
 async def _run(ctx: PartContext) -> None:
