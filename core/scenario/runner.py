@@ -71,11 +71,15 @@ class Run:
         self._places, self._seed = places, seed
         self._site: Site = city.site
         periods: dict[str, float] = {}
+        groups: dict[str, str] = {}
         for place in places.values():
+            groups |= dict.fromkeys(place.tags, place.driver)
             periods |= {tag: max(periods.get(tag, 0.0), s) for tag, s in zip(place.tags, place.scan_s, strict=True)}
         self._position = {tag: at for at, tag in enumerate(periods)}
         self._ids = self._site.tags.indices(list(periods))
-        self.others = Others(list(periods), list(periods.values()), scenario.periods, scenario.slack_s)
+        self.others = Others(
+            list(periods), [groups[one] for one in periods], list(periods.values()), scenario.periods, scenario.slack_s
+        )
         self._began_ns = clock.mono_ns()
         self.scores: list[StepScore] = []
         self.failures: list[str] = []
@@ -295,6 +299,7 @@ def metrics(run: Run, settled_s: float) -> dict[str, Any]:
         "shown_s_max": round(max(shown), 2) if shown else None,
         "recovered_s_max": round(max(well), 2) if well else None,
         "others_missed": run.others.n_missed,
+        "others_missed_by": dict(run.others.by_group.most_common()),
         "outages": len(run.outages),
         "outages_failed": sum(not one["passed"] for one in run.outages),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -16,8 +17,8 @@ from gwanje.core.tags.quality import SEVERITY_MASK, Quality, describe
 
 Indices = npt.NDArray[np.intp]
 
-MISSED_KEPT = 200
-"""Missed periods that are listed; a scenario with more says how many there were."""
+MISSED_KEPT = 20
+"""Missed periods that are listed of each group and reason; of more it is said how many there were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +52,28 @@ class Others:
 
     Args:
         tags: names, (n,).
+        groups: what each belongs to, such as its driver, for the sum.
         scan_s: period of each; 0 for what comes by itself, of which only a bad quality counts.
         periods: a tag misses its period when it is older than so many of them …
         slack_s: … and this.
     """
 
-    def __init__(self, tags: Sequence[str], scan_s: Sequence[float], periods: float, slack_s: float) -> None:
-        self._tags = tuple(tags)
+    def __init__(
+        self, tags: Sequence[str], groups: Sequence[str], scan_s: Sequence[float], periods: float, slack_s: float
+    ) -> None:
+        self._tags, self._groups = tuple(tags), tuple(groups)
         period = np.array(scan_s, dtype=np.float64)
         self._oldest_s = np.where(period > 0.0, periods * period + slack_s, np.inf)
         self._touched = np.zeros(len(self._tags), np.int32)
         self._good_once = np.zeros(len(self._tags), bool)
         self._missing = np.zeros(len(self._tags), bool)
         self.missed: list[Missed] = []
-        self.n_missed = 0
+        self.by_group: Counter[str] = Counter()
+
+    @property
+    def n_missed(self) -> int:
+        """Periods missed in all."""
+        return self.by_group.total()
 
     def touch(self, tags: Indices) -> None:
         """Something is done to these: whatever they show is not counted here."""
@@ -81,9 +90,11 @@ class Others:
         untouched = self._touched == 0
         missing = (bad | late) & untouched & self._good_once
         for at in np.flatnonzero(missing & ~self._missing).tolist():
-            self.n_missed += 1
-            if len(self.missed) < MISSED_KEPT:
-                why = describe(int(look.quality[at])) if bad[at] else f"{look.age_s[at]:.2f} s old"
+            shown = describe(int(look.quality[at])) if bad[at] else "too old"
+            group = f"{self._groups[at]}: {shown}"
+            self.by_group[group] += 1
+            if self.by_group[group] <= MISSED_KEPT:
+                why = shown if bad[at] else f"{look.age_s[at]:.2f} s old"
                 self.missed.append(Missed(self._tags[at], look.at_s, why))
         self._missing = missing
         self._good_once |= ~bad & untouched

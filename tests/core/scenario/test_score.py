@@ -132,7 +132,7 @@ def test_a_device_none_of_whose_tags_could_show_it_fails():
 
 
 def others():
-    return Others(["a.x", "a.y", "a.z"], [0.05, 1.0, 0.0], 3.0, 0.5)
+    return Others(["a.x", "a.y", "a.z"], ["field", "field", "street"], [0.05, 1.0, 0.0], 3.0, 0.5)
 
 
 def test_a_register_misses_its_period_when_it_is_too_old_and_what_comes_by_itself_does_not():
@@ -175,8 +175,9 @@ def test_what_is_touched_is_not_counted_until_it_is_left():
 
 
 def test_a_catastrophe_is_counted_whole_and_listed_in_part():
-    watch = Others([f"a.t{n}" for n in range(1000)], [0.0] * 1000, 3.0, 0.5)
+    watch = Others([f"a.t{n}" for n in range(1000)], ["street"] * 1000, [0.0] * 1000, 3.0, 0.5)
     watch.look(look(0.0, *[GOOD] * 1000))
     watch.look(look(1.0, *[BAD] * 1000))
+    assert watch.by_group == {"street: BAD COMM": 1000}
     assert watch.n_missed == 1000
-    assert len(watch.missed) == 200
+    assert len(watch.missed) == 20
