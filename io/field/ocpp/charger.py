@@ -42,6 +42,10 @@ REFRESH_NS = 20 * NS_PER_S
 """States that still hold are written this often: a third of the shortest time after which they would be stale."""
 FIRST_CONTACT_NS = 30 * NS_PER_S
 """A charger that is not there when the city starts is reported after this long: it may still be backing off."""
+QUIET_PERIODS = 3.5
+"""A charger that reports, and then leaves out three reports, is not itself: what it said before is not kept alive."""
+QUIET_BEATS = 2.5
+"""The same for one that has only its heartbeat to send."""
 ENERGY, POWER = "measurand Energy.Active.Import.Register", "measurand Power.Active.Import"
 CURRENT = "measurand Current.Import"
 SOC = "measurand SoC"
@@ -165,12 +169,24 @@ class Charger:
             return
         if self._replay[0] and now_ns - self.heard_mono_ns > NS_PER_S:
             self._tell_replay()
+        self._look_alive(now_ns)
         if self.health.state is State.ONLINE and now_ns - self._written_mono_ns >= REFRESH_NS:
             self._written_mono_ns = now_ns
             self._count()
             self.samples.again(KEPT)
             if now_ns - self._done_mono_ns >= SHOWN_NS:
                 self.samples.put(dict.fromkeys(ONCE, (0.0, 0)))
+
+    def _look_alive(self, now_ns: int) -> None:
+        """A line alone says little: a charger that says nothing on it any more is DEGRADED."""
+        if not self.health.online:
+            return
+        reports = QUIET_PERIODS * self.settings.meter_s
+        quiet_s = reports if self._metered_mono_ns else max(reports, QUIET_BEATS * self._terms.heartbeat_s)
+        quiet = now_ns - self.heard_mono_ns > quiet_s * NS_PER_S
+        if quiet and self.health.state is State.ONLINE:
+            self.health.skipped += 1
+        self.health.state = State.DEGRADED if quiet else State.ONLINE
 
     def done(self, what: str, value: float) -> None:
         """A command was carried out: show it."""
@@ -205,7 +221,7 @@ class Charger:
         """
         answer, facts = self.dialect.take(action, payload, self._terms)
         self.health.reads += 1
-        if self.health.state is not State.ONLINE:
+        if not self.health.online:
             self._there()
         for fact in facts:
             self._take(fact)

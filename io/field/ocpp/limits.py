@@ -14,7 +14,6 @@ from typing import Any
 
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.tags.quality import Quality
-from gwanje.io.field.health import State
 from gwanje.io.field.ocpp.charger import POWER, Charger
 from gwanje.io.field.ocpp.desk import LimitDesk, Send
 from gwanje.io.field.ocpp.facts import Profile, accepted
@@ -84,7 +83,7 @@ class Limits:
         charger = self._chargers.get(name)
         if charger is None:
             return
-        ready = charger.line is not None and charger.health.state is State.ONLINE and not self._barred(name)
+        ready = charger.line is not None and charger.health.online and not self._barred(name)
         self.desk.presence(name, ready)
         self.desk.session(name, charger.session.active, charger.waits)
         self.desk.measured(name, charger.power_w)

@@ -42,7 +42,7 @@ class SystemSettings:
     """
 
     heartbeat_s: float = 30.0
-    ping_s: float = 20.0
+    ping_s: float = 5.0
     tokens: tuple[str, ...] = ()
 
 

@@ -196,7 +196,7 @@ class Bare:
     def __init__(self, rig: Rig, identity: str = "CB-EV-001", subprotocol: str = "ocpp1.6", **options) -> None:
         self._context = connect(
             f"{rig.url}/{identity}", subprotocols=[subprotocol], compression=None, proxy=None,
-            **{"ping_interval": None, **options},
+            **{"ping_interval": None, "close_timeout": 0.5, **options},
         )
         self._n = 0
         self.version = subprotocol

@@ -10,6 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from gwanje.core.tags.quality import Quality
+from gwanje.io.field.health import State
 from gwanje.io.field.ocpp.door import Flood
 from gwanje.io.field.ocpp.frames import FRAME_MAX
 from gwanje.io.field.ocpp.stamps import utc_stamp
@@ -530,5 +531,24 @@ def test_a_tenth_of_the_fleet_that_is_silent_holds_nobody_else_up():
             await rig.until(lambda: ids <= {row[0] for row in rig.ears.history[mark:] if not row[2] & Quality.BAD})
             assert rig.clock.mono_ns() > began
             await cars.close()
+
+    run(scenario)
+
+
+def test_a_charger_that_says_nothing_any_more_is_degraded_and_its_states_grow_stale():
+    async def scenario():
+        async with Rig(devices()) as rig, Bare(rig) as point:
+            await point.boot()
+            await status(point)
+            await point.call("MeterValues", meter(rig, "1000"))
+            charger, told = rig.charger("ev001"), len(rig.ears.history)
+            later = rig.clock.mono_ns() + 36 * S
+            charger.tick(later)
+            assert charger.health.state is State.DEGRADED
+            assert charger.health.online
+            status_id = rig.tags.index(f"{EV}.status")
+            assert status_id not in {row[0] for row in rig.ears.history[told:]}, "what it said is not kept alive"
+            charger.tick(rig.clock.mono_ns())
+            assert charger.health.state is State.ONLINE
 
     run(scenario)
