@@ -353,7 +353,15 @@ class LaneLink:
         )
 
     def poll(self, group: Group, block: Block, sink: Sink, first_ns: int) -> Poll:
-        """Repeat a read at its group's rate until :meth:`unpoll` or :meth:`close`."""
+        """Repeat a read at its group's rate until :meth:`unpoll` or :meth:`close`.
+
+        A connection that was lost since the last answer is told to the sink at once: nobody else would.
+
+        Raises:
+            LinkError: the lane has no room.
+        """
+        if not self.open_now:
+            sink.ended(self.lost or ConnectionLostError("not connected"))
         self._polls.append(self._lane.add(self, self._wire.conn, group, block, sink, first_ns))
         return self._polls[-1]
 
