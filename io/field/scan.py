@@ -22,14 +22,16 @@ class Schedule:
 
     Args:
         periods_ns: of each group.
-        start_mono_ns: when the first scan of every group is due.
+        start_mono_ns: when the first scan of every group is due, or of each.
     """
 
-    def __init__(self, periods_ns: Sequence[int], start_mono_ns: int) -> None:
+    def __init__(self, periods_ns: Sequence[int], start_mono_ns: int | Sequence[int]) -> None:
         assert periods_ns, "a schedule of nothing"
         assert min(periods_ns) > 0, "a period of nothing"
         self._periods_ns = tuple(periods_ns)
-        self._due_ns = [start_mono_ns] * len(periods_ns)
+        starts = [start_mono_ns] * len(periods_ns) if isinstance(start_mono_ns, int) else list(start_mono_ns)
+        assert len(starts) == len(periods_ns), "a start for each group"
+        self._due_ns = starts
         self.skipped = 0
 
     def next(self) -> tuple[int, int]:

@@ -1,9 +1,9 @@
 """The simulated meters read by an independent client: gurux-dlms, in a process of its own, only here.
 
-There is no DLMS server of other people's make that runs here (gurux-dlms's own does not answer as it is shipped), so the
-simulated meter is what our driver is tested against; that both do not share a misreading is refereed by a client that
-shares nothing with either. gurux-dlms is GPLv2: it is no dependency, .ci/prepare puts it beside the tests' peers, and
-nothing of ours imports it but the program that this test starts. dlms-cosem's own client reads the same meter as a second one.
+There is no DLMS server of other people's make that runs here (gurux-dlms's own does not answer as it is shipped), so
+the simulated meter is what our driver is tested against; that both do not share a misreading is refereed by a client
+that shares nothing with either. gurux-dlms is GPLv2: it is no dependency, .ci/prepare puts it beside the tests' peers,
+and nothing of ours imports it but the program that this test starts. dlms-cosem's own client is a second referee.
 """
 
 from __future__ import annotations

@@ -25,6 +25,10 @@ SILENT_MAX = 3
 """Meters in a row that do not answer after which the connection itself is not believed any more."""
 FIRST_CONTACT_S = 5.0
 """What is not there when the city starts is reported after this long; before, it may still be starting."""
+SPREAD_S = 2.0
+"""Meters are begun one after another over so long, and keep their places: each is asked when no other is."""
+PROBE_SHARE = 4
+"""After a silent meter was tried, no silent one is tried for so many times as long: the dead take a fifth of a line."""
 FAILURES_MAX = 2
 """Failures in a row after which a meter's silence is told: one answer may be lost."""
 
@@ -82,6 +86,7 @@ class Collector:
             self._periods += periods
             self._owners += [turn] * len(periods)
         self._silent = 0
+        self._probe_mono_ns = 0
 
     async def run(self) -> None:
         """Serve the connection until cancelled."""
@@ -114,7 +119,11 @@ class Collector:
 
     async def _serve(self) -> NoReturn:
         """Scan for ever; ends only when the connection is gone."""
-        schedule = Schedule(self._periods, self._clock.mono_ns())
+        begin_ns, n = self._clock.mono_ns(), len(self._periods)
+        schedule = Schedule(
+            self._periods,
+            [begin_ns + at * min(one, round(SPREAD_S * NS_PER_S)) // n for at, one in enumerate(self._periods)],
+        )
         while True:
             index, due_ns = schedule.next()
             turn = self._owners[index]
@@ -122,7 +131,7 @@ class Collector:
             if wait_ns > 0:
                 await asyncio.sleep(wait_ns / NS_PER_S)
             now_ns = self._clock.mono_ns()
-            if now_ns >= turn.until_mono_ns:
+            if now_ns >= turn.until_mono_ns and not (turn.failures and now_ns < self._probe_mono_ns):
                 if turn.meter.associated:
                     self._lateness.scanned(now_ns - due_ns)
                 await self._serve_one(turn, index - turn.first)
@@ -132,7 +141,7 @@ class Collector:
                 raise LinkError("the connection was lost")
 
     async def _serve_one(self, turn: _Turn, part: int) -> None:
-        meter = turn.meter
+        meter, begin_ns = turn.meter, self._clock.mono_ns()
         try:
             if not meter.associated:
                 await meter.identify()
@@ -144,8 +153,9 @@ class Collector:
             turn.failures += 1
             hard = isinstance(error, AssociationError)
             meter.failed(str(error), tell=hard or turn.failures >= FAILURES_MAX)
-            wait_s = turn.backoff.next_s(refused=not hard)
-            turn.until_mono_ns = self._clock.mono_ns() + round(wait_s * NS_PER_S)
+            now_ns = self._clock.mono_ns()
+            turn.until_mono_ns = now_ns + round(turn.backoff.next_s(refused=hard) * NS_PER_S)
+            self._probe_mono_ns = now_ns + PROBE_SHARE * (now_ns - begin_ns)
             self._silent += 1
             if not self._link.is_open or (self._silent >= SILENT_MAX and self._silent >= len(self._turns)):
                 raise

@@ -191,3 +191,41 @@ def test_nothing_of_a_meter_is_written():
         assert "ever written" in rig.meters[HOME].command(None)
 
     live(body, collector_devices(1))
+
+
+def test_half_of_the_meters_dead_the_others_keep_their_pace():
+    """Whoever is silent costs its time-out now and then, never every turn of everybody."""
+    devices = collector_devices(8)
+    dead = [one.name for one in devices[1:5]]
+    well = [one.name for one in devices[5:]]
+
+    async def before(rig):
+        for name in dead:
+            await rig.fault(name, "silent")
+
+    async def body(rig):
+        await rig.ears.until(lambda: all(rig.good(one, "load_w") for one in well))
+        reads = {one: rig.meters[one].health.reads for one in well}
+        errors = sum(rig.meters[one].health.errors for one in dead)
+        await rig.ears.until(lambda: all(rig.meters[one].health.reads > reads[one] + 40 for one in well))
+        tried = sum(rig.meters[one].health.errors for one in dead) - errors
+        assert tried <= 10, f"{tried} tries of the dead in 40 turns of the others"
+        assert {rig.tag(one, "load_w")[1] & BAD for one in dead} == {BAD}
+
+    live(body, devices, before)
+
+
+def test_a_thousand_reconnections_leave_no_descriptor_behind():
+    import os
+
+    async def body(rig):
+        await rig.ears.until(lambda: rig.good(HOME, "load_w"))
+        before = len(os.listdir("/proc/self/fd"))
+        link = rig.link.__class__("127.0.0.1", rig.link._address[1], 1.0, "wrapper")
+        for _ in range(1000):
+            await link.open()
+        link.close()
+        await rig.ears.until(lambda: len(rig.family._connections) <= 2)
+        assert len(os.listdir("/proc/self/fd")) <= before + 4
+
+    live(body)

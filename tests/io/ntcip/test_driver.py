@@ -300,3 +300,30 @@ def test_version_3_with_the_wrong_key_says_so():
             assert rig.tag("green_mask")[1] & BAD
 
     asyncio.run(main())
+
+
+def test_a_thousand_sockets_one_after_another_leave_no_descriptor_behind():
+    import os
+
+    async def body(rig):
+        before = len(os.listdir("/proc/self/fd"))
+        link = rig.link.__class__("127.0.0.1", rig.device.port, 1.0, None, rig.clock, None, read_only=True)
+        for _ in range(1000):
+            await link.open()
+        link.close()
+        await asyncio.sleep(0)
+        assert len(os.listdir("/proc/self/fd")) <= before + 3
+
+    live(body)
+
+
+def test_a_port_where_nobody_listens_is_refused_at_once_and_found_again():
+    async def body(rig):
+        rig.sim.close()
+        await rig.ears.until(lambda: "device_offline" in rig.ears.classes())
+        assert "refused" in next(one.text_en for one in rig.ears.events if one.class_name == "device_offline").lower()
+        loop = asyncio.get_running_loop()
+        await loop.create_datagram_endpoint(lambda: rig.sim, local_addr=("127.0.0.1", rig.device.port))
+        await rig.ears.until(lambda: "device_online" in rig.ears.classes())
+
+    live(body)
