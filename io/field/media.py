@@ -239,8 +239,8 @@ class Driver:
         rate = (packets - before) * NS_PER_S / (now_ns - before_ns) if before_ns else float("nan")
         self._packets, self._packets_ns = packets, now_ns
         online = sum(watch.health in HEARD for watch in self.watches)
-        errors = sum(link.errors + link.counts.bad for link in self.hub.links)
-        lost = sum(link.counts.lost for link in self.hub.links)
+        errors = sum(link.errors + link.bad for link in self.hub.links)
+        lost = sum(link.lost for link in self.hub.links)
         return [len(self.watches), online, rate, self._meter.late_p99_ms(), errors, lost]
 
     def stop(self) -> None:

@@ -19,10 +19,12 @@ from gwanje.core.tags.quality import Quality
 FROZEN_AFTER_NS = 1_500_000_000
 """With the scan period, a frozen stream is known after 2 s at the latest."""
 OFF_AFTER_NS = 3 * NS_PER_S
-RATE_WINDOW_NS = 8 * NS_PER_S
+RATE_WINDOW_NS = 10 * NS_PER_S
 RATE_WINDOW_LEAST_NS = 4 * NS_PER_S
 RATE_WRONG, RATE_RIGHT = 0.02, 0.01
 """Crystals are within 0.0001; a device that resamples wrongly is off by percents. Two limits keep it from flapping."""
+RATE_JITTER_NS = 90_000_000
+"""On a busy machine the first packets of a window may come so much later than they should, or the last."""
 DEAD_SPAN = 2
 """A microphone that lives moves more than ±1 of 32 768 within a second, if only by its own noise."""
 CLIPPED_AT = 32_700
@@ -174,7 +176,8 @@ class RateWatch:
         began, first = self._points[0]
         if arrival_ns - began >= RATE_WINDOW_LEAST_NS:
             self.ratio = (position - first) * SAMPLE_NS / (arrival_ns - began)
-            self.wrong = abs(self.ratio - 1.0) > (RATE_RIGHT if self.wrong else RATE_WRONG)
+            doubt = RATE_WRONG + RATE_JITTER_NS / (arrival_ns - began)
+            self.wrong = abs(self.ratio - 1.0) > (RATE_RIGHT if self.wrong else doubt)
         return self.wrong
 
 

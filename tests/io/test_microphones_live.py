@@ -474,6 +474,7 @@ def test_streams_that_misbehave_are_followed_as_far_as_there_is_sound(run_dir):
 
         town.wait(lambda: heads()["loss"].lost > before["loss"].lost + 3_000, "loss to be marked")
         town.wait(lambda: heads()["loss"].flags & Flag.LOSS, "loss to be flagged")
+        assert town.newest("system.family_media.skipped")[0] > 0
         town.wait(lambda: heads()["jump"].position > before["jump"].position + 80_000, "five seconds")
         town.wait_for_health(names["codec"], Health.OK)
         town.wait(lambda: heads()["offset"].flags & Flag.DC, "the constant part to be flagged")
@@ -515,11 +516,17 @@ def test_two_hundred_nodes_are_heard_and_come_back_all_at_once(run_dir):
         town.wait(lambda: healthy() == 200, "all of them")
         scan = town.scans[-1]
         assert scan.values[scan.ids == online][0] == 200
+        reader = town.reader()
+        for one in town.nodes[:20]:
+            town.fault(one["name"], "dead")
+        before = [reader.head(index).position for index in range(200)]
+        town.wait(lambda: healthy() == 180, "a tenth of them to be dead")
+        town.wait(lambda: min(reader.head(k).position - before[k] for k in range(20, 200)) > 32_000, "two seconds")
+        assert [reader.head(index).lost for index in range(20, 200)] == [0] * 180, "no other misses anything"
         town.processes["simsound"].kill()
         town.wait(lambda: healthy() == 0, "the loss of all")
         town.start_streets()
         town.wait(lambda: healthy() == 200, "all of them again")
-        reader = town.reader()
         for index in range(200):
             head = reader.head(index)
             assert head.lost > 0

@@ -89,5 +89,10 @@ def answer(
         words["opaque"] = challenge.opaque
     if challenge.algorithm != "MD5":
         plain["algorithm"] = challenge.algorithm
-    quoted = [f'{key}="{value}"' for key, value in words.items()]
+    quoted = [f'{key}="{_escaped(value) if key == "username" else value}"' for key, value in words.items()]
     return "Digest " + ", ".join([*quoted, *(f"{key}={value}" for key, value in plain.items())])
+
+
+def _escaped(text: str) -> str:
+    """A name as it stands between quotes; what the camera sent goes back as it came."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')

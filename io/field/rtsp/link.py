@@ -103,7 +103,7 @@ class Link:
         """Why the last attempt ended; empty while none did."""
         self.intake: Intake | None = None
         self.counts = Counts()
-        """Of packets, over all connections."""
+        """Of packets, over all connections that ended."""
         self._heard = (0, 0)
         self._login = login
         self._ring = ring
@@ -135,6 +135,16 @@ class Link:
         if self.intake is not None and self.intake.heard_ns:
             self._heard = self.intake.heard_ns, self.intake.position
         return self._heard
+
+    @property
+    def lost(self) -> int:
+        """Packets that never came, ever."""
+        return self.counts.lost + self._order.counts.lost
+
+    @property
+    def bad(self) -> int:
+        """Packets that could not be parsed or decoded, ever."""
+        return self.counts.bad + self._order.counts.bad
 
     @property
     def clock_off(self) -> bool:
@@ -373,8 +383,7 @@ class Link:
             if one is not None:
                 self._board.forget(one.fileno())
                 one.close()
-        for name in ("packets", "lost", "late", "restarts", "unused", "bad"):
-            setattr(self.counts, name, getattr(self.counts, name) + getattr(self._order.counts, name))
+        self.counts.add(self._order.counts)
         self._order = Order()
         self._socket, self._datagrams, self._session, self.intake = None, (), None, None
         self._unknown_ns, self._report = 0, (0, 0)

@@ -6,7 +6,7 @@ Sources: RFC 3550 §5.1 (header), appendix A.1 (sequence numbers), §6.4.1 and A
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 HELD_MAX = 64
@@ -76,6 +76,11 @@ class Counts:
     restarts: int = 0
     unused: int = 0
     bad: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Take up those of another connection."""
+        for one in fields(self):
+            setattr(self, one.name, getattr(self, one.name) + getattr(other, one.name))
 
 
 class Order:

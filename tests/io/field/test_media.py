@@ -83,6 +83,14 @@ def test_bursts_and_a_new_connection_do_not_look_like_a_wrong_rate():
         assert not watch.look(2, 5_000_000 + half * 8_000, arrival)
 
 
+@pytest.mark.parametrize("late_ms", [160, -160])
+def test_a_machine_that_is_busy_for_a_moment_is_no_wrong_rate(late_ms):
+    watch = RateWatch()
+    for half in range(40):
+        position = (half + 1) * 8_000 - (late_ms * 16 if half == (0 if late_ms > 0 else 8) else 0)
+        assert not watch.look(1, position, (half + 1) * S // 2)
+
+
 def test_a_wrong_rate_stays_wrong_until_it_is_clearly_right():
     watch = RateWatch()
     position, arrival = 0, 1

@@ -56,6 +56,12 @@ def test_ways_that_are_not_supported_are_none(header):
     assert auth.choose([header]) is None
 
 
+def test_names_with_quotes_stay_inside_theirs():
+    challenge = auth.choose(['Digest realm="a", nonce="n"'])
+    said = auth.answer(challenge, "OPTIONS", "*", 'a"b\\c', "p", token)
+    assert said.startswith(r'Digest username="a\"b\\c", realm="a"')
+
+
 def test_a_stale_nonce_is_noted():
     assert auth.choose(['Digest realm="a", nonce="n", stale=TRUE']).stale
     assert not auth.choose(['Digest realm="a", nonce="n", stale="false"']).stale
