@@ -208,8 +208,10 @@ async def _gets(port: int, talk: Talk, n: int) -> None:
 
 
 async def _library_gets(port: int, version: str, n: int) -> None:
-    from pysnmp.hlapi.v3arch import asyncio as library
-
+    try:
+        from pysnmp.hlapi.v3arch import asyncio as library
+    except ImportError as error:
+        raise BenchError(f"pysnmp is not installed: {error}") from None
     engine = library.SnmpEngine()
     security: Any = library.CommunityData("public")
     if version == "3":
