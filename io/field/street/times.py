@@ -8,6 +8,8 @@ from functools import lru_cache
 
 TIMES_KEPT = 4_096
 """Parsed times remembered: a report of hundreds of lamps carries a few different ones."""
+EARLIEST_NS, LATEST_NS = 1, 2**63 - 1
+"""1970 and 2262: what lies beyond (a year 1, an end in 9999) counts as one of these, for sixty-four bits hold no more."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -18,7 +20,7 @@ class TimeTextError(ValueError):
 
 @lru_cache(TIMES_KEPT)
 def utc_ns_of(text: str) -> int:
-    """An RFC 3339 time in nanoseconds since 1970.
+    """An RFC 3339 time in nanoseconds since 1970, never 0; see :data:`EARLIEST_NS`.
 
     Raises:
         TimeTextError: it is none.
@@ -29,7 +31,8 @@ def utc_ns_of(text: str) -> int:
         passed = datetime.fromisoformat(text.upper().replace(" ", "T")) - _EPOCH
     except (ValueError, OverflowError):
         raise TimeTextError(f"{text[:40]!r} is no time of RFC 3339") from None
-    return ((passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds) * 1_000
+    utc_ns = ((passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds) * 1_000
+    return max(EARLIEST_NS, min(utc_ns, LATEST_NS))
 
 
 def time_text(utc_ns: int) -> str:

@@ -96,7 +96,7 @@ def test_the_compiled_schema_agrees_with_jsonschema_on_spoiled_messages():
 @pytest.mark.parametrize(
     ("text", "utc_ns"),
     [
-        ("1970-01-01T00:00:00Z", 0), ("2026-01-01T09:00:00.25+09:00", 1_767_225_600_250_000_000),
+        ("1970-01-01T00:00:01Z", 10**9), ("2026-01-01T09:00:00.25+09:00", 1_767_225_600_250_000_000),
         ("2026-01-01t00:00:00z", 1_767_225_600_000_000_000),
     ],
 )  # fmt: skip
@@ -105,10 +105,18 @@ def test_times(text, utc_ns):
     assert utc_ns_of(time_text(utc_ns)) == utc_ns
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-13-01T00:00:00Z", "2026-01-01", "2026-01-01T00:00:00", "２026-01-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text", ["", "now", "2026-13-01T00:00:00Z", "2026-01-01", "2026-01-01T00:00:00", "２026-01-01T00:00:00Z"]
+)
 def test_what_is_no_time(text):
     with pytest.raises(TimeTextError):
         utc_ns_of(text)
+
+
+def test_times_beyond_what_can_be_reckoned_with_are_the_nearest_that_can():
+    assert [utc_ns_of(one) for one in ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z")] == [
+        1, 1, 2**63 - 1,
+    ]  # fmt: skip
 
 
 def test_an_override_without_expiry_or_target_is_never_made():
