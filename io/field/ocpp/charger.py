@@ -98,6 +98,8 @@ class Charger:
         self.samples = Samples(device, tags, outlet, clock)
         self.judge = StampJudge()
         self.line: Line | None = None
+        self.settled_in = False
+        """Whether it has been left with its fallback and its settings since its line opened."""
         self.session = Session()
         self.status = ""
         self.identity = ""
@@ -125,6 +127,7 @@ class Charger:
         """It has a line."""
         self.line = line
         self.told_boot.clear()
+        self.settled_in = False
         self.health.state = State.IDENTIFYING
         self._metered_mono_ns = 0
         self._changed(self.device.name)
@@ -232,7 +235,7 @@ class Charger:
             case Booted():
                 if self.identity and fact.identity != self.identity:
                     self.notices.replaced(self.identity, fact.identity)
-                self.identity = fact.identity
+                self.identity, self.settled_in = fact.identity, False
                 self.told_boot.set()
                 self._changed(self.device.name)
             case StatusChanged():

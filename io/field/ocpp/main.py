@@ -18,7 +18,7 @@ from gwanje.io.field.ocpp.charger import Charger
 from gwanje.io.field.ocpp.desk import LimitDesk
 from gwanje.io.field.ocpp.door import DoorError, is_loopback, read_secrets
 from gwanje.io.field.ocpp.driver import ChargerDriver, GroupDriver, SystemDriver
-from gwanje.io.field.ocpp.facts import Terms
+from gwanje.io.field.ocpp.facts import Ask, Terms
 from gwanje.io.field.ocpp.jobs import Jobs
 from gwanje.io.field.ocpp.limits import Limits
 from gwanje.io.field.ocpp.link import LineError
@@ -157,39 +157,50 @@ class Charging:
     # ---- what goes on
 
     async def _welcome(self, charger: Charger) -> None:
-        """A charger's line has opened: find out how it is, and leave it with its fallback and its settings."""
-        line = charger.line
-        if line is None:
-            return
+        """A charger's line has opened: find out how it is."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(BOOT_S):
                 await charger.told_boot.wait()
-        connector, asks = charger.settings.connector, []
+        connector, messages = charger.settings.connector, ["StatusNotification", "MeterValues"]
         if not charger.identity:
-            asks.append(charger.dialect.trigger("BootNotification", connector))
-        asks.append(charger.dialect.trigger("StatusNotification", connector))
-        asks.append(charger.dialect.trigger("MeterValues", connector))
-        if not self._charger_barred(charger.device.name):
-            asks += charger.dialect.configure(charger.settings.configure or {})
-            try:
-                await self.limits.keep_fallback(charger)
-            except LineError:
-                return
-            except CallFailedError as error:
-                charger.notices.fallback_refused(str(error))
-        for ask in asks:
+            messages.insert(0, "BootNotification")
+        await self._ask_all(charger, [charger.dialect.trigger(one, connector) for one in messages])
+
+    async def _settle_in(self, charger: Charger) -> None:
+        """Leave a charger with its fallback and its settings, as soon as it may be written."""
+        try:
+            await self.limits.keep_fallback(charger)
+        except LineError:
+            return
+        except CallFailedError as error:
+            charger.notices.fallback_refused(str(error))
+        await self._ask_all(charger, charger.dialect.configure(charger.settings.configure or {}))
+
+    async def _ask_all(self, charger: Charger, asks: Sequence[Ask]) -> None:
+        """Things that a charger may or may not be able to do."""
+        line = charger.line
+        for ask in asks if line is not None else ():
+            assert line is not None, "looked at"
             try:
                 await line.call(ask)
             except LineError:
                 return
             except CallFailedError as error:
-                self._ctx.log.info("%s: %s", charger.device.name, error)  # optional in the protocol
+                self._ctx.log.info("%s: %s", charger.device.name, error)
+
+    def _settle_all_in(self) -> None:
+        """Those that are there, may be written, and have not been: after their start, or after the gate was opened."""
+        for name, charger in self.chargers.items():
+            if charger.health.online and not charger.settled_in and not self._charger_barred(name):
+                charger.settled_in = True
+                self._run(self._settle_in(charger), f"settle {name}")
 
     async def _tick(self, drivers: list[ChargerDriver | GroupDriver | SystemDriver]) -> None:
         while True:
             now = self._clock.mono_ns()
             for charger in self.chargers.values():
                 charger.tick(now)
+            self._settle_all_in()
             self.limits.tick()
             for driver in drivers:
                 driver.tick()

@@ -377,3 +377,23 @@ def test_a_whole_fleet_comes_back_at_once():
             assert rig.classes().count("device_online") == 50
 
     run(scenario)
+
+
+def test_a_charger_is_left_with_its_fallback_once_the_gate_opens():
+    async def scenario():
+        rig = Rig(devices())
+        tag = rig.tags.index(f"{EV}.limit_w")
+        rig.ears.barred.add(tag)
+        async with rig:
+            cars = rig.cars()
+            await cars.open()
+            car = cars.points["ev001"]
+            await rig.until(lambda: car.calls_seen.get("TriggerMessage", 0) >= 2)
+            assert set(car.calls_seen) == {"TriggerMessage"}
+            assert not car.plug.limits
+            rig.ears.barred.discard(tag)
+            await rig.until(lambda: len(car.plug.limits) == 2 and "ChangeConfiguration" in car.calls_seen)
+            assert car.plug.limits["ChargePointMaxProfile", 0].limit_w == 1_320.0
+            await cars.close()
+
+    run(scenario)
