@@ -304,9 +304,9 @@ class LimitDesk:
 
     @staticmethod
     def _wants(leaf: Leaf) -> tuple[float, float]:
-        """Least and most power that are of use."""
+        """Least and most power that are of use; what a person has asked for is kept, also where a car will stop."""
         most = leaf.most_w()
-        least = min(leaf.settings.min_w, leaf.settings.rated_w)
+        least = min(leaf.settings.min_w, most)
         if leaf.active and leaf.waits:
             most = min(most, max(least, leaf.settings.rounded_w(1.2 * leaf.measured_w)))
         return least, most

@@ -1,6 +1,7 @@
 """Limits and commands on their way into simulated chargers, and the simulator's faults as they are seen from here."""
 
 import asyncio
+import json
 import math
 
 import pytest
@@ -394,6 +395,54 @@ def test_a_charger_is_left_with_its_fallback_once_the_gate_opens():
             rig.ears.barred.discard(tag)
             await rig.until(lambda: len(car.plug.limits) == 2 and "ChangeConfiguration" in car.calls_seen)
             assert car.plug.limits["ChargePointMaxProfile", 0].limit_w == 1_320.0
+            await cars.close()
+
+    run(scenario)
+
+
+def test_a_charger_that_takes_a_limit_and_does_not_keep_it_counts_with_what_it_keeps():
+    async def scenario():
+        async with Rig(devices()) as rig, Bare(rig) as point:
+            async def lie() -> None:
+                while True:
+                    frame = await point.receive()
+                    answer = {"status": "Accepted"}
+                    if frame[0] == 2 and frame[2] == "GetCompositeSchedule":
+                        periods = [{"startPeriod": 0, "limit": 32.0}]
+                        answer["chargingSchedule"] = {"chargingRateUnit": "A", "chargingSchedulePeriod": periods}
+                    if frame[0] == 2:
+                        await point.raw(json.dumps([3, frame[1], answer]))
+
+            await point.boot()
+            task = asyncio.create_task(lie())
+            await rig.until(lambda: rig.tag(f"{EV}.limit_w")[:2] == (7_040.0, 0))
+            outcome, detail = await rig.command(f"{EV}.limit_w", 2_000.0)
+            assert (outcome, detail) == ("refused", "the charger keeps 7040 W")
+            assert rig.tag(f"{EV}.limit_w")[:2] == (7_040.0, 0)
+            assert rig.charging.desk.leaves["ev001"].may_draw_w(rig.clock.mono_ns()) == 7_040.0
+            assert "limit_refused" in rig.classes()
+            task.cancel()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("n_16", "n_201"), [(1, 0), (0, 1)])
+def test_a_charger_without_a_group_is_limited_by_people_alone(n_16, n_201):
+    async def scenario():
+        async with Rig(devices(n_16, n_201, group="", unit="W", purpose="tx")) as rig:
+            cars = rig.cars()
+            await cars.open()
+            name, car = next(iter(cars.points.items()))
+            point = f"{'jincheon' if n_16 else 'eumseong'}.{name}"
+            await rig.until(lambda: rig.charger(name).settled_in)
+            assert "SetChargingProfile" not in car.calls_seen
+            assert (await rig.command(f"{point}.limit_w", 3_000.0))[0] == "accepted"
+            assert car.limit_w() == 3_000.0
+            assert list(car.plug.limits) == [("TxDefaultProfile", 1)]
+            rig.drivers[name].hold.until_ns = 0
+            await rig.until(lambda: car.calls_seen.get("ClearChargingProfile") == 1)
+            await rig.until(lambda: not car.plug.limits)
+            assert car.limit_w() == car.plug.rated_w
             await cars.close()
 
     run(scenario)
