@@ -7,8 +7,14 @@ from collections.abc import Iterator
 
 from gwanje.core.bench import BenchOptions, Result
 
-PARTS = ("gwanje.io.field.rtsp.bench", "gwanje.io.field.ocpp.bench", "gwanje.io.field.ntcip.bench",
-         "gwanje.io.field.dlms.bench")
+PARTS = (
+    "gwanje.io.field.rtsp.bench",
+    "gwanje.io.field.ocpp.bench",
+    "gwanje.io.field.ntcip.bench",
+    "gwanje.io.field.dlms.bench",
+    "gwanje.io.field.onvif.bench",
+    "gwanje.io.field.bacnet.bench",
+)
 """Modules with ``measure(rounds, peers) -> list[Result]``."""
 
 

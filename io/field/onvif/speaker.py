@@ -341,7 +341,8 @@ class Speaker:
     async def _next(self, blocks: AsyncIterator[Samples]) -> Samples | None:
         """The next block; ``None`` at the end, or when a voice gives none for a while."""
         try:
-            return await asyncio.wait_for(anext(blocks), VOICE_GAP_S)
+            async with asyncio.timeout(VOICE_GAP_S):  # wait_for would swallow a cancellation that comes with a block
+                return await anext(blocks)
         except (StopAsyncIteration, TimeoutError):
             return None
 

@@ -11,8 +11,9 @@ from gwanje.core.clock import NS_PER_S
 from gwanje.io.field.errors import ConnectionLostError
 from gwanje.io.field.onvif import prompts
 from gwanje.io.field.onvif.backchannel import PACKET_SAMPLES, BackChannel, alaw, mulaw
+from gwanje.io.field.onvif.main import SIMULATED_LOGIN
 from gwanje.io.field.onvif.prompts import PromptError, load, tones
-from gwanje.io.field.onvif.speaker import QUEUE_MAX
+from gwanje.io.field.onvif.speaker import QUEUE_MAX, Speaker
 from gwanje.io.field.rtsp import pcm
 from gwanje.io.field.rtsp.session import Login
 
@@ -120,6 +121,23 @@ def test_a_camera_that_cannot_be_spoken_to_is_told(tmp_path, kind, words):
             assert outcome[0] == "refused"
             assert words in outcome[2]
             assert city.drivers[0].health.online
+
+    run(scenario)
+
+
+def test_a_speaker_can_be_ended_at_any_packet(tmp_path):
+    async def scenario():
+        async with cameras(tmp_path) as city:
+            prompt = prompts.Prompt("가", "a", False, tones(((880.0, 0.02),)))
+            for _ in range(20):
+                speaker = Speaker(SIMULATED_LOGIN, 2.0, city.clock, city.drivers[0]._stream_address)
+                task = asyncio.create_task(speaker.run())
+                told = asyncio.Event()
+                speaker.say(1, prompt, city.clock.mono_ns() + 5 * NS_PER_S, lambda *_, told=told: told.set())
+                await told.wait()
+                task.cancel()  # in the very turn in which the next block is asked for
+                await asyncio.wait({task}, timeout=5.0)
+                assert task.cancelled()
 
     run(scenario)
 
