@@ -83,10 +83,10 @@ def receiver_report(
         highest: sequence number with its wraps.
         jitter: in units of the RTP clock.
         middle: of the camera's last report; 0 before the first.
-        delay_ns: since that report.
+        delay_ns: since that report; below 0 when it came after the caller had looked at the clock.
     """
     fraction = min(255, 256 * max(lost, 0) // max(expected, 1))
-    delay = min(delay_ns * 65_536 // 1_000_000_000, 0xFFFF_FFFF) if middle else 0
+    delay = min(max(delay_ns, 0) * 65_536 // 1_000_000_000, 0xFFFF_FFFF) if middle else 0
     losses = fraction << 24 | min(max(lost, 0), 0x7F_FFFF)
     block = _BLOCK.pack(source, losses, highest & 0xFFFF_FFFF, jitter & 0xFFFF_FFFF, middle, delay)
     report = struct.pack(">BBHI", 0x81, RECEIVER_REPORT, 7, ours) + block

@@ -176,6 +176,12 @@ def test_a_sender_s_report_comes_through_and_a_bye():
     assert bye.sources == (7,)
 
 
+def test_a_report_that_came_after_the_look_at_the_clock_is_answered_without_delay() -> None:
+    """On a busy machine a camera's report may be newer than the time that the answer was begun with."""
+    early = rtcp.receiver_report(1, 7, 5, 100, 70_000, 12, 0x1234, -3_000_000)
+    assert early == rtcp.receiver_report(1, 7, 5, 100, 70_000, 12, 0x1234, 0)
+
+
 def test_our_report_is_a_compound_that_says_what_was_lost():
     data = rtcp.receiver_report(1, 7, 5, 100, 70_000, 12, 0x1234, 2_000_000_000)
     assert data[:4] == b"\x81\xc9\x00\x07"
