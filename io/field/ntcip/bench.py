@@ -222,9 +222,9 @@ async def _library_gets(port: int, version: str, n: int) -> None:
     target = await library.UdpTransportTarget.create(("127.0.0.1", port), timeout=1, retries=1)
     wanted = [library.ObjectType(library.ObjectIdentity(one)) for one in SYSTEM]
     for _ in range(n):
-        error, status, _, _ = await library.get_cmd(engine, security, target, library.ContextData(), *wanted)
-        if error or status:
-            raise BenchError(f"pysnmp: {error or status}")
+        trouble, status, _, _ = await library.get_cmd(engine, security, target, library.ContextData(), *wanted)
+        if trouble or status:
+            raise BenchError(f"pysnmp: {trouble or status}")
     engine.close_dispatcher()
 
 
