@@ -16,6 +16,7 @@ from gwanje.core.bus.bus import Bus, RequestRefusedError, RequestTimeoutError
 from gwanje.core.city.part import Heartbeat
 from gwanje.core.city.run_dir import RunDirError, RunInfo, default_run_dir
 from gwanje.core.clock import NS_PER_S, Clock
+from gwanje.core.scenario.operator import Operator, OperatorError, make_user
 from gwanje.core.scenario.plan import Menu, Place
 from gwanje.core.scenario.script import Outing
 from gwanje.core.site.config import Site
@@ -78,6 +79,7 @@ class City:
         self.site, self._clock = site, clock
         self.run_dir = default_run_dir(f"scenario-{os.getpid()}")
         self._said = folder / "up.txt"
+        self._password = make_user(folder / "data" / site.id / "security", clock)
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
                 [
@@ -189,6 +191,18 @@ class City:
             return devices[device]
         state: Mapping[str, Any] = self.ask(service, {"op": "state", "device": device})["state"]
         return state
+
+    def operator(self) -> Operator:
+        """Somebody who may command everything.
+
+        Raises:
+            CityError: he cannot sign in.
+        """
+        assert self._bus is not None, "attach first"
+        try:
+            return Operator(self._bus, self._password)
+        except OperatorError as error:
+            raise CityError(str(error)) from None
 
     # ------------------------------------------------------------ its parts
 

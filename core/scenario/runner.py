@@ -6,14 +6,17 @@ The tracks share one loop, which looks at all tags ten times a second. What is j
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.scenario.city import City, CityError
+from gwanje.core.scenario.operator import OperatorError
 from gwanje.core.scenario.plan import Place, Plan, Step, Track, make_plan
 from gwanje.core.scenario.score import Look, Others, Phase, StepScore
 from gwanje.core.scenario.script import FailSafe, Outage, Scenario
@@ -24,6 +27,10 @@ from gwanje.core.tags.store import TagStore
 LOOK_S = 0.1
 BREATH_S = 0.5
 """Between two faults of one family: its devices have answered once more by then."""
+RUNNING = 2.0
+"""State of a part that runs."""
+EFFECT_S = 15.0
+"""A command of an operator has reached its device by then."""
 FAILSAFE_DEVICES_MAX = 20
 """Devices of one [[failsafe]] whose truth is asked for at every look."""
 
@@ -85,6 +92,7 @@ class Run:
         self.failures: list[str] = []
         self.outages: list[dict[str, Any]] = []
         self.kinds_run: set[tuple[str, str]] = set()
+        self.commanded: set[str] = set()
         self.plan = Plan((), (), ())
 
     # ------------------------------------------------------------ looking
@@ -198,65 +206,110 @@ class Run:
     # ------------------------------------------------------------ parts put out
 
     def outages_all(self) -> None:
-        """One after another."""
+        """One after another, with what an operator has commanded before."""
+        if self._scenario.orders:
+            self._command_all()
         for outage in self._scenario.outages:
-            if outage.part in self._site.parts:
-                self._outage(outage)
+            if missing := [one for one in outage.parts if one not in self._site.parts]:
+                self.failures.append(f"this city has no part {missing[0]!r} to be put out")
             else:
-                self.failures.append(f"this city has no part {outage.part!r} to be put out")
+                self._outage(outage)
+
+    def _command_all(self) -> None:
+        operator = self._city.operator()
+        rng = random.Random(f"{self._seed} orders")
+        for order in self._scenario.orders:
+            points = [one.name for one in self._site.tags.match(order.points)]
+            if not points:
+                self.failures.append(f"no point matches {order.points!r} to be commanded")
+            for point in rng.sample(points, min(order.count, len(points))):
+                try:
+                    operator.command(point, order.value)
+                except OperatorError as error:
+                    self.failures.append(str(error))
+                    self._say(f"FAILED  {error}")
+                else:
+                    self._say(f"ok      {self.look().at_s:6.1f} s  {point} = {order.value:g} commanded")
+                    self.commanded.add(point.split(".")[1])
 
     def _outage(self, outage: Outage) -> None:
-        own = [self._position[tag.name] for tag in self._site.tags
-               if tag.owner == outage.part and tag.name in self._position]  # fmt: skip
-        tags = np.array(own, np.intp)
+        tags = np.array([self._position[tag.name] for tag in self._site.tags
+                         if tag.owner in outage.parts and tag.name in self._position], np.intp)  # fmt: skip
         self.others.touch(tags)
-        begun_s = self.look().at_s
+        why = self._idle(outage)
+        before = self.look()
+        begun_s = before.at_s
         failsafe_s: float | None = None
-        why = ""
         while (past_s := self._turn().at_s - begun_s) < outage.for_s:
-            self._city.put_out(outage.part, outage.how)
+            for part in outage.parts:
+                self._city.put_out(part, outage.how)
             if not outage.failsafe_within_s:
                 continue
-            unsafe = self._unsafe()
+            unsafe = self._unsafe(outage)
             if not unsafe:
                 failsafe_s = past_s if failsafe_s is None else failsafe_s
             elif past_s > outage.failsafe_within_s:
                 why = why or f"{unsafe[0]} at {past_s:.1f} s"
-        self._city.let_go(outage.part)
+        for part in outage.parts:
+            self._city.let_go(part)
         recovered_s = self._recovery(outage)
         if recovered_s is None:
             why = why or f"not running again {outage.recover_s:g} s after it"
+        self._settled(tags[(before.quality[tags] & Quality.BAD) == 0], outage.recover_s)
         self.others.leave(tags)
-        one = {"part": outage.part, "how": str(outage.how), "at_s": round(begun_s, 1), "for_s": outage.for_s,
-               "failsafe_s": failsafe_s if failsafe_s is None else round(failsafe_s, 1),
+        one = {"part": ", ".join(outage.parts), "how": str(outage.how), "at_s": round(begun_s, 1),
+               "for_s": outage.for_s, "failsafe_s": failsafe_s if failsafe_s is None else round(failsafe_s, 1),
                "recovered_s": recovered_s, "passed": not why, "why": why}  # fmt: skip
         self.outages.append(one)
         self._say(_outage_line(one))
 
+    def _idle(self, outage: Outage) -> str:
+        """Why the outage could not show anything: what was commanded beforehand is in its fail-safe state already."""
+        until_s = self.look().at_s + EFFECT_S
+        while True:
+            idle = [
+                f"{name} does not follow its command: {rule.key} is {value!r}"
+                for rule, name, value in self._truths(outage)
+                if not rule.follows and _is_safe(rule, value)
+            ]
+            if not idle or self._turn().at_s > until_s:
+                return idle[0] if idle else ""
+
+    def _settled(self, tags: npt.NDArray[np.intp], within_s: float) -> None:
+        """Wait until the tags of a part that was put out are not bad any more; those that stay are found missing."""
+        until_s = self.look().at_s + within_s
+        while (look := self._turn()).at_s < until_s and (look.quality[tags] & Quality.BAD).any():
+            continue
+
     def _recovery(self, outage: Outage) -> float | None:
-        """Until the part runs again and every set-point device follows again; None when that took too long."""
-        at = self._site.tags.index(f"system.part_{outage.part}.state")
+        """Until the parts run again and programs command again; None when that took too long."""
+        states = self._site.tags.indices([f"system.part_{part}.state" for part in outage.parts])
         begun_s = self.look().at_s
         while (past_s := self._turn().at_s - begun_s) <= outage.recover_s:
-            sample = self._store.read(at, self._clock.mono_ns())
-            running = sample.value == 2.0 and not sample.quality & Quality.BAD
-            if running and (not outage.failsafe_within_s or self._following()):
+            seen = self._store.read_many(states, self._clock.mono_ns())
+            running = ((seen.value == RUNNING) & ((seen.quality & Quality.BAD) == 0)).all()
+            if running and (not outage.failsafe_within_s or self._following(outage)):
                 return round(past_s, 1)
         return None
 
-    def _unsafe(self) -> list[str]:
+    def _unsafe(self, outage: Outage) -> list[str]:
         """Set-point devices that are not in their fail-safe state, with what they are."""
-        return [f"{name} has {rule.key} {value!r}, not {rule.equals:g}" for rule, name, value in self._truths()
+        return [f"{name} has {rule.key} {value!r}, not {rule.equals:g}" for rule, name, value in self._truths(outage)
                 if not _is_safe(rule, value)]  # fmt: skip
 
-    def _following(self) -> bool:
-        """Whether any set-point device has left its fail-safe state: somebody commands again."""
-        return any(not _is_safe(rule, value) for rule, _name, value in self._truths())
+    def _following(self, outage: Outage) -> bool:
+        """Whether any device that a program commands has left its fail-safe state."""
+        led = [(rule, value) for rule, _name, value in self._truths(outage) if rule.follows]
+        return not led or any(not _is_safe(rule, value) for rule, value in led)
 
-    def _truths(self) -> Iterator[tuple[FailSafe, str, Any]]:
+    def _truths(self, outage: Outage) -> Iterator[tuple[FailSafe, str, Any]]:
         for rule in self._scenario.failsafes:
-            names = [one for one in self._places if fnmatchcase(one, rule.devices)][:FAILSAFE_DEVICES_MAX]
-            for name in names:
+            if not rule.about(outage):
+                continue
+            names = [one for one in self._places if fnmatchcase(one, rule.devices)]
+            if not rule.follows:
+                names = [one for one in names if one in self.commanded]
+            for name in names[:FAILSAFE_DEVICES_MAX]:
                 truth = self._city.truth(rule.service, name)
                 if rule.key not in truth:
                     raise CityError(f"{rule.service} knows no {rule.key!r} of {name}; it knows {', '.join(truth)}")
@@ -264,7 +317,8 @@ class Run:
 
 
 def _is_safe(rule: FailSafe, value: Any) -> bool:
-    return isinstance(value, int | float) and abs(float(value) - rule.equals) <= rule.tolerance
+    number = len(value) if isinstance(value, Mapping | list | tuple) else value
+    return isinstance(number, int | float) and abs(float(number) - rule.equals) <= rule.tolerance
 
 
 def _line(score: StepScore) -> str:

@@ -1,8 +1,9 @@
 """Reading ``scenarios/NAME.toml``: which faults to set on which devices, and what must be seen of each.
 
 ``[scenario]`` says how long and with which families; ``[watch]`` what counts as a missed period of the others; each
-``[[rule]]`` what is expected of a kind of fault, the first that fits counts; ``[[outage]]`` kills or stops a part;
-``[[failsafe]]`` says by which number of a simulator's truth a device is known to be in its fail-safe state.
+``[[rule]]`` what is expected of a kind of fault, the first that fits counts; ``[[order]]`` is commanded by an operator
+before the outages; ``[[outage]]`` kills or stops parts; ``[[failsafe]]`` says by which number of a simulator's truth a
+device is known to be in its fail-safe state.
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class Outage:
 
     Attributes:
         part: its name.
+        also: other parts that are put out with it.
         how: by SIGKILL or SIGSTOP.
         for_s: how long it is kept down.
         failsafe_within_s: until when every set-point device must be in its fail-safe state; 0 asks for nothing.
@@ -93,6 +95,27 @@ class Outage:
     for_s: float
     failsafe_within_s: float
     recover_s: float
+    also: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """All that are put out."""
+        return (self.part, *self.also)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A set-point that an operator commands before the outages, so that there is something to fall back from.
+
+    Attributes:
+        points: pattern of tags.
+        value: in the tag's unit.
+        count: of points, chosen by the seed.
+    """
+
+    points: str
+    value: float
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +126,10 @@ class FailSafe:
         service: of :data:`SERVICES`.
         devices: pattern of names.
         key: of the truth.
-        equals: its value in that state.
+        equals: its value in that state; of lists and tables, how much is in them.
         tolerance: how near.
+        parts: outages of these parts it is about; patterns.
+        follows: a program commands it again by itself once its source is back.
     """
 
     service: str
@@ -112,6 +137,12 @@ class FailSafe:
     key: str
     equals: float
     tolerance: float
+    parts: tuple[str, ...] = ("*",)
+    follows: bool = True
+
+    def about(self, outage: Outage) -> bool:
+        """Whether it is looked at during an outage."""
+        return any(fnmatchcase(part, one) for part in outage.parts for one in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +173,7 @@ class Scenario:
     rules: tuple[Rule, ...]
     outages: tuple[Outage, ...]
     failsafes: tuple[FailSafe, ...]
+    orders: tuple[Order, ...] = ()
 
     def lasting(self, length_s: float) -> Scenario:
         """The same with another length."""
@@ -185,6 +217,7 @@ def load_scenario(site_root: Path, name: str) -> Scenario:
         rules=tuple(_rule(one, times) for one in root.readers("rule")),
         outages=tuple(_outage(one) for one in root.readers("outage")),
         failsafes=tuple(_failsafe(one) for one in root.readers("failsafe")),
+        orders=tuple(_order(one) for one in root.readers("order")),
     )
     for reader in (head, watch, root):
         reader.finish()
@@ -247,6 +280,7 @@ def _outage(reader: Reader) -> Outage:
         for_s=reader.number("for_s", 10.0, 0.5, 600.0),
         failsafe_within_s=reader.number("failsafe_within_s", 0.0, 0.0, 600.0),
         recover_s=reader.number("recover_s", 15.0, 0.5, 600.0),
+        also=_texts(reader, "also", ()),
     )
     if outage.failsafe_within_s >= outage.for_s:
         reader.problem("failsafe_within_s", "must be shorter than for_s, else nothing of it is looked at")
@@ -261,6 +295,14 @@ def _failsafe(reader: Reader) -> FailSafe:
         key=reader.text("key"),
         equals=reader.number("equals"),
         tolerance=reader.number("tolerance", 0.0, 0.0),
+        parts=_texts(reader, "parts", ("*",)),
+        follows=reader.flag("follows", True),
     )
+    reader.finish()
+    return one
+
+
+def _order(reader: Reader) -> Order:
+    one = Order(reader.text("points"), reader.number("value"), reader.integer("count", 1, 1, 100))
     reader.finish()
     return one
