@@ -1,0 +1,122 @@
+"""Cameras and the heat network in a running city: all online, a person moves and speaks, and what dies lets go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gwanje.core.bus.bus import Bus
+from gwanje.core.clock import SystemClock
+
+pytestmark = pytest.mark.timeout(300)
+PASSWORD = "seven green kites"
+SETPOINT = "jincheon.heatpump1.supply_temperature_setpoint"
+
+
+@pytest.fixture(scope="module")
+def city(start_city):
+    running = start_city("--seed", "5", families=("cameras", "heat"))
+    running.wait_for(lambda line: line["tie_import_w"] is not None, 90)
+    return running
+
+
+def until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, "not in time"
+    return found
+
+
+def family(city, part):
+    return next(one for one in city.status()["families"] if one["part"] == part)
+
+
+
+
+def ask(city, message):
+    bus = Bus(city.run_dir, "hmi", SystemClock())
+    try:
+        return bus.request("simcity", message)
+    finally:
+        bus.close()
+
+
+def state(city, device):
+    return ask(city, {"op": "state", "device": device})["state"]
+
+
+def gwanje(city, *arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "gwanje.core.cli.main", *arguments, "--password-stdin", "--site", str(city.site)],
+        input=f"{PASSWORD}\n", capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    return done.stdout + done.stderr
+
+
+def execute(city, point, value):
+    done = city.cli("operate", "execute", point, str(value), "--reason", "test", "--lang", "en")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_all_come_online(city):
+    until(lambda: family(city, "cameras")["online"] == 20)
+    until(lambda: family(city, "heat")["online"] == 9)
+    assert (family(city, "cameras")["devices"], family(city, "heat")["devices"]) == (20, 9)
+
+
+def test_a_person_turns_a_camera_speaks_through_it_and_sets_a_heat_pump(city):
+    gwanje(city, "user", "add", "minji", "--role", "operator", "--data", str(city.data))
+    until(lambda: "signed in as" in gwanje(city, "login", "minji", "--run", str(city.run_dir)))
+    for area in ("streets", "jincheon"):
+        held = city.cli("area", "take", area)
+        assert held.returncode == 0, held.stdout + held.stderr
+    execute(city, "jincheon.cam01.preset", 3)
+    until(lambda: abs(state(city, "cam01")["pan"] - 0.4) < 0.02)
+    execute(city, "jincheon.cam02.prompt", 1)
+    assert until(lambda: state(city, "cam02")["speaker"]["packets"] > 20)
+    assert state(city, "cam02")["speaker"]["level_db"] > -120.0
+    assert state(city, "cam03")["speaker"]["packets"] == 0
+    execute(city, SETPOINT, 55)
+    assert state(city, "heatpump1")["slots"] == {"supply_temperature_setpoint": {"8": 55.0}}
+
+
+def test_a_camera_that_turns_when_its_part_is_killed_stands_by_its_own_time_out(city):
+    killed = city.pid_of("cameras")
+    before = state(city, "cam05")["asked"].get("Stop", 0)
+    turning = subprocess.Popen(
+        [sys.executable, "-m", "gwanje.core.cli.main", "operate", "execute", "jincheon.cam05.pan_speed", "0.2",
+         "--reason", "test", "--site", str(city.site), "--run", str(city.run_dir)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    until(lambda: state(city, "cam05")["moving"])
+    os.kill(killed, signal.SIGKILL)
+    died = time.monotonic()
+    until(lambda: not state(city, "cam05")["moving"], 30)
+    assert time.monotonic() - died < 10.0, "by its time-out of 1.5 s; the rest is this machine's"
+    assert state(city, "cam05")["asked"].get("Stop", 0) == before, "nobody told it to"
+    assert state(city, "cam05")["pan"] < 0.9
+    turning.wait(60)
+    until(lambda: family(city, "cameras")["online"] == 20, 90)
+
+
+def test_a_heat_part_that_died_lets_go_of_what_it_held_when_it_is_back(city):
+    assert state(city, "heatpump1")["slots"]
+    os.kill(city.pid_of("heat"), signal.SIGKILL)
+    until(lambda: not state(city, "heatpump1")["slots"], 90)
+    until(lambda: family(city, "heat")["online"] == 9, 60)
+
+
+def test_faults_show_where_they_are_and_nowhere_else(city):
+    assert ask(city, {"op": "fault", "device": "cam07", "kind": "silent"}) == {"ok": True}
+    assert ask(city, {"op": "fault", "device": "heatmeter1", "kind": "silent"}) == {"ok": True}
+    until(lambda: family(city, "cameras")["online"] == 19)
+    until(lambda: family(city, "heat")["online"] == 8, 90)
+    assert ask(city, {"op": "clear"}) == {"ok": True}
+    until(lambda: family(city, "cameras")["online"] == 20, 90)
+    until(lambda: family(city, "heat")["online"] == 9, 90)
