@@ -14,6 +14,7 @@ PARTS = (
     "gwanje.io.field.dlms.bench",
     "gwanje.io.field.onvif.bench",
     "gwanje.io.field.bacnet.bench",
+    "gwanje.io.field.street.bench",
 )
 """Modules with ``measure(rounds, peers) -> list[Result]``."""
 

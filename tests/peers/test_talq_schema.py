@@ -1,4 +1,4 @@
-"""TALQ has no usable peer: every message of our client and of our simulated gateway is held against the official schema.
+"""TALQ has no usable peer: all messages of our client and our simulated gateway are held against the schema.
 
 The consortium publishes no gateway, server or test suite that could be run here. So both sides, written apart, talk to
 each other through a whole life (announcement, reports, commands, faults), and ``jsonschema``, which neither side uses,

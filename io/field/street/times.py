@@ -9,7 +9,7 @@ from functools import lru_cache
 TIMES_KEPT = 4_096
 """Parsed times remembered: a report of hundreds of lamps carries a few different ones."""
 EARLIEST_NS, LATEST_NS = 1, 2**63 - 1
-"""1970 and 2262: what lies beyond (a year 1, an end in 9999) counts as one of these, for sixty-four bits hold no more."""
+"""1970 and 2262: what lies beyond (a year 1, an end in 9999) counts as one of these; 64 bits hold no more."""
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -153,9 +153,8 @@ class Points:
                         own[name] = (*own.get(name, ()), target)
             if kind == "LampActuatorFunction":
                 member.actuator = str(function.get("id", ""))
-            if own or kind == "CommunicationFunction":
-                self._routes[f"{address}/{function.get('id', '')}"] = (member, {LOST: (), **own})
-                whole.update(own)
+            self._routes[f"{address}/{function.get('id', '')}"] = (member, {LOST: (), **own})
+            whole.update(own)
         self._routes[address] = (member, whole)
         return member
 

@@ -1,4 +1,4 @@
-"""Simulated streetlights: sun, programme, power, energy, overrides, faults, loggers; single lamps and sensors on MQTT."""
+"""Simulated streetlights: sun, programme, power, energy, overrides, faults, loggers; nodes and sensors on MQTT."""
 
 import asyncio
 import json
