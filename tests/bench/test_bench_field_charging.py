@@ -46,7 +46,7 @@ def test_a_new_limit_becomes_a_hundred_calls(benchmark):
 
 
 def test_a_message_with_readings_from_text_to_answer(benchmark):
-    """Budget: 500 µs."""
+    """Budget: 200 µs; 60 on the machine it was written on."""
     talk = Conversation("1.6", lambda _action, _payload: {})
     clock, number = SystemClock(), iter(range(10_000_000))
     answer = benchmark(lambda: talk.receive(bench.readings_text(clock, next(number))))

@@ -363,7 +363,7 @@ async def _readings(rounds: int) -> Result:
     assert not talk.flaws, talk.last_flaw
     await central.close()
     return result(
-        "field.charging.readings", median(taken[1:]), "us", rounds=rounds, watch=watch, goal="<= 500",
+        "field.charging.readings", median(taken[1:]), "us", rounds=rounds, watch=watch, goal="<= 200",
         note="CPU of a MeterValues of five readings: parsed, checked against its schema, judged, written, answered",
     )  # fmt: skip
 
