@@ -33,7 +33,7 @@ from gwanje.io.field.ocpp.notices import ChargerNotices
 from gwanje.io.field.ocpp.readings import EnergyCounter
 from gwanje.io.field.ocpp.samples import Samples, Value
 from gwanje.io.field.ocpp.settings import ChargerSettings
-from gwanje.io.field.ocpp.stamps import StampJudge
+from gwanje.io.field.ocpp.stamps import WRONG_CLOCK, StampJudge, Verdict
 from gwanje.io.field.ocpp.v16 import V16
 from gwanje.io.field.ocpp.v201 import V201
 from gwanje.io.field.outlet import Outlet
@@ -49,6 +49,8 @@ QUIET_BEATS = 2.5
 ENERGY, POWER = "measurand Energy.Active.Import.Register", "measurand Power.Active.Import"
 CURRENT = "measurand Current.Import"
 SOC = "measurand SoC"
+PAST_NS = 14 * 86_400 * NS_PER_S
+"""Readings that were kept for longer than two weeks are counted only: a clock that lost its battery says 1970."""
 KEPT = ("state status", "state error", "state session", "state session_id", "state replayed", "state flaws")
 ONCE = ("do start", "do stop", "do reset")
 SHOWN_NS = 15 * NS_PER_S
@@ -306,6 +308,7 @@ class Charger:
             self.replayed += 1
             count, oldest = self._replay
             self._replay = count + 1, min(oldest or fact.stamp, fact.stamp)
+            self._keep_past(fact, verdict, now_utc)
             return
         values: dict[str, Value] = {
             f"measurand {name}": (one.value, one.quality | verdict.quality) for name, one in fact.readings.items()
@@ -316,6 +319,16 @@ class Charger:
         if self._metered_mono_ns:
             self._meter.scanned(now_mono - self._metered_mono_ns - round(self.settings.meter_s * NS_PER_S))
         self._metered_mono_ns = now_mono
+
+    def _keep_past(self, fact: Metered, verdict: Verdict, now_utc_ns: int) -> None:
+        """What was true without a line goes into the history, where its time can be believed."""
+        if verdict.quality or not 0 <= now_utc_ns - verdict.utc_ns <= PAST_NS:
+            return
+        doubt = WRONG_CLOCK if self.judge.offset_ns else 0
+        values = {f"measurand {name}": (one.value, one.quality | doubt) for name, one in fact.readings.items()}
+        if ENERGY in values:
+            values[ENERGY] = self._counter.at(values[ENERGY][0]), values[ENERGY][1]
+        self.samples.past(values, verdict.utc_ns)
 
     def _energy(self, values: dict[str, Value]) -> None:
         value, quality = values.get(ENERGY, (math.nan, 0))

@@ -48,7 +48,7 @@ class ChargerNotices(Notices):
         self._since.pop("limit", None)
 
     def replayed(self, count: int, oldest: str) -> None:
-        """It sent what it had kept without a line: not live, and not kept in the history."""
+        """It sent what it had kept without a line: of use for the history, never live."""
         self._send(
             "readings_replayed", f"통신 두절 중의 계량값 {count}건 수신 (최초 {oldest}), 현재값으로 쓰지 않음",
             f"sent {count} readings of its time without a line (from {oldest}); none is taken as the live value",

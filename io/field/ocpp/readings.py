@@ -138,6 +138,10 @@ class EnergyCounter:
         self._last = math.nan
         self._offset = 0.0
 
+    def at(self, register_wh: float) -> float:
+        """The total at a register value of the past, Wh."""
+        return self._offset + register_wh
+
     def step(self, register_wh: float) -> CounterStep:
         """The next register value, a finite number."""
         last, self._last = self._last, register_wh

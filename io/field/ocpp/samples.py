@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from gwanje.core.clock import Clock
 from gwanje.core.site.config import Device
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import TagTable
-from gwanje.io.field.outlet import Outlet
+from gwanje.io.field.outlet import Bits, Floats, Ids, Outlet
 
 Value = tuple[float, int]
 """A number, and the quality found so far."""
@@ -55,7 +55,19 @@ class Samples:
             values: by key; a number outside of its tag's bounds is BAD, and so is NaN.
             utc_ns: when they were true; now unless given.
         """
-        rows = []
+        judged = list(self._judged(values))
+        self.last.update({key: (value, bits) for key, value, bits, _ in judged})
+        self._write([(row[0], row[1], bits | self._base) for _, _, bits, row in judged], utc_ns)
+
+    def past(self, values: Mapping[str, Value], utc_ns: int) -> None:
+        """Values of another time, for the history alone; see :meth:`put`."""
+        rows = [(row[0], row[1], bits | self._base) for _, _, bits, row in self._judged(values)]
+        if rows:
+            ids, scaled, quality = _columns(rows)
+            self._outlet.put_past(ids, scaled, quality, np.full(len(rows), utc_ns, np.int64))
+
+    def _judged(self, values: Mapping[str, Value]) -> Iterator[tuple[str, float, int, tuple[int, float]]]:
+        """Key, value, quality, (tag id, value in the tag's unit) of what the device has tags for."""
         for key, (value, quality) in values.items():
             place = self._places.get(key)
             if place is None:
@@ -68,9 +80,7 @@ class Samples:
                 quality |= int(Quality.BAD | Quality.OUT_OF_RANGE)
             if quality & Quality.BAD:
                 quality &= ~int(Quality.UNCERTAIN)
-            self.last[key] = value, quality
-            rows.append((tag_id, scaled, quality | self._base))
-        self._write(rows, utc_ns)
+            yield key, value, quality, (tag_id, scaled)
 
     def again(self, keys: Iterable[str]) -> None:
         """Write states again that still hold, so that they do not grow stale."""
@@ -86,10 +96,12 @@ class Samples:
         self._write(rows, 0)
 
     def _write(self, rows: list[tuple[int, float, int]], utc_ns: int) -> None:
-        if not rows:
-            return
-        rows.sort()
-        ids = np.array([row[0] for row in rows], np.int32)
-        values = np.array([row[1] for row in rows])
-        quality = np.array([row[2] for row in rows], np.uint16)
-        self._outlet.put(ids, values, quality, utc_ns or self._clock.utc_ns(), self._clock.mono_ns())
+        if rows:
+            self._outlet.put(*_columns(rows), utc_ns or self._clock.utc_ns(), self._clock.mono_ns())
+
+
+def _columns(rows: list[tuple[int, float, int]]) -> tuple[Ids, Floats, Bits]:
+    """Ids ascending, values, qualities."""
+    rows.sort()
+    ids = np.array([row[0] for row in rows], np.int32)
+    return ids, np.array([row[1] for row in rows]), np.array([row[2] for row in rows], np.uint16)

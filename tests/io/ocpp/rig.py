@@ -56,6 +56,7 @@ class Ears:
     def __init__(self) -> None:
         self.latest: dict[int, tuple[float, int, int]] = {}
         self.history: list[tuple[int, float, int, int]] = []
+        self.published: list[tuple[int, float, int, int]] = []
         self.events = []
         self.barred: set[int] = set()
         self.heard = asyncio.Event()
@@ -69,6 +70,7 @@ class Ears:
 
     def scan(self, ids, values, quality, source_utc_ns) -> None:
         assert list(ids) == sorted(set(ids.tolist()))
+        self.published += zip(ids.tolist(), values.tolist(), quality.tolist(), source_utc_ns.tolist(), strict=True)
 
     def event(self, event) -> None:
         self.events.append(event)

@@ -158,6 +158,12 @@ def test_what_was_kept_without_a_line_never_becomes_the_live_value():
                 await point.call("MeterValues", meter(rig, "5000", age_s=age_s))
             assert rig.tag(f"{EV}.power_w")[:2] == (1000.0, 0)
             assert not [one for one in rig.ears.history if one[1] == 5000.0]
+            past = [one for one in rig.ears.published if one[1] == 5000.0]
+            assert len(past) == 10, "they are of use for the history"
+            ages_s = [(rig.clock.utc_ns() - utc_ns) / S for *_, utc_ns in past]
+            assert ages_s == sorted(ages_s, reverse=True)
+            assert ages_s[0] == pytest.approx(600.0, abs=10.0)
+            assert not past[0][2] & (Quality.BAD | Quality.UNCERTAIN)
             assert rig.charger("ev001").replayed == 10
             await rig.until(lambda: "readings_replayed" in rig.classes())
             event = next(one for one in rig.ears.events if one.class_name == "readings_replayed")
@@ -550,5 +556,19 @@ def test_a_charger_that_says_nothing_any_more_is_degraded_and_its_states_grow_st
             assert status_id not in {row[0] for row in rig.ears.history[told:]}, "what it said is not kept alive"
             charger.tick(rig.clock.mono_ns())
             assert charger.health.state is State.ONLINE
+
+    run(scenario)
+
+
+def test_readings_of_a_time_that_cannot_be_believed_are_counted_only():
+    async def scenario():
+        async with Rig(devices()) as rig, Bare(rig) as point:
+            await point.boot()
+            await point.call("MeterValues", meter(rig, "5000", age_s=40 * 86_400.0))
+            await point.call("MeterValues", meter(rig, "1,5", age_s=600.0))
+            assert rig.charger("ev001").replayed == 2
+            published = [one for one in rig.ears.published if one[0] == rig.tags.index(f"{EV}.power_w")]
+            assert len(published) == 1
+            assert published[0][2] & Quality.BAD
 
     run(scenario)
