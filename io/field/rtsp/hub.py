@@ -1,8 +1,8 @@
 """Listens to all nodes of a site in one thread: two hundred turns a second over whatever has come.
 
 Sockets are looked at in turns rather than woken for: 200 nodes send 5 000 packets a second, and a wake-up for each
-costs more than the packet. What came in one turn is decoded together. Connections are begun one in each turn at most,
-so that a whole fleet that comes back at once is not asked at once.
+costs more than the packet. What came in one turn is decoded together. Connections are begun at a pace, so that a whole
+fleet that comes back at once is not asked at once.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ TURN_NS = NS_PER_S // 200
 """A packet waits 5 ms at most, beside the 40 ms that it was filled for."""
 CONNECT_NS = NS_PER_S // 200
 """Between two connections: a fleet of 200 is asked within a second, and no camera sees a burst."""
+CONNECTS_MAX = 8
+"""In one turn: what 40 ms of a busy machine have gathered."""
 LOOK_NS = NS_PER_S // 10
 EVENTS_MAX = 4_096
 """Sockets looked at in one turn; the rest comes in the next."""
@@ -129,8 +131,13 @@ class Hub:
             self._look_ns = now_ns + LOOK_NS
             for link in self.links:
                 link.look(now_ns)
-        if self._due and self._due[0][0] <= now_ns and now_ns >= self._connect_ns:
-            self._connect_ns = now_ns + CONNECT_NS
+        self._connect(now_ns)
+
+    def _connect(self, now_ns: int) -> None:
+        """Begin the connections that are due, at their pace also when turns are late."""
+        self._connect_ns = max(self._connect_ns, now_ns - CONNECTS_MAX * CONNECT_NS)
+        while self._due and self._due[0][0] <= now_ns and self._connect_ns <= now_ns:
+            self._connect_ns += CONNECT_NS
             self.links[heapq.heappop(self._due)[1]].open(now_ns)
 
     def _decode(self) -> None:
