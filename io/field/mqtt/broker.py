@@ -1,7 +1,9 @@
 """The site's own MQTT broker, the part ``broker``: 3.1.1, QoS 0 and 1, retained messages, last wills, all limited.
 
 For a site without a broker of its own, on loopback only. A message lives no longer than the moment it is handed to the
-sockets of its readers: a reader that is too slow loses messages, then its connection; nobody else notices.
+sockets of its readers: a reader that is too slow loses messages, then its connection; nobody else notices. It is ours
+because the permissive library at hand (amqtt 0.12) keeps a task for each message not yet read: one slow reader took it
+from 39 to 305 MB in eight seconds; this one stays at 41. It also passes topics on that are no text.
 """
 
 from __future__ import annotations
@@ -41,7 +43,6 @@ SWEEP_S = 0.5
 HEARTBEAT_S = 0.25
 IDS_MAX = 100
 """Messages of QoS 2 whose release has not come, of one client."""
-
 
 @dataclass(slots=True)
 class Counts:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from gwanje.core.bench import Result, free_port, median, per_round, program, result, unmeasured
 from gwanje.core.clock import SystemClock
@@ -169,7 +170,7 @@ async def _timed(
 async def _plain(port: int, path: Path) -> Taken:
     """The peer: paho's callback that only counts."""
     clock, heard = SystemClock(), [0]
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, "bench", protocol=paho.MQTTv311)
+    client = paho.Client(CallbackAPIVersion.VERSION2, "bench", protocol=paho.MQTTv311)
     ready = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -177,7 +178,10 @@ async def _plain(port: int, path: Path) -> Taken:
         heard[0] += 1
 
     client.on_message = on_message
-    client.on_subscribe = lambda *_: loop.call_soon_threadsafe(ready.set)
+    def on_subscribe(*_: Any) -> None:
+        loop.call_soon_threadsafe(ready.set)
+
+    client.on_subscribe = on_subscribe
     client.connect("127.0.0.1", port)
     client.loop_start()
     client.subscribe("lamps/+/state", 1)

@@ -7,7 +7,8 @@ import json
 import os
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from gwanje.io.field.talq.settings import gateway_settings
 from gwanje.io.field.talq.surroundings import Surroundings
 from gwanje.io.sim.city.lamps import Lamps
 from gwanje.io.sim.city.lamps_logger import Logger
+from gwanje.io.sim.city.lamps_world import LampWorld
 
 N_LAMPS = 1_400
 """Behind each of two gateways."""
@@ -82,7 +84,8 @@ def device_of(name: str, driver: str, **more: Any) -> Device:
 
 def tags_of(devices: list[Device]) -> TagTable:
     """The tags of all their points and commands."""
-    names = [one.tag for device in devices for one in (*device.points, *device.commands)]
+    names = [one.tag for device in devices for one in device.points]
+    names += [one.tag for device in devices for one in device.commands]
     return TagTable.build(
         Tag(name, UNITS.get(name.rpartition("_")[2], ""), "street", low=0, high=1e9, stale_after_s=180)
         for name in names
@@ -207,6 +210,11 @@ class Town:
             assert not why, why
 
 
+def _stands(worlds: Sequence[LampWorld], level_pct: float) -> bool:
+    """Whether all lamps are told a level."""
+    return all(bool((one.commanded_pct == level_pct).all()) for one in worlds)
+
+
 async def _dimmed(rounds: int, n: int) -> tuple[float, list[float], list[float]]:
     """(seconds until all are online, seconds until gateways have taken a level, seconds until all lamps tell it)."""
     taken, followed = [], []
@@ -217,7 +225,7 @@ async def _dimmed(rounds: int, n: int) -> tuple[float, list[float], list[float]]
             level = 30.0 + turn % 50
             begin = town.clock.mono_ns()
             town.dim(level)
-            await town.until(lambda level=level: all((one.commanded_pct == level).all() for one in worlds))
+            await town.until(partial(_stands, worlds, level))
             taken.append((town.clock.mono_ns() - begin) * 1e-9)
             await town.until(lambda: not any(one.dimming.verifying for one in town.gateways))
             followed.append((town.clock.mono_ns() - begin) * 1e-9)
