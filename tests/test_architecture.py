@@ -24,6 +24,8 @@ HOMES = {
     "duckdb": {"historian"},
     "pymodbus": {"io"},
     "av": {"io"},
+    "ocpp": {"io"},
+    "websockets": {"io"},
     "socket": {"io"},
     "ai_edge_litert": {"control"},
     "sqlite3": {"core", "historian"},
