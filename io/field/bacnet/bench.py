@@ -186,7 +186,8 @@ async def _watch(
     found: dict[str, list[Any]], folder: Path,
 ) -> None:  # fmt: skip
     """All devices watched for a while, as the part does."""
-    clock, nothing, drivers = SystemClock(), _Nothing(), []
+    clock, nothing = SystemClock(), _Nothing()
+    drivers: list[BacnetDriver] = []
     for number, one in enumerate(devices, 1):
         plan = make_plan(one, tags)
 

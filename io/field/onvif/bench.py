@@ -11,6 +11,7 @@ import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -145,7 +146,7 @@ async def _measure(street: Child, port: int, rounds: int, peers: bool) -> dict[s
             found["ours"].append(await _asked(lambda: _ours(link)))
             if peer is not None:
                 service = await peer.create_ptz_service()
-                found["zeep"].append(await _asked(lambda service=service: service.GetStatus({"ProfileToken": "main"})))
+                found["zeep"].append(await _asked(partial(service.GetStatus, {"ProfileToken": "main"})))
         if peer is not None:
             await peer.close()
         with tempfile.TemporaryDirectory(prefix="gwanje-bench-") as folder:
@@ -167,13 +168,18 @@ async def _first_sounds(url: str, clock: SystemClock) -> list[float]:
         speaker = Speaker(SIMULATED_LOGIN, 5.0, clock, address)
         task = asyncio.create_task(speaker.run())
         told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        speaker.say(1, prompt, clock.mono_ns() + 10 * NS_PER_S, lambda outcome, _, told=told: told.set_result(outcome))
+        speaker.say(1, prompt, clock.mono_ns() + 10 * NS_PER_S, partial(_tell, told))
         if await told != "accepted":
             raise BenchError("the simulated loudspeaker does not take a prompt")
         taken.append(speaker.counts.first_audio_ns / 1e6)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
     return taken
+
+
+def _tell(told: asyncio.Future[str], outcome: str, detail: str) -> None:
+    del detail
+    told.set_result(outcome)
 
 
 async def _moves(link: OnvifLink, clock: SystemClock) -> list[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from gwanje.core.clock import NS_PER_S, Clock
@@ -23,13 +23,14 @@ from gwanje.io.field.health import Health, Meter, State
 from gwanje.io.field.notices import Notices
 from gwanje.io.field.onvif import messages
 from gwanje.io.field.onvif.link import Found, OnvifLink
-from gwanje.io.field.onvif.messages import Position, Preset, PtzStatus
+from gwanje.io.field.onvif.messages import Position, PtzStatus
 from gwanje.io.field.onvif.plan import SPEEDS, CameraPlan, Deed
 from gwanje.io.field.onvif.prompts import Prompt
-from gwanje.io.field.onvif.ptz import AXES, Drives, Halt, Move, numbered, preset_at
+from gwanje.io.field.onvif.ptz import AXES, Drives, Halt, Move, preset_at
 from gwanje.io.field.onvif.pull import PullPoint
 from gwanje.io.field.onvif.soap import FaultError
 from gwanje.io.field.onvif.speaker import Speaker
+from gwanje.io.field.onvif.survey import Seen, presets_of, survey
 from gwanje.io.field.onvif.view import View
 from gwanje.io.field.order_queue import OrderQueue
 from gwanje.io.field.orders import Order
@@ -84,10 +85,7 @@ class CameraDriver:
         self._drives = Drives(plan.revert_s)
         self._view = View(plan, tags, outlet, clock, Quality.SIMULATED if device.simulated else Quality.GOOD)
         self._pull = PullPoint(link, plan, self._view.put)
-        self._profile = ""
-        self._profile_number = 0
-        self._ptz = False
-        self._presets: Mapping[int, Preset] = {}
+        self._seen = Seen()
         self._last: PtzStatus | None = None
         self._going_to = 0
         self._busy_until_ns = 0
@@ -127,43 +125,21 @@ class CameraDriver:
         raise AssertionError("a camera is served until it fails")
 
     async def _identify(self) -> None:
-        """Who it is, which profile, which presets.
+        """Who it is, and what of it can be used.
 
         Raises:
             LinkError, FaultError: it is no camera that can be used.
         """
-        link = self._link
-        found = await link.identify()
-        self.health.state = State.IDENTIFYING
         before = self._found
+        self._found = found = await self._link.identify()
+        self.health.state = State.IDENTIFYING
         if before is not None and before.information != found.information:
             self._notices.replaced(str(before.information), str(found.information))
-        self._found = found
-        profiles = []
-        if link.media:
-            body = messages.get_profiles(link.media)
-            profiles = await link.ask(link.media, body, "GetProfiles", messages.parse_profiles)
-        wanted = self._plan.profile
-        able = [one for one in profiles if one.token == wanted] if wanted else [one for one in profiles if one.ptz]
-        chosen = next(iter(able or ([] if wanted else profiles)), None)
-        if wanted and chosen is None:
-            raise LinkError(f"the camera has no media profile {wanted!r}")
-        self._profile = chosen.token if chosen is not None else ""
-        self._profile_number = profiles.index(chosen) + 1 if chosen is not None else 0
-        self._ptz = chosen is not None and chosen.ptz and "tptz" in link.services
-        if not self._ptz and any(one in self._plan.values for one in ("pan", "tilt", "zoom")):
-            self._notices.misread("the camera has no PTZ")
-        await self._read_presets()
+        self._seen = await survey(self._link, self._plan)
+        for issue in self._seen.issues:
+            self._notices.misread(issue)
         self._drives.forget()
         self._unanswered = 0
-
-    async def _read_presets(self) -> None:
-        if not self._ptz:
-            self._presets = {}
-            return
-        body = messages.get_presets(self._profile)
-        presets = await self._link.ask("tptz", body, "GetPresets", messages.parse_presets)
-        self._presets = numbered(presets, self._plan.presets)
 
     async def _serve(self, pulling: asyncio.Task[None] | None) -> None:
         """Look, obey and keep moving; ends only by an error.
@@ -190,7 +166,7 @@ class CameraDriver:
     def _active(self, now_ns: int) -> bool:
         """Whether the camera moves, or may be about to."""
         moving = self._last is not None and bool(self._last.moving)
-        return self._ptz and (moving or self._drives.told or now_ns < self._busy_until_ns)
+        return self._seen.ptz and (moving or self._drives.told or now_ns < self._busy_until_ns)
 
     async def _pause(self, due_ns: int) -> None:
         drives_ns = self._drives.due_mono_ns()
@@ -214,8 +190,8 @@ class CameraDriver:
         sent_ns = self._clock.mono_ns()
         status: PtzStatus | None = None
         try:
-            if self._ptz:
-                body = messages.get_status(self._profile)
+            if self._seen.ptz:
+                body = messages.get_status(self._seen.profile)
                 status = await self._link.ask("tptz", body, "GetStatus", messages.parse_status)
             else:
                 await self._link.call("tds", messages.get_time(), "GetSystemDateAndTime", login=False)
@@ -232,7 +208,7 @@ class CameraDriver:
         if status is not None:
             preset = self._at_preset(status.position, status.moving)
             speeds = {axis: self._drives.speed(axis, sent_ns) for axis in AXES}
-        self._view.status(status, preset, speeds, self._profile_number, self._link.skew_ns)
+        self._view.status(status, preset, speeds, self._seen.number, self._link.skew_ns)
         if self._announced is not True:
             if self._announced is False:
                 self._notices.online(str(self._found.information) if self._found else "")
@@ -250,10 +226,10 @@ class CameraDriver:
 
     def _at_preset(self, place: Position, moving: bool | None) -> int:
         """The preset that the camera looks at; where it tells no positions, the one it was sent to, once it stands."""
-        known = preset_at(place, self._presets)
+        known = preset_at(place, self._seen.presets)
         if known or not self._going_to:
             return known
-        target = self._presets.get(self._going_to)
+        target = self._seen.presets.get(self._going_to)
         told = target is not None and target.position is not None
         return self._going_to if not moving and not told and self._clock.mono_ns() >= self._busy_until_ns else 0
 
@@ -286,7 +262,7 @@ class CameraDriver:
         if deed.do == "prompt":
             self._say(deed, order)
             return
-        if not self._ptz:
+        if not self._seen.ptz:
             order.report("refused", "the camera has no PTZ")
             return
         now_ns = self._clock.mono_ns()
@@ -299,9 +275,9 @@ class CameraDriver:
         elif deed.do in ("pan", "tilt", "zoom"):
             await self._aim(deed.do, value)
         elif deed.do == "home" and value:
-            await self._begin(messages.goto_home(self._profile), "GotoHomePosition")
+            await self._begin(messages.goto_home(self._seen.profile), "GotoHomePosition")
         elif deed.do == "stop" and value:
-            await self._begin(messages.stop(self._profile), "Stop")
+            await self._begin(messages.stop(self._seen.profile), "Stop")
         if deed.do in ("home", "stop"):
             self._view.put({deed.tag_id: value})  # shown until the next look: a push button springs back
         order.report("accepted", "")
@@ -315,14 +291,14 @@ class CameraDriver:
 
     async def _go(self, number: int, order: Order) -> bool:
         """Go to a preset; presets that are not known are read anew once."""
-        if number not in self._presets:
-            await self._read_presets()
-        preset = self._presets.get(number)
+        if number not in self._seen.presets:
+            self._seen.presets = await presets_of(self._link, self._plan, self._seen)
+        preset = self._seen.presets.get(number)
         if preset is None:
-            known = ", ".join(map(str, sorted(self._presets)[:20])) or "none"
+            known = ", ".join(map(str, sorted(self._seen.presets)[:20])) or "none"
             order.report("refused", f"the camera has no preset {number} (it has {known})")
             return False
-        await self._begin(messages.goto_preset(self._profile, preset.token), "GotoPreset")
+        await self._begin(messages.goto_preset(self._seen.profile, preset.token), "GotoPreset")
         self._going_to = number
         return True
 
@@ -337,7 +313,7 @@ class CameraDriver:
         pan, tilt, zoom = now["pan"], now["tilt"], now["zoom"]
         if pan is None or tilt is None or zoom is None:
             raise FaultError(("NotSupported",), "the camera does not tell its position")
-        await self._begin(messages.absolute_move(self._profile, pan, tilt, zoom), "AbsoluteMove")
+        await self._begin(messages.absolute_move(self._seen.profile, pan, tilt, zoom), "AbsoluteMove")
 
     async def _drive(self) -> None:
         """Tell the drives what is due: speeds with a time-out, or the stop.
@@ -351,10 +327,10 @@ class CameraDriver:
         try:
             match action:
                 case Move(pan, tilt, zoom, timeout_s):
-                    body = messages.continuous_move(self._profile, pan, tilt, zoom, timeout_s)
+                    body = messages.continuous_move(self._seen.profile, pan, tilt, zoom, timeout_s)
                     await self._link.call("tptz", body, "ContinuousMove")
                 case Halt():
-                    await self._link.call("tptz", messages.stop(self._profile), "Stop")
+                    await self._link.call("tptz", messages.stop(self._seen.profile), "Stop")
         except (FaultError, WriteForbiddenError):
             self._drives.forget()
             raise
@@ -381,6 +357,9 @@ class CameraDriver:
             self.speaker.cancel()
             order.report("accepted", "")
             return
+        if self._seen.mute:
+            order.report("refused", self._seen.mute)
+            return
         if not 1 <= number <= len(self._prompts):
             order.report("refused", f"there is no prompt {number}")
             return
@@ -401,7 +380,7 @@ class CameraDriver:
         """
         media = self._link.media
         try:
-            body = messages.get_stream_uri(media or "trt", self._profile)
+            body = messages.get_stream_uri(media or "trt", self._seen.profile)
             uri = await self._link.ask(media or "trt", body, "GetStreamUri", messages.parse_stream_uri)
         except FaultError as fault:
             raise LinkError(f"tells no stream: {fault}") from None

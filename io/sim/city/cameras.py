@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
+import re
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +16,7 @@ from gwanje.core.city.part import PartContext
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.site.config import Device
 from gwanje.io.sim.city.cameras_ptz import Turret
-from gwanje.io.sim.city.cameras_soap import TOPICS, Camera, fault
+from gwanje.io.sim.city.cameras_soap import Camera, fault
 from gwanje.io.sim.city.cameras_speaker import Horn, SpeakerServer
 from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.faults import FaultError
@@ -26,6 +29,7 @@ PULL_S_MAX = 30.0
 DELAY_S_MAX = 30.0
 MOTION_S = 6.0
 """Mean real seconds between two motions somewhere in the city."""
+_PAIR = re.compile(r'(\w+)="?([^",]*)"?')
 PLACE = web.AppKey("place", tuple[str, int])
 HUGE = b"<a>" + b"x" * 2_000_000
 BOMB = (
@@ -55,6 +59,9 @@ KINDS: Mapping[str, str] = {
     "not_soap": "answers with a page of its own (HTTP 200)",
     "server_error": "answers HTTP 503",
     "deaf": "takes no back channel",
+    "no_speaker": "says that it has no loudspeaker",
+    "old": "knows no GetServices, as cameras of the first years",
+    "http_digest": "wants HTTP Digest, and reads no WS-Security",
     "frozen_speaker": "reads no sound any more",
     "replaced": "another model answers",
 }
@@ -103,6 +110,7 @@ class CamerasSim:
         self._able = {name for name, one in self.cameras.items() if one.ptz}
         self.horns = {name: Horn(LOGIN) for name in self.devices}
         self.speakers = SpeakerServer({f"/{name}/stream": one for name, one in self.horns.items()}, clock)
+        self._nonce = secrets.token_hex(8)
         self._news = asyncio.Event()
         self._runners: list[web.AppRunner] = []
         self._moving: asyncio.Task[None] | None = None
@@ -175,10 +183,25 @@ class CamerasSim:
         if wrong is not None:
             return _response(*wrong)
         camera = self.cameras[name]
+        if kind == "http_digest" and not self._knows(request, camera):
+            challenge = f'Digest realm="camera", nonce="{self._nonce}", qop="auth", algorithm=MD5'
+            return web.Response(status=401, headers={"WWW-Authenticate": challenge})
         if b"PullMessages>" in data or b"PullMessages " in data:
             await self._wait(camera, path, data)
         status, body = camera.answer(data, path, f"{host}:{port}", self._clock.utc_ns(), self._clock.mono_ns())
         return _response(status, body)
+
+    def _knows(self, request: web.Request, camera: Camera) -> bool:
+        """Whether a request proves user and password by HTTP Digest (RFC 7616)."""
+        said = dict(_PAIR.findall(request.headers.get("Authorization", "").partition(" ")[2]))
+
+        def digest(*words: str) -> str:
+            return hashlib.md5(":".join(words).encode(), usedforsecurity=False).hexdigest()
+
+        first = digest(camera.login[0], "camera", camera.login[1])
+        second = digest("POST", said.get("uri", ""))
+        expected = digest(first, self._nonce, said.get("nc", ""), said.get("cnonce", ""), "auth", second)
+        return said.get("response") == expected and said.get("uri") == request.path
 
     async def _wait(self, camera: Camera, path: str, data: bytes) -> None:
         """Hold a pull back until there is something, or its time is over."""
@@ -225,6 +248,12 @@ class CamerasSim:
                 camera.turret.presets = {}
             case "deaf":
                 horn.deaf = True
+            case "no_speaker":
+                camera.speaks = False
+            case "old":
+                camera.old = True
+            case "http_digest":
+                camera.tokens = False
             case "frozen_speaker":
                 horn.frozen = True
             case "replaced":
@@ -238,6 +267,7 @@ class CamerasSim:
         camera.skew_ns, camera.ptz, camera.model = 0, device in self._able, "PTZ-1"
         camera.login = horn.login = LOGIN
         camera.turret.presets = {token: (name, dict(place)) for token, (name, place) in PLACES.items()}
+        camera.speaks, camera.old, camera.tokens = True, False, True
         horn.deaf = horn.frozen = False
 
     def state(self, device: str) -> Mapping[str, Any]:
@@ -255,5 +285,3 @@ class CamerasSim:
 def _response(status: int, body: bytes) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/soap+xml", charset="utf-8")
 
-
-__all__ = ["KINDS", "TOPICS", "CamerasSim", "make", "twin_problem"]

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from xml.sax.saxutils import escape, quoteattr
 
 from gwanje.io.field.onvif.safe_xml import XmlError, parse
+from gwanje.io.sim.city.cameras_events import EVENTS_MAX, TOPICS, Subscription, notification, stamp
 from gwanje.io.sim.city.cameras_ptz import Place, Turret
 
 S = "http://www.w3.org/2003/05/soap-envelope"
@@ -34,14 +35,8 @@ CLOCK_NS = 5_000_000_000
 """A token's time may be off by so much."""
 NONCES_MAX = 256
 SUBSCRIPTIONS_MAX = 8
-EVENTS_MAX = 64
 ANYBODY = ("GetSystemDateAndTime", "GetServices", "GetCapabilities")
 """Operations that need no user (ONVIF Core §5.12.1: access class PRE_AUTH)."""
-TOPICS = {
-    "motion": ("tns1:RuleEngine/CellMotionDetector/Motion", "IsMotion"),
-    "tamper": ("tns1:RuleEngine/TamperDetector/Tamper", "IsTamper"),
-    "digital_input": ("tns1:Device/Trigger/DigitalInput", "LogicalState"),
-}
 _DURATION = re.compile(r"PT(\d{1,5}(?:\.\d{1,6})?)S")
 
 
@@ -54,14 +49,6 @@ class Refusal(Exception):
 
 
 @dataclass(slots=True)
-class Subscription:
-    """A pull point: events that wait, and until when it lives (camera's clock, UTC ns)."""
-
-    until_ns: int
-    waiting: deque[str] = field(default_factory=lambda: deque(maxlen=EVENTS_MAX))
-
-
-@dataclass(slots=True)
 class Camera:
     """One simulated camera.
 
@@ -71,6 +58,9 @@ class Camera:
         stream: address of its RTSP stream.
         skew_ns: its clock minus ours.
         ptz: whether it turns.
+        speaks: whether it has a loudspeaker.
+        old: does not know GetServices, as cameras before 2011.
+        tokens: reads WS-Security; else whoever serves it has checked who asks.
         states: of its events.
         asked: operation → how often.
         counter: of subscriptions.
@@ -83,6 +73,9 @@ class Camera:
     skew_ns: int = 0
     ptz: bool = True
     model: str = "PTZ-1"
+    speaks: bool = True
+    old: bool = False
+    tokens: bool = True
     turret: Turret = field(default_factory=Turret)
     states: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(TOPICS, False))
     subscriptions: dict[str, Subscription] = field(default_factory=dict)
@@ -104,11 +97,11 @@ class Camera:
         try:
             request, header = _opened(data)
             operation = request.tag.rpartition("}")[2]
-            if operation not in ANYBODY:
+            if operation not in ANYBODY and self.tokens:
                 self._check(header, utc_ns + self.skew_ns)
             self.asked[operation] = self.asked.get(operation, 0) + 1
             handler = HANDLERS.get(operation)
-            if handler is None:
+            if handler is None or (self.old and operation == "GetServices"):
                 raise Refusal(("Receiver", "ActionNotSupported"), f"no operation {operation}", 500)
             return 200, envelope(handler(self, request, here, host, utc_ns + self.skew_ns, mono_ns))
         except Refusal as refusal:
@@ -171,23 +164,6 @@ def fault(codes: tuple[str, ...], reason: str) -> bytes:
     )
 
 
-def stamp(utc_ns: int) -> str:
-    """A time as XML has it."""
-    return datetime.fromtimestamp(utc_ns / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def notification(name: str, state: bool, utc_ns: int, operation: str) -> str:
-    """A message of a pull."""
-    topic, item = TOPICS[name]
-    return (
-        '<wsnt:NotificationMessage><wsnt:Topic Dialect="http://www.onvif.org/ver10/tev/topicExpression/ConcreteSet">'
-        f'{topic}</wsnt:Topic><wsnt:Message><tt:Message UtcTime="{stamp(utc_ns)}" PropertyOperation="{operation}">'
-        '<tt:Source><tt:SimpleItem Name="VideoSourceConfigurationToken" Value="V1"/></tt:Source>'
-        f'<tt:Data><tt:SimpleItem Name="{item}" Value="{str(state).lower()}"/></tt:Data></tt:Message></wsnt:Message>'
-        "</wsnt:NotificationMessage>"
-    )
-
-
 def _find(request: ET.Element, path: str) -> ET.Element | None:
     return request.find(path, SPACES)
 
@@ -234,6 +210,16 @@ def _services(camera: Camera, request: ET.Element, here: str, host: str, *_: obj
     return f"<tds:GetServicesResponse>{whole}</tds:GetServicesResponse>"
 
 
+def _capabilities(camera: Camera, request: ET.Element, here: str, host: str, *_: object) -> str:
+    del request, here
+    places = {"Device": "tds", "Events": "tev", "Media": "trt", **({"PTZ": "tptz"} if camera.ptz else {})}
+    whole = "".join(
+        f"<tt:{name}><tt:XAddr>http://{host}{camera.path}/{path}</tt:XAddr></tt:{name}>"
+        for name, path in places.items()
+    )
+    return f"<tds:GetCapabilitiesResponse><tds:Capabilities>{whole}</tds:Capabilities></tds:GetCapabilitiesResponse>"
+
+
 def _profiles(camera: Camera, *_: object) -> str:
     ptz = (
         '<tt:PTZConfiguration token="P1"><tt:Name>ptz</tt:Name><tt:UseCount>1</tt:UseCount>'
@@ -254,8 +240,8 @@ def _stream(camera: Camera, *_: object) -> str:
 
 
 def _outputs(camera: Camera, *_: object) -> str:
-    del camera
-    return '<trt:GetAudioOutputsResponse><trt:AudioOutputs token="A1"/></trt:GetAudioOutputsResponse>'
+    output = '<trt:AudioOutputs token="A1"/>' if camera.speaks else ""
+    return f"<trt:GetAudioOutputsResponse>{output}</trt:GetAudioOutputsResponse>"
 
 
 def _decoders(camera: Camera, *_: object) -> str:
@@ -402,6 +388,7 @@ def _unsubscribe(camera: Camera, request: ET.Element, here: str, *_: object) -> 
 Handler = Callable[[Camera, ET.Element, str, str, int, int], str]
 HANDLERS: Mapping[str, Handler] = {
     "GetSystemDateAndTime": _time, "GetDeviceInformation": _information, "GetServices": _services,
+    "GetCapabilities": _capabilities,
     "GetProfiles": _profiles, "GetStreamUri": _stream, "GetAudioOutputs": _outputs,
     "GetAudioDecoderConfigurations": _decoders, "GetPresets": _presets, "GetStatus": _status, "GotoPreset": _goto,
     "GotoHomePosition": _home, "AbsoluteMove": _absolute, "ContinuousMove": _continuous, "Stop": _stop,

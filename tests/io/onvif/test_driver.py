@@ -193,6 +193,55 @@ def test_a_camera_without_ptz_is_online_and_says_so(tmp_path):
     run(scenario)
 
 
+@pytest.mark.parametrize("kind", ["old", "http_digest"])
+def test_cameras_of_other_years_are_found_too(tmp_path, kind):
+    async def scenario():
+        async with cameras(tmp_path, online=False) as city:
+            await city.fault("cam1", kind)
+            await city.until(lambda: city.drivers[0].health.online)
+            assert (await city.ordered("cam1.preset", 2.0))[0] == "accepted"
+            await city.until(lambda: city.value("cam1.preset") == 2.0)
+            await city.until(lambda: is_good(city.quality("cam1.motion")))
+
+    run(scenario)
+
+
+def test_a_wrong_password_by_http_digest_is_not_tried_again_and_again(tmp_path):
+    async def scenario():
+        async with cameras(tmp_path, login=Login("operator", "wrong"), online=False) as city:
+            await city.fault("cam1", "http_digest")
+            await city.until(lambda: city.drivers[0].health.errors >= 2)
+            assert not city.drivers[0].health.online
+
+    run(scenario)
+
+
+def test_a_camera_without_loudspeaker_says_so_at_once(tmp_path):
+    async def scenario():
+        async with cameras(tmp_path, online=False) as city:
+            await city.fault("cam1", "no_speaker")
+            await city.until(lambda: city.drivers[0].health.online)
+            outcome = await city.ordered("cam1.prompt", 1.0)
+            assert outcome[::2] == ("refused", "the camera has no loudspeaker")
+            assert "device_misread" in [one.class_name for one in city.ears.events]
+
+    run(scenario)
+
+
+def test_one_axis_is_aimed_and_the_others_stay(tmp_path):
+    async def scenario():
+        async with cameras(tmp_path) as city:
+            driver = city.drivers[0]
+            await city.ordered("cam1.preset", 3.0)
+            await city.until(lambda: city.value("cam1.preset") == 3.0 and city.value("cam1.moving") == 0.0)
+            await driver._aim("pan", -0.25)
+            await city.until(lambda: abs(city.sim.state("cam1")["pan"] + 0.25) < 1e-4)
+            state = city.sim.state("cam1")
+            assert (state["tilt"], state["zoom"]) == (pytest.approx(-0.1), pytest.approx(0.3))
+
+    run(scenario)
+
+
 def test_drives_that_vanish_under_way_are_told(tmp_path):
     async def scenario():
         async with cameras(tmp_path) as city:

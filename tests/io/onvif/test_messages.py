@@ -108,6 +108,26 @@ def test_answers_that_are_cut_or_changed_are_read_or_refused_and_nothing_else(na
             continue
 
 
+def test_profile_t_cameras_are_understood():
+    """Media2 (ver20), with the answers as ONVIF's Media2 specification gives them."""
+    space = 'xmlns:tr2="http://www.onvif.org/ver20/media/wsdl" xmlns:tt="http://www.onvif.org/ver10/schema"'
+    profiles = parse(
+        f'<tr2:GetProfilesResponse {space}><tr2:Profiles token="a"><tr2:Name>main</tr2:Name><tr2:Configurations>'
+        '<tr2:PTZ token="p"/></tr2:Configurations></tr2:Profiles><tr2:Profiles token="b"><tr2:Name>sub</tr2:Name>'
+        "</tr2:Profiles></tr2:GetProfilesResponse>".encode()
+    )
+    assert messages.parse_profiles(profiles) == [
+        messages.MediaProfile("a", "main", True), messages.MediaProfile("b", "sub", False)
+    ]  # fmt: skip
+    uri = f"<tr2:GetStreamUriResponse {space}><tr2:Uri>rtsp://10.0.0.9:554/a</tr2:Uri></tr2:GetStreamUriResponse>"
+    assert messages.parse_stream_uri(parse(uri.encode())) == "rtsp://10.0.0.9:554/a"
+    assert "<tr2:Protocol>RTSP</tr2:Protocol>" in messages.get_stream_uri("tr2", "a")
+    for bad in ("http://x/", "rtsp://x/a b", ""):
+        answer = f"<tr2:GetStreamUriResponse {space}><tr2:Uri>{bad}</tr2:Uri></tr2:GetStreamUriResponse>"
+        with pytest.raises(XmlError):
+            messages.parse_stream_uri(parse(answer.encode()))
+
+
 def test_the_simulated_camera_survives_anything():
     chance = random.Random(3)
     clock = VirtualClock()
