@@ -217,3 +217,9 @@ def start_city(tmp_path_factory):
 def site_copy(tmp_path):
     """A copy of the default site on free ports."""
     return copy_site(tmp_path)
+
+
+@pytest.fixture
+def site_with(tmp_path):
+    """``site_with("units")``: a copy of the default site on free ports, with families beside the basic ones."""
+    return lambda *families: copy_site(tmp_path, families)

@@ -1,5 +1,6 @@
 """Scripts: what stands in them, and every mistake named with file, line and key."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,11 +41,21 @@ how = "stop"
 for_s = 12
 failsafe_within_s = 8
 
+[[outage]]
+part = "field"
+also = ["heat"]
+how = "kill"
+
+[[order]]
+points = "*.storage1.storage_setpoint_w"
+value = 20_000
+
 [[failsafe]]
 service = "sim"
 devices = "ess*"
 key = "setpoint_w"
 equals = 0
+parts = ["con*", "heat"]
 """
 
 
@@ -68,7 +79,13 @@ def test_what_stands_in_a_script(load):
     assert dead.params == {"delay_s": 0.2}
     assert (deaf.values, deaf.hold_s, deaf.quantities) == (frozenset({1.0, 2.0}), 9, ("health",))
     assert one.outages[0].how is Outing.STOP
-    assert one.failsafes[0].key == "setpoint_w"
+    assert one.outages[1].parts == ("field", "heat")
+    (order,) = one.orders
+    assert (order.points, order.value, order.count) == ("*.storage1.storage_setpoint_w", 20_000, 1)
+    (safe,) = one.failsafes
+    assert (safe.key, safe.follows) == ("setpoint_w", True)
+    assert [safe.about(outage) for outage in one.outages] == [True, True]
+    assert not replace(safe, parts=("core",)).about(one.outages[1])
     assert one.lasting(7).length_s == 7
 
 
@@ -91,7 +108,7 @@ def test_the_first_rule_that_fits_counts(load):
         ("values = [1, 2]", 'values = ["x"]', "22: rule.values: must be an array of numbers"),
         ('how = "stop"', 'how = "hit"', "28: outage.how: 'hit' is none of kill, stop"),
         ("failsafe_within_s = 8", "failsafe_within_s = 12", "30: outage.failsafe_within_s: must be shorter than for_s"),
-        ('service = "sim"', 'service = "simulation"', "33: failsafe.service: 'simulation' is none of sim, simcity"),
+        ('service = "sim"', 'service = "simulation"', "42: failsafe.service: 'simulation' is none of sim, simcity"),
         ('drivers = ["sunspec"]', "drivers = [1]", "13: rule.drivers: must be an array of texts that are not empty"),
         ('en = "a bad day"', 'en = "a bad day"\nseed = 3', "4: scenario.seed: unknown key"),
         (SCRIPT[SCRIPT.index("[[failsafe]]") :], "", "26: outage: failsafe_within_s needs [[failsafe]]"),
