@@ -139,6 +139,15 @@ cdef extern from *:
         pthread_setname_np(pthread_self(), "gwanje-modbus");
         prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
     }
+    /* Whoever holds the lock while the thread waits for it runs as urgently as the thread. */
+    static int gwp_lock_init(pthread_mutex_t* lock) {
+        pthread_mutexattr_t how;
+        pthread_mutexattr_init(&how);
+        pthread_mutexattr_setprotocol(&how, PTHREAD_PRIO_INHERIT);
+        int error = pthread_mutex_init(lock, &how);
+        pthread_mutexattr_destroy(&how);
+        return error;
+    }
     static int gwp_start(pthread_t* thread, void* (*run)(void*), void* argument) {
         return pthread_create(thread, NULL, run, argument);
     }
@@ -174,7 +183,7 @@ cdef extern from *:
     void gwp_name() noexcept nogil
     int gwp_start(pthread_t* thread, void* (*run)(void*) noexcept nogil, void* argument) noexcept nogil
     int pthread_join(pthread_t thread, void** result) noexcept nogil
-    int pthread_mutex_init(pthread_mutex_t* lock, void* how) noexcept nogil
+    int gwp_lock_init(pthread_mutex_t* lock) noexcept nogil
     int pthread_mutex_lock(pthread_mutex_t* lock) noexcept nogil
     int pthread_mutex_unlock(pthread_mutex_t* lock) noexcept nogil
     int pthread_mutex_destroy(pthread_mutex_t* lock) noexcept nogil
@@ -991,7 +1000,8 @@ cdef class Poller:
         if lane is NULL:
             raise MemoryError
         lane.ep = lane.wake_fd = lane.done_fd = -1
-        pthread_mutex_init(&lane.lock, NULL)
+        if gwp_lock_init(&lane.lock) != 0:
+            raise OSError("the poller gets no lock")
         lane.conns = <Conn*>calloc(n_conns, sizeof(Conn))
         lane.blocks = <Block*>calloc(n_blocks, sizeof(Block))
         lane.shots = <Shot*>calloc(n_shots, sizeof(Shot))

@@ -17,6 +17,7 @@ from gwanje.ext.modbus_poller import OK
 from gwanje.io.field.modbus import bench_days
 from gwanje.io.field.modbus.bench_fleet import Fleet, PeerError, Polled, Program, compiled, fleet, pymodbus_us_per_read
 from gwanje.io.field.modbus.bench_hostile import wrong_of
+from gwanje.io.field.modbus.lane import FIFO_PRIORITY
 from gwanje.io.field.modbus.sunspec import encode_model, model_layout
 from gwanje.io.field.modbus.sunspec_batch import ModelBatch
 from gwanje.io.field.modbus.sunspec_layout import Registers
@@ -101,7 +102,7 @@ def _cpu(town: Fleet, options: BenchOptions) -> Iterator[Result]:
 
 def _scan(town: Fleet, rounds: int) -> Result:
     """From the moment all devices are due to the last answer of them."""
-    watch, polled, clock = Watch(), Polled(town), SystemClock()
+    watch, polled, clock = Watch(), Polled(town, fifo_priority=FIFO_PRIORITY), SystemClock()
     took_ms: list[float] = []
     missing = 0
     try:
@@ -127,7 +128,7 @@ def _scan(town: Fleet, rounds: int) -> Result:
 
 def _late(town: Fleet, options: BenchOptions) -> Result:
     """Lateness of ten devices at 20 Hz while all others are polled twice a second."""
-    watch, polled, clock = Watch(), Polled(town), SystemClock()
+    watch, polled, clock = Watch(), Polled(town, fifo_priority=FIFO_PRIORITY), SystemClock()
     found: list[float] = []
     try:
         now = clock.mono_ns()

@@ -125,10 +125,14 @@ class Polled:
         town: the devices.
         n_blocks: most reads of each.
         read_only: no writes.
+        fifo_priority: of the thread, 0 for none.
     """
 
-    def __init__(self, town: Fleet, n_blocks: int = 4, *, read_only: bool = True) -> None:
-        self.poller = Poller(town.count, town.count * n_blocks, 4_096, read_only=read_only, connects_per_s=1e6)
+    def __init__(self, town: Fleet, n_blocks: int = 4, *, read_only: bool = True, fifo_priority: int = 0) -> None:
+        self.poller = Poller(
+            town.count, town.count * n_blocks, 4_096, read_only=read_only, connects_per_s=1e6,
+            fifo_priority=fifo_priority,
+        )  # fmt: skip
         self.conns = [self.poller.add_conn(address(k), town.port, NS_PER_S) for k in range(town.count)]
         self.poller.start()
         for one in self.conns:

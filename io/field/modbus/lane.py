@@ -31,10 +31,12 @@ from gwanje.io.field.modbus.polls import Failure, Poll, Sink, connect_error, fai
 from gwanje.io.field.modbus.registers import Group
 from gwanje.io.field.outlet import Outlet
 
-BLOCKS_PER_DEVICE = 64
+BLOCKS_PER_DEVICE = 128
 """Reads of one device: a device that takes ten registers at once is cut into dozens."""
 SHOTS_PER_DEVICE = 2
 """A driver has one request under way, and one whose coroutine was cancelled."""
+FIFO_PRIORITY = 10
+"""The thread is a real-time thread where the machine allows it, far below the control loop's."""
 CONNECTS_PER_S = 200.0
 """New connections a second after the power of a whole site came back: 500 devices are there within three seconds."""
 
@@ -70,8 +72,9 @@ class Lane:
     ) -> None:
         self.poller = Poller(
             n_devices, n_devices * BLOCKS_PER_DEVICE, n_devices * SHOTS_PER_DEVICE + 16, read_only=read_only,
-            connects_per_s=connects_per_s,
+            connects_per_s=connects_per_s, fifo_priority=FIFO_PRIORITY,
         )  # fmt: skip
+        self._stopped = False
         self._outlet = outlet
         self._clock = clock
         self._wires: dict[tuple[str, int], _Wire] = {}
@@ -107,6 +110,7 @@ class Lane:
             await self._broken
         finally:
             loop.remove_reader(self.poller.fileno())
+            self._stopped = True
             self.poller.stop()
 
     def _wake(self) -> None:
@@ -137,7 +141,7 @@ class Lane:
             LinkError, DeviceExceptionError, WriteForbiddenError, CommandExpiredError: as the link says.
         """
         try:
-            if not link.open_now:
+            if not link.open_now or self._stopped:
                 raise ConnectionError
             number = start()
         except ConnectionError:
@@ -190,14 +194,17 @@ class Lane:
             if poll is None:
                 continue  # ended before its last answer was taken
             found = next(values) if status == poller.OK else None
-            if poll.index not in self._polls:
-                continue  # ended by what was taken before it
+            if not self._stands(poll):
+                continue  # ended by what was taken before it; its place may be another's by now
             late = skipped - poll.skipped
             poll.skipped = skipped
             if found is not None:
                 poll.sink.answered(poll, found, took_ns, late_ns, late)
             else:
                 poll.sink.failed(poll, poll.link.failure(status, code), late_ns, late)
+
+    def _stands(self, poll: Poll) -> bool:
+        return self._polls.get(poll.index) is poll
 
     def _put(
         self, polls: Sequence[Poll | None], good: list[int], blocks: npt.NDArray[np.int64],
@@ -262,7 +269,7 @@ class Lane:
         if any(one.open_now for one in wire.links) or wire.opening is not None:
             return
         wire.up = False
-        if wire.conn >= 0:
+        if wire.conn >= 0 and not self._stopped:
             self.poller.close(wire.conn)
 
     def _changed(self, wire: _Wire, status: int, code: int) -> None:

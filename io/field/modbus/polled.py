@@ -44,8 +44,11 @@ class PolledDevice:
             parts = session.refused(poll.group, poll.block, error)
             if len(parts) > 1:
                 self._link.unpoll(poll)
-                for part in parts:
-                    self._link.poll(poll.group, part, self, 0)
+                try:
+                    for part in parts:
+                        self._link.poll(poll.group, part, self, 0)
+                except LinkError as no_room:
+                    session.end(no_room)
         elif isinstance(error, NoAnswerError):
             session.no_answer(poll.block, error)
         else:

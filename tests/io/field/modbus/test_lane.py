@@ -169,13 +169,13 @@ def test_bent_frames_by_the_thousand_never_make_a_wrong_value():
             )
             driver._backoff.next_s = lambda refused: 0.0  # as often as it can
             async with running(driver):
-                await ears.until(lambda: asked >= 1_500)
+                await ears.until(lambda: asked >= 300)
         good = [(tag, value) for tag, value, bits in ears.history if is_good(bits)]
         pairs = list(zip(good[::2], good[1::2], strict=True))
-        assert len(pairs) > 100
+        assert len(pairs) > 10
         assert {(first[0], second[0]) for first, second in pairs} == {(HOMES[0], HOMES[1])}
         assert {(first[1], second[1]) for first, second in pairs} <= said
-        assert driver.health.errors > 400
+        assert driver.health.errors > 80
 
     run(scenario)
 
