@@ -103,6 +103,7 @@ class CentralSystem:
         self._tls = tls
         self._passwords = passwords
         self._flood = Flood(len(chargers), clock.mono_ns())
+        self._strangers = Flood(0, clock.mono_ns())
         self._connections: dict[str, ServerConnection] = {}
         self._deciding: dict[str, asyncio.Lock] = {name: asyncio.Lock() for name in chargers}
         self._log = log
@@ -148,10 +149,11 @@ class CentralSystem:
     async def _look_at(self, connection: ServerConnection, request: Request) -> Response | None:
         """A response turns the connection away."""
         self._half_open.discard(connection)
-        if not self._flood.admits(self._clock.mono_ns()):
-            return self._refuse(connection, HTTPStatus.TOO_MANY_REQUESTS, "flood")
         identity = identity_of(request.path)
         charger = self._chargers.get(identity)
+        flood = self._strangers if charger is None else self._flood  # strangers use up nobody else's turns
+        if not flood.admits(self._clock.mono_ns()):
+            return self._refuse(connection, HTTPStatus.TOO_MANY_REQUESTS, "flood")
         if charger is None:
             return self._refuse(connection, HTTPStatus.NOT_FOUND, "unknown")
         if self._passwords and not self._passwords.admits(identity, request.headers.get("Authorization", "")):
