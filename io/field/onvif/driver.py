@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
 
 from gwanje.core.clock import NS_PER_S, Clock
-from gwanje.core.requests import Code
 from gwanje.core.site.config import Device
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import TagTable
@@ -363,8 +361,8 @@ class CameraDriver:
         if not 1 <= number <= len(self._prompts):
             order.report("refused", f"there is no prompt {number}")
             return
-        tell = partial(_reported, order)
-        why_not = self.speaker.say(number, self._prompts[number - 1], order.command.expires_mono_ns, tell)
+        prompt = self._prompts[number - 1]
+        why_not = self.speaker.say(number, prompt, order.command.expires_mono_ns, order.report)
         if why_not:
             order.report("refused", why_not)
 
@@ -397,6 +395,3 @@ class CameraDriver:
             self._announced = False
             self._notices.offline(str(error))
 
-
-def _reported(order: Order, outcome: str, detail: str) -> None:
-    order.report(outcome, detail, Code.OWNER)

@@ -53,10 +53,12 @@ class Utterance:
     """Something to say.
 
     Attributes:
-        number: of the prompt; 0 for a live voice.
+        number: of the prompt; −1 for a live voice.
         blocks: gives (n,) samples at 8 kHz, block after block.
         expires_mono_ns: not begun after that.
         tell: told once: outcome and detail.
+        asked_mono_ns: when it was asked for.
+        begun: its first packet has left.
     """
 
     number: int
@@ -64,6 +66,12 @@ class Utterance:
     expires_mono_ns: int
     tell: Tell
     asked_mono_ns: int = 0
+    begun: bool = False
+
+    def end(self, outcome: str, detail: str) -> None:
+        """It is not said; nothing to tell of one that has begun: it was accepted, and was heard in part."""
+        if not self.begun:
+            self.tell(outcome, detail)
 
 
 @dataclass(slots=True)
@@ -247,7 +255,7 @@ class Speaker:
         """Stop speaking at the end of the packet; nothing that waits is said."""
         waiting, self._queue = list(self._queue), deque()
         for one in waiting:
-            one.tell("refused", reason)
+            one.end("refused", reason)
         self._stop = self._speaking is not None
 
     async def run(self) -> None:
@@ -273,7 +281,7 @@ class Speaker:
                     await self._utter(connection, one)
                 except LinkError as error:
                     self.counts.failed += 1
-                    one.tell("refused", str(error))
+                    one.end("refused", str(error))
                     if connection is not None:
                         await connection.close()
                         connection = None
@@ -316,7 +324,6 @@ class Speaker:
         if begin_ns >= one.expires_mono_ns:
             one.tell("expired", "")
             return
-        told = False
         while (block := await self._next(one.blocks)) is not None:
             for at in range(0, len(block), PACKET_SAMPLES):
                 now_ns = self.clock.mono_ns()
@@ -331,8 +338,8 @@ class Speaker:
                 connection.keep(now_ns)
                 self.counts.packets += 1
                 due_ns += PACKET_NS
-                if not told:
-                    told = True
+                if not one.begun:
+                    one.begun = True
                     self.counts.first_audio_ns = self.clock.mono_ns() - one.asked_mono_ns
                     self.changed(one.number)
                     one.tell("accepted", "")

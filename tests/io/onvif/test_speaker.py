@@ -152,6 +152,7 @@ def test_a_camera_that_hangs_up_in_the_middle_is_told_and_spoken_to_anew(tmp_pat
                 client.abort()
             await city.until(lambda: speaker.counts.failed == 1)
             await city.until(lambda: city.value("cam1.speaking") == 0.0)
+            assert [one[0] for one in city.reports] == ["accepted"], "told once"
             assert (await city.ordered("cam1.prompt", 1.0))[0] == "accepted"
 
     run(scenario)
