@@ -165,6 +165,13 @@ def check_result(version: str, action: str, payload: Payload) -> None:
     _check(MessageType.CallResult, version, action, payload, "")
 
 
+TENTHS = {
+    MessageType.Call: ("SetChargingProfile", "RemoteStartTransaction"),
+    MessageType.CallResult: ("GetCompositeSchedule",),
+}
+"""Messages of 1.6 with numbers to a tenth."""
+
+
 @functools.cache
 def _quick(kind: int, action: str, version: str) -> Follows | None:
     """A quick check of a schema that exists; ``None`` where only the library can."""
@@ -178,7 +185,7 @@ def _check(kind: int, version: str, action: str, payload: Payload, unique_id: st
     if not action.isalnum() or not action.isascii():  # it becomes a file's name in the library
         raise FrameError("NotImplemented", f"no action {action[:TEXT_MAX]!r}", unique_id)
     # Schemas of 1.6 ask for multiples of 0.1: in binary floating point 21.4 is none.
-    exact = version == "1.6" and action in ("SetChargingProfile", "RemoteStartTransaction", "GetCompositeSchedule")
+    exact = version == "1.6" and action in TENTHS[kind]
     numbers: type = decimal.Decimal if exact else float
     try:
         validator = get_validator(kind, action, version, numbers)
