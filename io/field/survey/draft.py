@@ -137,6 +137,8 @@ def _quantity(model_id: int, point: PointSpec, unit: str) -> str:
 
 def _limits(point: PointSpec, exponent: int) -> tuple[float, float]:
     low, high = RANGES[point.kind]
+    if exponent < 0:
+        return low / 10.0**-exponent, high / 10.0**-exponent  # rounded once: 327.68, not 327.68000000000001
     return low * 10.0**exponent, high * 10.0**exponent
 
 
@@ -158,8 +160,8 @@ def _point(model_id: int, point: PointSpec, unit: str, exponent: int) -> str:
         f'quantity = "{_quantity(model_id, point, unit)}"',
         f'unit = "{unit}"',
         f'kind = "{_kind(point)}"',
-        f"low = {low:.17g}",
-        f"high = {high:.17g}",
+        f"low = {low!r}",
+        f"high = {high!r}",
         f"stale_after_s = {40 if scan == 'slow' else 5}",
         f"decimals = {0 if point.kind.startswith(('enum', 'acc')) else 3}",
         f"ko = {_text(f'모델 {model_id} {point.name} ({label})')}",

@@ -21,6 +21,8 @@ from gwanje.io.field.survey.targets import Target, TargetError, parse_target
 
 AT_ONCE = 32
 """Connections at one time: a gateway serves few, a range of ports many."""
+HTTP_BYTES = b"HTTP".hex(" ")
+"""How the strict reader of Modbus answers names what a web server says."""
 SCAN_S_MAX = 120.0
 """For the whole scan; what was found until then is told."""
 
@@ -96,7 +98,9 @@ async def _port(
             except (LinkError, NotSunSpecError) as error:
                 notes.append(str(error))
         if not sunspec and not await _camera(found, port, PATH, timeout_s, session):
-            found.notes.append(f"port {port}: {notes[0]}" if notes else f"port {port}: nothing that is known")
+            note = notes[0] if notes else "nothing that is known"
+            known = HTTP_BYTES in note
+            found.notes.append(f"port {port}: {f'speaks HTTP, but no ONVIF at {PATH}' if known else note}")
 
 
 async def _camera(found: Found, port: int, path: str, timeout_s: float, session: aiohttp.ClientSession) -> bool:

@@ -85,6 +85,23 @@ def test_ports_where_nobody_answers_are_counted_and_foreign_ones_named(battery):
     assert lines(found)[-1] == "nobody answers at 1 of 3 ports"
 
 
+def test_a_web_server_that_is_no_camera_is_named_as_what_it_is():
+    async def scenario():
+        async def refuse(_reader, writer):
+            writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        try:
+            return await looked(server.sockets[0].getsockname()[1])
+        finally:
+            server.close()
+
+    (note,) = asyncio.run(scenario()).notes
+    assert note.endswith("speaks HTTP, but no ONVIF at /onvif/device_service")
+
+
 def test_a_port_that_takes_connections_and_says_nothing_does_not_hold_the_scan_up(battery):
     async def body(port):
         other = await asyncio.start_server(lambda _r, _w: asyncio.sleep(60), "127.0.0.1", 0)
