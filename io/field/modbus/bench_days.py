@@ -74,7 +74,7 @@ def writes(town: Fleet, n_expired: int) -> Iterator[Result]:
         "modbus.setpoint_readback_p99", median(p99), "ms", rounds=ROUNDS, goal="<= 2", watch=watch,
         note=f"write and read through the event loop beside {town.count} polled devices; worst round {max(p99):.2f} ms",
     )  # fmt: skip
-    yield _expired(town, n_expired)
+    yield expired(town, n_expired)
 
 
 async def _setpoints(town: Fleet) -> list[list[float]]:
@@ -88,7 +88,7 @@ async def _setpoints(town: Fleet) -> list[list[float]]:
     await asyncio.gather(*(one.open() for one in links))
     now = clock.mono_ns()
     for k, link in enumerate(links):  # polled in the thread, decoded by nobody: the load to be measured beside
-        lane.poller.add_block(link._wire.conn, 1, 0, 60, NS_PER_S, now + k * NS_PER_S // town.count)
+        lane.poller.add_block(link.conn, 1, 0, 60, NS_PER_S, now + k * NS_PER_S // town.count)
     found: list[list[float]] = []
     try:
         for turn in range(ROUNDS):
@@ -108,14 +108,14 @@ async def _setpoints(town: Fleet) -> list[list[float]]:
     return found
 
 
-def _expired(town: Fleet, n: int) -> Result:
+def expired(town: Fleet, n: int) -> Result:
     """Writes whose time is over, or ends while they wait: those that reach a device left in time, all of them."""
     polled, clock, rng = Polled(town, read_only=False), SystemClock(), random.Random(1)
-    before, sent, expired, late, waiting = town.written(), 0, 0, 0, 0
+    before, sent, too_late, late, waiting = town.written(), 0, 0, 0, 0
     until: dict[int, int] = {}
     try:
         blocks = polled.poll(60, 1, clock.mono_ns())  # every connection is busy: commands wait for an answer
-        while expired < n:
+        while too_late < n:
             for _ in range(2_000):
                 expires_ns = clock.mono_ns() + rng.randrange(-2_000_000, 300_000)
                 try:
@@ -130,7 +130,7 @@ def _expired(town: Fleet, n: int) -> Result:
                 for _number, status, _code, took_ns, _data in polled.poller.take()[2]:
                     waiting -= 1
                     sent += status == OK
-                    expired += status == EXPIRED
+                    too_late += status == EXPIRED
                     late += status == OK and took_ns <= 0
         polled.rest(blocks)
     finally:
@@ -138,7 +138,7 @@ def _expired(town: Fleet, n: int) -> Result:
     reached = town.written() - before - sent
     return result(
         "modbus.expired_commands_reached", float(reached + late), "commands", rounds=1, goal="== 0",
-        note=f"{expired} expired, {sent} in time, all counted by the devices",
+        note=f"{too_late} expired, {sent} in time, all counted by the devices",
     )  # fmt: skip
 
 

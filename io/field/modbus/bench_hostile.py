@@ -45,10 +45,11 @@ def frames(n: int, seed: int) -> Iterator[Ask]:
             data += twin.crc16(data).to_bytes(2, "little")
         else:
             data = struct.pack(">HHHB", transaction, 0, len(body) + 1, unit) + body
-        yield Ask(framing, transaction, unit, function, address, count, _bent(data, rng))
+        yield Ask(framing, transaction, unit, function, address, count, bent(data, rng))
 
 
-def _bent(data: bytes, rng: random.Random) -> bytes:
+def bent(data: bytes, rng: random.Random) -> bytes:
+    """A stream as a hostile device may send it: now and then whole, mostly cut, lengthened or changed."""
     step = rng.random()
     if step < 0.1:
         return data

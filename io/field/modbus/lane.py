@@ -310,6 +310,11 @@ class LaneLink:
         self._polls: list[Poll] = []
 
     @property
+    def conn(self) -> int:
+        """The poller's connection; −1 before the first opening."""
+        return self._wire.conn
+
+    @property
     def connected(self) -> bool:
         """Whether the connection stands as far as this end knows."""
         return self.open_now

@@ -1,4 +1,4 @@
-"""Modbus TCP through pymodbus, with a strict validator in front. The only file that touches pymodbus.
+"""Modbus TCP through pymodbus, with a strict validator in front: the oracle that the lane is held against.
 
 pymodbus keeps the socket, numbers and encodes the requests; ``frames`` alone decides what an answer is, because
 pymodbus 3.16 takes short and foreign answers for good ones, learns of a closed connection only after its timeout, and

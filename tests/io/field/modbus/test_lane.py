@@ -15,7 +15,7 @@ from gwanje.core.site.devices import Point
 from gwanje.core.tags.quality import Quality, is_good
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.errors import ConnectError, ConnectionLostError, WriteForbiddenError
-from gwanje.io.field.modbus.bench_hostile import Ask, _bent, is_right
+from gwanje.io.field.modbus.bench_hostile import Ask, bent, is_right
 from gwanje.io.field.modbus.driver import Driver
 from gwanje.io.field.modbus.lane import Lane
 from gwanje.io.field.orders import CommandExpiredError
@@ -155,7 +155,7 @@ def test_bent_frames_by_the_thousand_never_make_a_wrong_value():
         async def bend(request: Request) -> None:
             nonlocal asked
             asked += 1
-            data = _bent(request.answer(), rng)
+            data = bent(request.answer(), rng)
             ask = Ask(0, request.transaction, request.unit, request.function, request.address, request.count, data)
             if is_right(ask):
                 said.add(tuple(struct.unpack_from(f">{request.count}H", data, 9)))
