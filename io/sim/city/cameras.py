@@ -186,9 +186,11 @@ class CamerasSim:
         if kind == "http_digest" and not self._knows(request, camera):
             challenge = f'Digest realm="camera", nonce="{self._nonce}", qop="auth", algorithm=MD5'
             return web.Response(status=401, headers={"WWW-Authenticate": challenge})
+        came_utc_ns = self._clock.utc_ns()
         if b"PullMessages>" in data or b"PullMessages " in data:
             await self._wait(camera, path, data)
-        status, body = camera.answer(data, path, f"{host}:{port}", self._clock.utc_ns(), self._clock.mono_ns())
+        now = self._clock.utc_ns(), self._clock.mono_ns()
+        status, body = camera.answer(data, path, f"{host}:{port}", *now, came_utc_ns)
         return _response(status, body)
 
     def _knows(self, request: web.Request, camera: Camera) -> bool:

@@ -83,7 +83,9 @@ class Camera:
     counter: int = 0
     _nonces: deque[bytes] = field(default_factory=lambda: deque(maxlen=NONCES_MAX))
 
-    def answer(self, data: bytes, here: str, host: str, utc_ns: int, mono_ns: int) -> tuple[int, bytes]:
+    def answer(
+        self, data: bytes, here: str, host: str, utc_ns: int, mono_ns: int, came_utc_ns: int = 0
+    ) -> tuple[int, bytes]:
         """Status and body for one request; a pull that finds nothing is answered empty.
 
         Args:
@@ -92,13 +94,14 @@ class Camera:
             host: ``host:port`` that it came to.
             utc_ns: our clock.
             mono_ns: for moves.
+            came_utc_ns: when the request came, if not now: a pull that was held back proved itself then.
         """
         self.turret.advance(mono_ns)
         try:
             request, header = _opened(data)
             operation = request.tag.rpartition("}")[2]
             if operation not in ANYBODY and self.tokens:
-                self._check(header, utc_ns + self.skew_ns)
+                self._check(header, (came_utc_ns or utc_ns) + self.skew_ns)
             self.asked[operation] = self.asked.get(operation, 0) + 1
             handler = HANDLERS.get(operation)
             if handler is None or (self.old and operation == "GetServices"):
