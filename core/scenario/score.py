@@ -184,7 +184,8 @@ class StepScore:
             case Expect.NOT_GOOD:
                 fits = (quality & SEVERITY_MASK) != 0
         fits = fits | np.isin(look.value[self.shown], list(self.rule.values))
-        self._fail_unless(fits | ~self._seen, "was GOOD again while the fault stood", look)
+        if self.rule.stays:
+            self._fail_unless(fits | ~self._seen, "was GOOD again while the fault stood", look)
         self._seen |= fits
         if self.shown_s is None and self._seen.all():
             self.shown_s = took_s

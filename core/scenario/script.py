@@ -48,6 +48,7 @@ class Rule:
         devices: pattern of names of devices that the fault may be set on.
         quantities: patterns of the quantities that must show it.
         first: only the first of them does.
+        stays: once shown it stays so while the fault stands; not where devices tell good values by themselves beside.
         expect: what they must show.
         values: values that count as shown too, such as the state of a microphone.
         within_s: until when all must.
@@ -69,6 +70,7 @@ class Rule:
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     skip: str = ""
     first: bool = False
+    stays: bool = True
 
     def fits(self, driver: str, kind: str) -> bool:
         """Whether it is about a kind of fault of a driver's devices."""
@@ -267,6 +269,7 @@ def _rule(reader: Reader, times: tuple[float, float, float]) -> Rule:
         params=dict(reader.table("params") or {}),
         skip=reader.text("skip", ""),
         first=reader.flag("first", False),
+        stays=reader.flag("stays", True),
     )
     reader.finish()
     return rule

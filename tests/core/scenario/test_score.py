@@ -73,6 +73,13 @@ def test_a_value_that_looks_good_again_while_the_fault_stands_fails():
     assert "a.lamp1.dim_pct was GOOD again while the fault stood" in score.why
 
 
+def test_where_devices_tell_good_values_beside_once_is_enough():
+    score = begun(replace(RULE, stays=False))
+    score.look(look(10.5, GOOD, BAD, BAD))
+    score.look(look(13.5, GOOD, GOOD, BAD))
+    assert over(score).passed
+
+
 def test_uncertain_is_not_bad_but_it_is_not_good():
     bad, doubtful = begun(), begun(replace(RULE, expect=Expect.NOT_GOOD))
     for score in (bad, doubtful):

@@ -57,6 +57,17 @@ def test_tokens_that_are_old_repeated_or_wrong_are_refused():
             asked(camera, clock, messages.get_information(), "GetDeviceInformation", token=bad)
 
 
+def test_a_pull_that_was_held_back_proved_its_sender_when_it_came():
+    clock, camera = VirtualClock(), Camera("c", "/c", LOGIN)
+    came_ns = clock.utc_ns()
+    body = envelope(messages.get_information(), Token(*LOGIN, came_ns, b"1"))
+    clock.advance_ns(10 * NS_PER_S)
+    _, data = camera.answer(body, "/c/x", "h:1", clock.utc_ns(), clock.mono_ns(), came_ns)
+    assert opened(data, "GetDeviceInformationResponse").tag
+    with pytest.raises(FaultError, match="NotAuthorized"):
+        asked(camera, clock, messages.get_information(), "GetDeviceInformation", token=Token(*LOGIN, came_ns, b"2"))
+
+
 def test_pull_points_are_few_and_end():
     clock, camera = VirtualClock(), Camera("c", "/c", LOGIN)
     body = messages.create_pull_point(60)
