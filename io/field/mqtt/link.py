@@ -252,7 +252,8 @@ class MqttLink:
 
 
 def _stop(client: paho.Client) -> None:
-    client.on_message = None
     client.disconnect()
     client.loop_stop()
+    # Their closures hold the client: without them its sockets are closed now, not when memory is swept.
+    client.on_message = client.on_connect = client.on_subscribe = client.on_disconnect = None
 
