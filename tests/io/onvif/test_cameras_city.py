@@ -88,7 +88,6 @@ def test_a_person_turns_a_camera_speaks_through_it_and_sets_a_heat_pump(city):
     until(lambda: abs(state(city, "cam01")["pan"] - 0.4) < 0.02)
     execute(city, "jincheon.cam02.prompt", 1)
     assert until(lambda: state(city, "cam02")["speaker"]["packets"] > 20)
-    assert state(city, "cam02")["speaker"]["level_db"] > -120.0
     assert state(city, "cam03")["speaker"]["packets"] == 0
     execute(city, SETPOINT, 55)
     assert state(city, "heatpump1")["slots"] == {"supply_temperature_setpoint": {"8": 55.0}}
