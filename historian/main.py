@@ -22,7 +22,7 @@ from gwanje.historian.recorder import RETRY_S, Counts, Recorder, State
 from gwanje.historian.sealing import SealThread
 from gwanje.historian.sinks import Forwarder
 
-TOPICS = ("scan", "event", "alarm")
+TOPICS = ("scan", "past", "event", "alarm")
 HIGH_WATER = 20_000
 """Messages the bus may hold for us: about half a minute of the city, should this process not get to run."""
 TAG_PREFIX = "system.historian."

@@ -147,7 +147,7 @@ def decode(envelope: Envelope, n_tags: int) -> Message:
         FrameError: the body is not what the topic says.
     """
     topic = envelope.topic
-    if topic == "scan":
+    if topic in ("scan", "past"):
         return Scan.decode(
             envelope.body, n_tags, envelope.sequence, envelope.part, envelope.published_mono_ns
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from gwanje.core.site.toml_reader import Reader
 
 PUBLISH_PORT, REQUEST_PORT = 17_670, 17_671
-TOPICS = ("scan", "event", "alarm")
+TOPICS = ("scan", "past", "event", "alarm")
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,9 @@ class ScanPublisher(Protocol):
     def scan(self, ids: Ids, values: Floats, quality: Bits, source_utc_ns: Times) -> None:
         """Publish samples, ids ascending."""
 
+    def past(self, ids: Ids, values: Floats, quality: Bits, source_utc_ns: Times) -> None:
+        """Publish samples that were true before, ids ascending; nobody takes them for present values."""
+
     def event(self, event: Event) -> None:
         """Publish an event."""
 
@@ -96,8 +99,7 @@ class Outlet:
             quality: (k,).
             times: (k,) UTC nanoseconds when they were true.
         """
-        self.flush()
-        self._publisher.scan(ids, values, quality, times)
+        self._publisher.past(ids, values, quality, times)
 
     def put_one(self, tag_id: int, value: float, quality: int, utc_ns: int, mono_ns: int) -> None:
         """One sample; see :meth:`put`."""

@@ -158,7 +158,7 @@ def example_messages() -> list[tuple[str, bytes]]:
     return [*found, ("spectrum.mic03", blob.encode()), ("spectrum.x", Blob("", {}, ()).encode())]
 
 
-TOPICS = ("scan", "event", "alarm", "spectrum.mic03", "spectrum.x", "")
+TOPICS = ("scan", "past", "event", "alarm", "spectrum.mic03", "spectrum.x", "")
 RAW = 128
 """First byte of an input that comes as it is; below it the topic's number, and the body is sealed here."""
 

@@ -76,6 +76,17 @@ def test_scans_events_and_blobs_arrive_typed(buses):
     assert isinstance(kinds[1], Blob)
 
 
+def test_what_was_true_before_has_a_topic_of_its_own(buses):
+    field, historian = buses
+    publisher, live = field.publisher(), historian.subscriber(["scan", "event"])
+    subscriber = historian.subscriber(["past"])
+    got = heard(subscriber, lambda: publisher.past(*columns()))
+    assert isinstance(got, Scan)
+    np.testing.assert_array_equal(got.values, [0.0, 1.5, 3.0])
+    event = Event("device", "ess1", "device_offline", 1, 2, "끊김", "offline")
+    assert heard(live, lambda: publisher.event(event)) == event, "nothing of it is live"
+
+
 def test_a_topic_not_asked_for_does_not_arrive(buses):
     field, historian = buses
     publisher = field.publisher()

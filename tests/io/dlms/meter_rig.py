@@ -50,7 +50,7 @@ class Ears:
 
     def __init__(self):
         self.latest = {}
-        self.past = {}
+        self.profiles = {}
         self.events = []
         self._heard = asyncio.Event()
 
@@ -61,9 +61,13 @@ class Ears:
         self._heard.set()
 
     def scan(self, ids, values, quality, source_utc_ns):
+        self.past(ids, values, quality, source_utc_ns)  # the newest of a profile is live
+
+    def past(self, ids, values, quality, source_utc_ns):
+        assert list(ids) == sorted(set(ids.tolist()))
         for one, value, bits, utc_ns in zip(ids, values, quality, source_utc_ns, strict=True):
             name = site().tags.tags[int(one)].name
-            self.past.setdefault(name, []).append((int(utc_ns), float(value), int(bits)))
+            self.profiles.setdefault(name, []).append((int(utc_ns), float(value), int(bits)))
         self._heard.set()
 
     def event(self, event):
@@ -100,7 +104,7 @@ class Rig:
         return not self.tag(device, quantity)[1] & 0xC000
 
     def past(self, device, quantity):
-        return sorted(self.ears.past.get(f"{self.by_name[device].prefix}.{quantity}", []))
+        return sorted(self.ears.profiles.get(f"{self.by_name[device].prefix}.{quantity}", []))
 
     async def fault(self, device, kind):
         await self.family.set_fault(CityFault(device, kind, 0.0, {}))

@@ -168,7 +168,7 @@ class Rig:
         return self.ears.latest.get(f"{self.devices[index].prefix}.{quantity}", (math.nan, 0xFFFF, 0))
 
     def past(self, index, quantity="energy_15min_wh"):
-        return self.ears.past.get(f"{self.devices[index].prefix}.{quantity}", [])
+        return self.ears.profiles.get(f"{self.devices[index].prefix}.{quantity}", [])
 
     def names(self, where):
         return sorted(one.name for one in (self.path / where).glob("*.csv"))

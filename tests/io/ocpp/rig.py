@@ -57,6 +57,7 @@ class Ears:
         self.latest: dict[int, tuple[float, int, int]] = {}
         self.history: list[tuple[int, float, int, int]] = []
         self.published: list[tuple[int, float, int, int]] = []
+        self.replayed: list[tuple[int, float, int, int]] = []
         self.events = []
         self.barred: set[int] = set()
         self.heard = asyncio.Event()
@@ -71,6 +72,10 @@ class Ears:
     def scan(self, ids, values, quality, source_utc_ns) -> None:
         assert list(ids) == sorted(set(ids.tolist()))
         self.published += zip(ids.tolist(), values.tolist(), quality.tolist(), source_utc_ns.tolist(), strict=True)
+
+    def past(self, ids, values, quality, source_utc_ns) -> None:
+        assert list(ids) == sorted(set(ids.tolist()))
+        self.replayed += zip(ids.tolist(), values.tolist(), quality.tolist(), source_utc_ns.tolist(), strict=True)
 
     def event(self, event) -> None:
         self.events.append(event)

@@ -158,7 +158,8 @@ def test_what_was_kept_without_a_line_never_becomes_the_live_value():
                 await point.call("MeterValues", meter(rig, "5000", age_s=age_s))
             assert rig.tag(f"{EV}.power_w")[:2] == (1000.0, 0)
             assert not [one for one in rig.ears.history if one[1] == 5000.0]
-            past = [one for one in rig.ears.published if one[1] == 5000.0]
+            assert not [one for one in rig.ears.published if one[1] == 5000.0]
+            past = [one for one in rig.ears.replayed if one[1] == 5000.0]
             assert len(past) == 10, "they are of use for the history"
             ages_s = [(rig.clock.utc_ns() - utc_ns) / S for *_, utc_ns in past]
             assert ages_s == sorted(ages_s, reverse=True)
@@ -569,7 +570,7 @@ def test_readings_of_a_time_that_cannot_be_believed_are_counted_only():
             await point.call("MeterValues", meter(rig, "5000", age_s=40 * 86_400.0))
             await point.call("MeterValues", meter(rig, "1,5", age_s=600.0))
             assert rig.charger("ev001").replayed == 2
-            published = [one for one in rig.ears.published if one[0] == rig.tags.index(f"{EV}.power_w")]
+            published = [one for one in rig.ears.replayed if one[0] == rig.tags.index(f"{EV}.power_w")]
             assert len(published) == 1
             assert published[0][2] & Quality.BAD
 
