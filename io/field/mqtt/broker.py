@@ -140,8 +140,7 @@ class Broker:
             return frames.BAD_USER
         if not hello.client_id and not hello.clean:
             return frames.BAD_ID
-        older = self._sessions.get(session.name)
-        if older is not None:
+        if (older := self._sessions.get(session.name)) is not None:
             older.cut("its name is somebody else's now")  # 3.1.4: and its will is published
         self._sessions[session.name] = session
         return frames.ACCEPTED
