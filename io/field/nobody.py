@@ -16,5 +16,8 @@ class Nobody:
     def scan(self, ids: Any, values: Any, quality: Any, source_utc_ns: Any) -> None:
         """See :class:`gwanje.io.field.outlet.ScanPublisher`."""
 
+    def past(self, ids: Any, values: Any, quality: Any, source_utc_ns: Any) -> None:
+        """See :class:`gwanje.io.field.outlet.ScanPublisher`."""
+
     def event(self, event: Event) -> None:
         """See :class:`gwanje.io.field.outlet.ScanPublisher`."""

@@ -51,6 +51,9 @@ class Listener:
     def scan(self, ids, values, quality, source_utc_ns) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         """See ``outlet.ScanPublisher``; nobody listens."""
 
+    def past(self, ids, values, quality, source_utc_ns) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        """See ``outlet.ScanPublisher``; nobody listens."""
+
     def event(self, event) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
         """See ``outlet.ScanPublisher``; nobody listens."""
 

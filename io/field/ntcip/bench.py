@@ -78,6 +78,9 @@ class _Sink:
     def scan(self, *_: Any) -> None:
         """See :class:`Outlet`."""
 
+    def past(self, *_: Any) -> None:
+        """See :class:`Outlet`."""
+
     def event(self, *_: Any) -> None:
         """See :class:`Outlet`."""
 

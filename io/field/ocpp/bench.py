@@ -106,6 +106,9 @@ class _Nowhere:
     def scan(self, *_scan: Any) -> None:
         """Drop samples."""
 
+    def past(self, *_scan: Any) -> None:
+        """Drop samples."""
+
     def event(self, _event: Any) -> None:
         """Drop an event."""
 

@@ -61,6 +61,9 @@ class Nowhere:
     def scan(self, ids: Ids, values: Floats, quality: Bits, source_utc_ns: Times) -> None:
         """Nothing."""
 
+    def past(self, ids: Ids, values: Floats, quality: Bits, source_utc_ns: Times) -> None:
+        """Nothing."""
+
     def event(self, event: object) -> None:
         """Nothing."""
 
