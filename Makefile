@@ -14,7 +14,7 @@ run: .venv/ready-run
 	@.venv/bin/gwanje up $(ARGS)
 
 test: .venv/ready-test
-	@.venv/bin/pytest $(ARGS)
+	@.venv/bin/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 bench: .venv/ready-bench
 	@.venv/bin/gwanje bench --peers $(ARGS)

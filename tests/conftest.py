@@ -1,6 +1,7 @@
 """Shared fixtures: a whole city of one's own, on ports and in folders that no other city uses."""
 
 import fcntl
+import gc
 import json
 import os
 import re
@@ -23,6 +24,45 @@ settings.load_profile("steady")
 
 ROOT = Path(__file__).resolve().parents[1]
 CHUNGBUK = ROOT / "configs" / "chungbuk"
+
+
+CITIES = "cities"
+"""The group of tests that run a whole city, or nearly: one after another, so that two never share the processors."""
+CITY_FILES = {"test_city", "test_operators_day", "test_scenario", "test_units", "test_microphones_live", "test_remote"}
+
+
+def _runs_a_city(path: Path) -> bool:
+    return path.stem in CITY_FILES or path.stem.endswith("_city") or path.parent == ROOT / "tests" / "sim"
+
+
+def pytest_collection_modifyitems(items):
+    """Cities first: with two processes (`make test`) one of them has to begin with them to end with the other."""
+    items.sort(key=lambda item: not _runs_a_city(item.path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With two processes one runs all cities; everything else is handed out file by file."""
+    from xdist.scheduler import LoadScopeScheduling  # the hook is only called where it is installed
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::", 1)[0]
+            return CITIES if _runs_a_city(ROOT / file) else file
+
+    return Scheduling(config, log)
+
+
+DESCRIPTORS_MAX = 500
+"""``select``, which libraries still use, takes none above 1023."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _descriptors_are_given_back():
+    """What tests left open goes with what they left behind, before there are too many."""
+    yield
+    if len(os.listdir("/proc/self/fd")) > DESCRIPTORS_MAX:
+        gc.collect()
 
 
 PORTS_FIRST = 15_000

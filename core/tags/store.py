@@ -15,6 +15,7 @@ import fcntl
 import mmap
 import os
 import struct
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -108,6 +109,7 @@ class TagWriter:
         except OSError:
             os.close(self._lock)
             raise StoreError(f"another process writes the tags of {owner!r}") from None
+        self._leave = weakref.finalize(self, os.close, self._lock)
         first_block = self._first // BLOCK
         self._view.heal(first_block, -(-self._end // BLOCK))
         self._one_id = np.zeros(1, np.int32)
@@ -149,8 +151,8 @@ class TagWriter:
         self.write(self._one_id, self._one_value, self._one_quality, self._one_time, received_mono_ns)
 
     def close(self) -> None:
-        """Give the writer's place up."""
-        os.close(self._lock)
+        """Give the writer's place up; one that nobody knows any more gives it up by itself."""
+        self._leave()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +187,7 @@ class CommonWriter:
         except OSError:
             os.close(self._lock)
             raise StoreError("another process writes the overrides") from None
+        self._leave = weakref.finalize(self, os.close, self._lock)
 
     def override(self, overrides: Overrides) -> None:
         """Replace all overrides at once, for every reader.
@@ -204,7 +207,7 @@ class CommonWriter:
 
     def close(self) -> None:
         """Give the writer's place up; what it wrote stays."""
-        os.close(self._lock)
+        self._leave()
 
 
 class ChangeFilter:

@@ -18,6 +18,8 @@ from gwanje.historian.query import open_history
 from gwanje.historian.recorder import Recorder
 
 ROUNDS = 12
+ROUNDS_MAX = 60
+"""On a busy machine the sealer is late: it goes on until something was sealed."""
 STRIDE = 10_000_000
 """Between the numbers of two rounds."""
 SCRIPT = Path(__file__).with_name("killed_recorder.py")
@@ -55,7 +57,10 @@ def test_what_was_acknowledged_is_there_exactly_once(tmp_path: Path) -> None:
     dice = random.Random(seed)
     history = tmp_path / "history"
     promised: list[tuple[int, int]] = []
-    for number in range(ROUNDS):
+    manifest = history / "manifest.jsonl"
+    for number in range(ROUNDS_MAX):
+        if number >= ROUNDS and manifest.stat().st_size > 0:
+            break  # the sealer was among the killed
         found, acknowledged = a_round(history, number * STRIDE, dice.randrange(1, 150))
         assert found >= sum(end - first for first, end in promised)
         promised.append((number * STRIDE, acknowledged))
@@ -75,4 +80,4 @@ def test_what_was_acknowledged_is_there_exactly_once(tmp_path: Path) -> None:
             "or utc_ns != 1767225600000000000 + value::bigint // 50 * 50 or quality != 0"
         ).to_pylist()
         assert row["n"] == 0, f"seed {seed}: points are not what was recorded"
-    assert (history / "manifest.jsonl").stat().st_size > 0, "the sealer was among the killed"
+    assert manifest.stat().st_size > 0, "nothing was ever sealed"

@@ -35,7 +35,7 @@ def test_the_default_site_does_not_listen(site):
 
 def test_a_table_brings_the_part(site):
     loaded = load_site(site('\n[remote]\nlisten = "10.1.0.5"\n'))
-    assert loaded.remote == RemoteSettings("10.1.0.5", PUBLISH_PORT, REQUEST_PORT, ("scan", "event", "alarm"))
+    assert loaded.remote == RemoteSettings("10.1.0.5", PUBLISH_PORT, REQUEST_PORT, ("scan", "past", "event", "alarm"))
     assert "remote" in loaded.parts
     assert "system.part_remote.state" in loaded.tags
 
