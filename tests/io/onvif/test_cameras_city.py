@@ -90,7 +90,7 @@ def test_a_person_turns_a_camera_speaks_through_it_and_sets_a_heat_pump(city):
     assert until(lambda: state(city, "cam02")["speaker"]["packets"] > 20)
     assert state(city, "cam03")["speaker"]["packets"] == 0
     execute(city, SETPOINT, 55)
-    assert state(city, "heatpump1")["slots"] == {"supply_temperature_setpoint": {"8": 55.0}}
+    assert state(city, "heatpump1")["slots"]["supply_temperature_setpoint"] == {"8": 55.0}, "beside it the watchdog"
 
 
 def test_a_camera_that_turns_when_its_part_is_killed_stands_by_its_own_time_out(city):
