@@ -88,6 +88,8 @@ def test_every_frame_of_ours_follows_the_schemas_of_a_strict_peer():
                     rig.charger(name.split(".")[1]).session.active = False
                     assert (await rig.command(f"{name}.remote_start", 1.0))[0] == "accepted"
                     await rig.charging.limits.clear(rig.charger(name.split(".")[1]))
+                every = EVERY_CALL_16 | EVERY_CALL_201  # settings come last
+                await rig.until(lambda: {one["method"] for one in peer.of("call")} >= every, 40)
                 calls = peer.of("call")
                 assert {one["method"] for one in calls if "EVSE" not in one["identity"]} == EVERY_CALL_16
                 assert {one["method"] for one in calls if "EVSE" in one["identity"]} == EVERY_CALL_201
