@@ -27,6 +27,7 @@ from gwanje.io.field.dlms.meter import PROFILE_OBIS, Meter
 from gwanje.io.field.dlms.profile import ProfileBook
 from gwanje.io.field.dlms.session import Attribute, Counters, Session, peer_reads, quiet
 from gwanje.io.field.health import Meter as Lateness
+from gwanje.io.field.nobody import Nobody
 from gwanje.io.field.outlet import Outlet
 from gwanje.io.sim.city.meters import make_meters
 from gwanje.io.sim.city.meters_load import MeterWorld
@@ -83,20 +84,6 @@ async def _serve(door: Door, folder: str) -> None:
         await family.close()
 
 
-class _Sink:
-    def write(self, *_: Any) -> None:
-        """See :class:`Outlet`."""
-
-    def scan(self, *_: Any) -> None:
-        """See :class:`Outlet`."""
-
-    def past(self, *_: Any) -> None:
-        """See :class:`Outlet`."""
-
-    def event(self, *_: Any) -> None:
-        """See :class:`Outlet`."""
-
-
 async def _opened(port: int, device: Device) -> tuple[MeterLink, Way, Session]:
     link, keys = MeterLink("127.0.0.1", port, 5.0, "wrapper"), load_keys(device, "127.0.0.1", Path())
     counters = Counters()
@@ -144,7 +131,7 @@ async def _fleet(port: int, ask_cpu: Callable[[], float]) -> tuple[float, float,
         Tag(point.tag, REGISTERS[point.tag.rpartition(".")[2]][1], "meters", low=0, high=1e12)
         for one in devices for point in one.points
     )  # fmt: skip
-    sink, clock = _Sink(), SystemClock()
+    sink, clock = Nobody(), SystemClock()
     link = MeterLink("127.0.0.1", port, 5.0, "wrapper")
     scan_s = {"fast": 0.05, "normal": 1.0, "slow": 10.0}
     meters = [

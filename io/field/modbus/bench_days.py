@@ -22,6 +22,7 @@ from gwanje.io.field.modbus.bench_fleet import Fleet, PeerError, Polled, address
 from gwanje.io.field.modbus.driver import Driver
 from gwanje.io.field.modbus.lane import Lane
 from gwanje.io.field.modbus.main import PROBE_CAP_S
+from gwanje.io.field.nobody import Nobody
 from gwanje.io.field.outlet import Outlet
 
 CYCLES: Final = 500
@@ -32,7 +33,7 @@ LIMIT_S: Final = 60.0
 DEAD_SHARE: Final = 10
 
 
-class Listener:
+class Listener(Nobody):
     """Takes the place of tag store, bus and leases: remembers each tag's quality, and when it changed."""
 
     def __init__(self, n: int) -> None:
@@ -47,20 +48,6 @@ class Listener:
         turned = ids[self.good[ids] != good]
         self.good[ids] = good
         self.changed_ns[turned] = self._clock.mono_ns()
-
-    def scan(self, ids, values, quality, source_utc_ns) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        """See ``outlet.ScanPublisher``; nobody listens."""
-
-    def past(self, ids, values, quality, source_utc_ns) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        """See ``outlet.ScanPublisher``; nobody listens."""
-
-    def event(self, event) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        """See ``outlet.ScanPublisher``; nobody listens."""
-
-    def until_mono_ns(self, tag_id: int) -> int:
-        """No leases."""
-        del tag_id
-        return 0
 
     def read(self, tag_id: int, now_mono_ns: int = 0) -> Sample:
         """No set-points."""

@@ -26,6 +26,7 @@ from gwanje.core.site.config import Device, Point, Twin
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.errors import LinkError
 from gwanje.io.field.health import Meter
+from gwanje.io.field.nobody import Nobody
 from gwanje.io.field.ntcip import ber, usm
 from gwanje.io.field.ntcip.credentials import Users
 from gwanje.io.field.ntcip.driver import Driver
@@ -69,27 +70,6 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-class _Sink:
-    """Takes samples and events, and keeps none."""
-
-    def write(self, *_: Any) -> None:
-        """See :class:`Outlet`."""
-
-    def scan(self, *_: Any) -> None:
-        """See :class:`Outlet`."""
-
-    def past(self, *_: Any) -> None:
-        """See :class:`Outlet`."""
-
-    def event(self, *_: Any) -> None:
-        """See :class:`Outlet`."""
-
-    def until_mono_ns(self, tag_id: int) -> int:
-        """No danger tags."""
-        del tag_id
-        return 0
-
-
 def _controllers(door: Door, version: str) -> None:
     """The simulated controllers: answers their ports, then CPU seconds to every question."""
     asyncio.run(_serve(door, version))
@@ -115,7 +95,7 @@ async def _fleet(ports: Sequence[int], version: str, ask_cpu: Callable[[], float
     tags = TagTable.build(
         Tag(point.tag, "", "signals", low=0, high=1 << 24) for one in devices for point in one.points
     )
-    sink, clock, users, meter = _Sink(), SystemClock(), Users(NOWHERE), Meter()
+    sink, clock, users, meter = Nobody(), SystemClock(), Users(NOWHERE), Meter()
     drivers = []
     for n, device in enumerate(devices):
         link = SnmpLink(

@@ -31,6 +31,7 @@ from gwanje.core.commands.messages import Command
 from gwanje.core.site.config import Device, Point, Setpoint, Twin
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.health import Meter
+from gwanje.io.field.nobody import Nobody
 from gwanje.io.field.ocpp.main import Charging
 from gwanje.io.field.ocpp.rpc import Conversation
 from gwanje.io.field.ocpp.settings import read_town
@@ -97,26 +98,6 @@ def tags_of(devices: Sequence[Device]) -> TagTable:
     return TagTable.build(tags)
 
 
-class _Nowhere:
-    """Store and bus that keep nothing; nobody is barred."""
-
-    def write(self, *_scan: Any) -> None:
-        """Drop samples."""
-
-    def scan(self, *_scan: Any) -> None:
-        """Drop samples."""
-
-    def past(self, *_scan: Any) -> None:
-        """Drop samples."""
-
-    def event(self, _event: Any) -> None:
-        """Drop an event."""
-
-    def until_mono_ns(self, _tag_id: int) -> int:
-        """No lease covers it, and nobody bars it."""
-        return 0
-
-
 class Central:
     """Our central system in this process, without a part around it."""
 
@@ -125,7 +106,7 @@ class Central:
         self.devices = devices_of(0)
         self.tags = tags_of(self.devices)
         self.tasks: list[asyncio.Task[Any]] = []
-        nowhere = _Nowhere()
+        nowhere = Nobody()
         context = SimpleNamespace(
             site=SimpleNamespace(read_only=False), tags=self.tags, clock=self.clock, log=logging.getLogger("bench"),
             options=None,

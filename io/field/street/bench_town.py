@@ -22,6 +22,7 @@ from gwanje.core.site.config import Device, Point, Setpoint, Twin
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.claims import Claim
 from gwanje.io.field.health import Meter
+from gwanje.io.field.nobody import Nobody
 from gwanje.io.field.notices import Notices
 from gwanje.io.field.orders import Order
 from gwanje.io.field.outlet import Bits, Floats, Ids, Outlet, Times
@@ -48,7 +49,7 @@ UNITS = {"pct": "%", "w": "W", "wh": "Wh"}
 """Last word of a tag → its unit."""
 
 
-class Nowhere:
+class Nowhere(Nobody):
     """Takes samples and events like the store and the bus, and counts them."""
 
     def __init__(self) -> None:
@@ -57,15 +58,6 @@ class Nowhere:
     def write(self, ids: Ids, values: Floats, quality: Bits, source_utc_ns: Times, received_mono_ns: int) -> None:
         """Count."""
         self.samples += len(ids)
-
-    def scan(self, ids: Ids, values: Floats, quality: Bits, source_utc_ns: Times) -> None:
-        """Nothing."""
-
-    def past(self, ids: Ids, values: Floats, quality: Bits, source_utc_ns: Times) -> None:
-        """Nothing."""
-
-    def event(self, event: object) -> None:
-        """Nothing."""
 
 
 class Open:
