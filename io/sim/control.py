@@ -17,8 +17,9 @@ from typing import Any
 
 from gwanje.io.sim.faults import KINDS, Fault, FaultError, fault_script, parse_fault
 from gwanje.io.sim.gateway import UnitServer
+from gwanje.io.sim.listening import PortTakenError
 from gwanje.io.sim.plant import Plant
-from gwanje.io.sim.server import DeviceServer, PortTakenError
+from gwanje.io.sim.server import DeviceServer
 from gwanje.io.sim.twins import Connection, Ess, Load, Source
 
 MAX_SCRIPT = 10_000

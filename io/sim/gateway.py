@@ -7,12 +7,11 @@ does. Faults sit on units: what would close a device's own port makes a unit sil
 from __future__ import annotations
 
 import asyncio
-import os
 
 from gwanje.io.sim.faults import Fault, spoil
+from gwanje.io.sim.listening import MAX_CONNECTIONS, Listening
 from gwanje.io.sim.mbap import TARGET_FAILED, Framer, ProtocolError, exception, frame, respond
 from gwanje.io.sim.registers import Image
-from gwanje.io.sim.server import MAX_CONNECTIONS, PortTakenError
 
 MAX_RTU_BYTES = 256
 """Longest frame of a serial line."""
@@ -51,7 +50,7 @@ class RtuFramer:
         return requests
 
 
-class Gateway:
+class Gateway(Listening["_Line"]):
     """Listens at one address for the units behind it.
 
     Args:
@@ -61,37 +60,13 @@ class Gateway:
     """
 
     def __init__(self, host: str, port: int, *, rtu: bool) -> None:
-        self.host = host
-        self.port = port
+        super().__init__(host, port)
         self.rtu = rtu
         self.units: dict[int, UnitServer] = {}
-        self.connections: set[_Line] = set()
-        self._server: asyncio.Server | None = None
 
-    async def open(self) -> None:
-        """Listen.
-
-        Raises:
-            PortTakenError: somebody else does already, or the address is not this machine's.
-        """
-        if self._server is not None:
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: _Line(self), self.host, self.port, reuse_address=True, backlog=MAX_CONNECTIONS
-            )
-        except OSError as error:
-            raise PortTakenError(os.strerror(error.errno) if error.errno else str(error)) from None
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def close(self) -> None:
-        """Stop listening and drop every connection."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for line in list(self.connections):
-            line.drop()
+    def connected(self) -> _Line:
+        """See :class:`Listening`."""
+        return _Line(self)
 
     def answer(self, transaction: int, unit: int, pdu: bytes) -> tuple[bytes, float]:
         """(bytes, after so many seconds) that answer a request; empty for silence."""
@@ -143,7 +118,7 @@ class UnitServer:
         """Leave for good."""
         await self._stop_timers()
         self.fault = None
-        self._gateway.close()
+        self._gateway.shut()
 
     async def set_fault(self, fault: Fault | None) -> None:
         """Put a fault in the place of the present one, or clear it."""

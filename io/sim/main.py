@@ -22,9 +22,10 @@ from gwanje.io.field.modbus.options import options_of
 from gwanje.io.sim.control import SimControl
 from gwanje.io.sim.gateway import Gateway, UnitServer
 from gwanje.io.sim.images import build_image
+from gwanje.io.sim.listening import PortTakenError
 from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData, DataError
-from gwanje.io.sim.server import DeviceServer, PortTakenError
+from gwanje.io.sim.server import DeviceServer
 from gwanje.io.sim.state_file import StateFile
 from gwanje.io.sim.twins import TwinError, TwinSpec
 

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 
 from gwanje.io.sim.faults import Fault, spoil
+from gwanje.io.sim.listening import MAX_CONNECTIONS, Listening, PortTakenError
 from gwanje.io.sim.mbap import TARGET_FAILED, Framer, ProtocolError, exception, frame, respond
 from gwanje.io.sim.registers import Image
 
-MAX_CONNECTIONS = 32
-"""Connections a device keeps; like a real one it turns further masters away."""
 REOPEN_S = 1.0
 """Wait before trying a port again that another program took while a fault kept it closed."""
 
 
-class PortTakenError(Exception):
-    """The device's address cannot be listened on; the text is the operating system's reason."""
-
-
-class DeviceServer:
+class DeviceServer(Listening["Connection"]):
     """Serves one device's registers.
 
     Args:
@@ -37,41 +31,17 @@ class DeviceServer:
 
     def __init__(self, device: str, host: str, port: int, unit_id: int, image: Image) -> None:
         self.device = device
-        self.host = host
-        self.port = port
+        super().__init__(host, port)
         self.units = frozenset((unit_id, 0, 255))
         self.image = image
         self.fault: Fault | None = None
         self.requests = 0
         self.swallowed = 0
-        self.connections: set[Connection] = set()
-        self._server: asyncio.Server | None = None
         self._timers: set[asyncio.Task[None]] = set()
 
-    async def open(self) -> None:
-        """Listen.
-
-        Raises:
-            PortTakenError: somebody else does already, or the address is not this machine's.
-        """
-        if self._server is not None:
-            return
-        loop = asyncio.get_running_loop()
-        try:
-            self._server = await loop.create_server(
-                lambda: Connection(self), self.host, self.port, reuse_address=True, backlog=MAX_CONNECTIONS
-            )
-        except OSError as error:
-            raise PortTakenError(os.strerror(error.errno) if error.errno else str(error)) from None
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def shut(self) -> None:
-        """Stop listening and drop every connection."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for connection in list(self.connections):
-            connection.drop()
+    def connected(self) -> Connection:
+        """See :class:`Listening`."""
+        return Connection(self)
 
     async def close(self) -> None:
         """Leave for good."""

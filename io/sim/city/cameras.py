@@ -20,7 +20,7 @@ from gwanje.io.sim.city.cameras_soap import Camera, fault
 from gwanje.io.sim.city.cameras_speaker import Horn, SpeakerServer
 from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.faults import FaultError
-from gwanje.io.sim.server import PortTakenError
+from gwanje.io.sim.listening import PortTakenError
 
 LOGIN = ("operator", "simulated")
 """Of every simulated camera."""

@@ -12,7 +12,7 @@ from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.city.heat_apdu import CLASS_DEVICE, OBJECT_TYPES, OPERATIONAL_PROBLEM, UNITS
 from gwanje.io.sim.city.heat_device import BacnetDevice, BacnetObject
 from gwanje.io.sim.faults import FaultError
-from gwanje.io.sim.server import PortTakenError
+from gwanje.io.sim.listening import PortTakenError
 
 DELAY_S_MAX = 30.0
 LATE_MAX = 64

@@ -20,7 +20,7 @@ from gwanje.io.field.street.times import utc_ns_of
 from gwanje.io.field.talq.schema import SchemaError, check, check_all
 from gwanje.io.sim.city.lamps_logger import Logger
 from gwanje.io.sim.city.lamps_wire import GATEWAY_ATTRIBUTES, NIL, SERVICES, LampTeller, device_classes, stamp
-from gwanje.io.sim.server import PortTakenError
+from gwanje.io.sim.listening import PortTakenError
 
 VERSION = "2.7.1"
 WRONG_VERSION = "1.4.0"

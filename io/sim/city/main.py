@@ -10,7 +10,7 @@ from gwanje.core.bus.bus import Request, Server
 from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.site.config import Device
 from gwanje.io.sim.city.family import FaultDesk, SimFamily
-from gwanje.io.sim.server import PortTakenError
+from gwanje.io.sim.listening import PortTakenError
 
 FAMILIES = {
     "ocpp": "gwanje.io.sim.city.chargers",

@@ -20,7 +20,7 @@ from gwanje.io.field.dlms.server import Device as Logical
 from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.city.meters_load import MeterWorld, make_world, place_of
 from gwanje.io.sim.faults import FaultError
-from gwanje.io.sim.server import PortTakenError
+from gwanje.io.sim.listening import PortTakenError
 
 KINDS = {
     "silent": "answers nothing",

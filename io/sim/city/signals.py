@@ -20,7 +20,7 @@ from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.city.signals_agent import Agent, Engine, Object
 from gwanje.io.sim.city.signals_ring import PATTERN_FLASH, Controller, Lamps
 from gwanje.io.sim.faults import FaultError
-from gwanje.io.sim.server import PortTakenError
+from gwanje.io.sim.listening import PortTakenError
 
 KINDS = {
     "silent": "answers nothing",

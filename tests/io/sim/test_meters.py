@@ -12,7 +12,7 @@ from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.city.meters import KINDS, make_meters
 from gwanje.io.sim.city.meters_load import HOMES, MeterWorld, place_of
 from gwanje.io.sim.faults import FaultError
-from gwanje.io.sim.server import PortTakenError
+from gwanje.io.sim.listening import PortTakenError
 
 NS = 10**9
 PROFILE = (7, "1.0.99.1.0.255", 2)

@@ -15,8 +15,9 @@ from pymodbus.client import AsyncModbusTcpClient
 from gwanje.core.site.config import Device
 from gwanje.io.sim.faults import KINDS, Fault, FaultError, fault_script, parse_fault
 from gwanje.io.sim.images import build_image
+from gwanje.io.sim.listening import MAX_CONNECTIONS, PortTakenError
 from gwanje.io.sim.plant import Plant
-from gwanje.io.sim.server import MAX_CONNECTIONS, DeviceServer, PortTakenError
+from gwanje.io.sim.server import DeviceServer
 from gwanje.io.sim.twins import Ess, Load, Source, TwinError
 
 Serve = Callable[..., Any]

@@ -26,7 +26,7 @@ from gwanje.io.sim.city.signals_ring import (
     pattern_at,
 )
 from gwanje.io.sim.faults import FaultError
-from gwanje.io.sim.server import PortTakenError
+from gwanje.io.sim.listening import PortTakenError
 
 SITE = load_fleet("signals", "signal_controller")
 DEVICES = [replace(one, port=0) for one in SITE.devices if one.driver == "ntcip"]

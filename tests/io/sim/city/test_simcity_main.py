@@ -18,7 +18,7 @@ from gwanje.core.clock import SystemClock
 from gwanje.core.site.devices import FAMILIES, REGISTER_DRIVERS, Device, Twin
 from gwanje.core.tags.table import TagTable
 from gwanje.io.sim.city import main as module
-from gwanje.io.sim.server import PortTakenError
+from gwanje.io.sim.listening import PortTakenError
 
 LAMP = Device(
     "lamp1", "east", "가로등", "Streetlight", "talq", "127.0.0.1", 1, 0, "slow", 1.0, (), (), Twin("lamp", {}),
