@@ -56,12 +56,13 @@ def test_a_hundred_reconnects_leave_no_descriptor_and_no_thread():
         await broker.open("127.0.0.1", 0)
         link = link_to(broker.port)
         await link.open(["a/+"])
-        descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
+        descriptors = len(os.listdir("/proc/self/fd"))
         for _ in range(100):
             lost = await link.open(["a/+"])
             assert not lost.done()
         assert len(os.listdir("/proc/self/fd")) <= descriptors + 2
-        assert threading.active_count() <= threads + 1
+        # by name: threads of the event loop's executor come and go as it likes
+        assert len([one for one in threading.enumerate() if one.name.startswith("paho-mqtt-client")]) == 1
         await link.close()
         await broker.close()
 

@@ -3,17 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
-
-from gwanje.core.bus.bus import Bus
-from gwanje.core.clock import SystemClock
+from running_city import ask, family, sign_in, state, until
 
 pytestmark = pytest.mark.timeout(240)
-PASSWORD = "seven green kites"
 PHASE = "jincheon.signal01.priority_phase"
 
 
@@ -24,33 +18,6 @@ def city(start_city):
     return running
 
 
-def until(condition, seconds=40.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "not in time"
-    return found
-
-
-def family(city, part):
-    return next(one for one in city.status()["families"] if one["part"] == part)
-
-
-def ask(city, message):
-    bus = Bus(city.run_dir, "hmi", SystemClock())
-    try:
-        return bus.request("simcity", message)
-    finally:
-        bus.close()
-
-
-def gwanje(city, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "gwanje.core.cli.main", *arguments, "--password-stdin", "--site", str(city.site)],
-        input=f"{PASSWORD}\n", capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    return done.stdout + done.stderr
-
-
 def test_all_come_online(city):
     assert until(lambda: family(city, "signals")["online"] == 64)
     assert until(lambda: family(city, "meters")["online"] == 104)
@@ -58,22 +25,19 @@ def test_all_come_online(city):
 
 
 def test_a_person_asks_for_a_phase_and_the_controller_has_it(city):
-    gwanje(city, "user", "add", "minji", "--role", "operator", "--data", str(city.data))
-    until(lambda: "signed in as" in gwanje(city, "login", "minji", "--run", str(city.run_dir)))
-    held = city.cli("area", "take", "traffic")
-    assert held.returncode == 0, held.stdout + held.stderr
+    sign_in(city, "traffic")
     done = city.cli("operate", "execute", PHASE, "2", "--reason", "119 on its way", "--lang", "en")
     assert done.returncode == 0, done.stdout + done.stderr
-    state = ask(city, {"op": "state", "device": "signal01"})["state"]
-    assert (state["held"], state["called"], state["backup_s"]) == (2, 2, 60)
+    now = state(city, "signal01")
+    assert (now["held"], now["called"], now["backup_s"]) == (2, 2, 60)
     refused = city.cli("operate", "execute", "jincheon.signal20.priority_phase", "2", "--reason", "no", "--lang", "en")
     assert refused.returncode != 0
     assert "only watched" in refused.stdout + refused.stderr
-    assert ask(city, {"op": "state", "device": "signal20"})["state"]["sets"] == 0
+    assert state(city, "signal20")["sets"] == 0
 
 
 def test_a_conflict_becomes_an_alarm_and_nothing_is_done_about_it(city):
-    sets = ask(city, {"op": "state", "device": "signal30"})["state"]["sets"]
+    sets = state(city, "signal30")["sets"]
     assert ask(city, {"op": "fault", "device": "signal30", "kind": "conflict"}) == {"ok": True}
 
     def standing():
@@ -83,14 +47,13 @@ def test_a_conflict_becomes_an_alarm_and_nothing_is_done_about_it(city):
 
     assert until(standing)
     assert ask(city, {"op": "clear", "device": "signal30"}) == {"ok": True}
-    assert ask(city, {"op": "state", "device": "signal30"})["state"]["sets"] == sets
+    assert state(city, "signal30")["sets"] == sets
 
 
 def test_when_the_part_dies_a_request_ends_by_the_controllers_own_timer(city):
     """The part is killed and nobody refreshes any more: a minute later the controller goes on by itself."""
-    state = ask(city, {"op": "state", "device": "signal01"})["state"]
-    assert state["held"] == 2
+    assert state(city, "signal01")["held"] == 2
     os.kill(city.pid_of("signals"), signal.SIGKILL)
     until(lambda: family(city, "signals")["online"] == 64, 60)
-    until(lambda: ask(city, {"op": "state", "device": "signal01"})["state"]["held"] == 0, 90)
-    assert ask(city, {"op": "state", "device": "signal01"})["state"]["fallbacks"] == 1
+    until(lambda: state(city, "signal01")["held"] == 0, 90)
+    assert state(city, "signal01")["fallbacks"] == 1

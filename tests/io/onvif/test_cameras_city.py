@@ -9,12 +9,9 @@ import sys
 import time
 
 import pytest
-
-from gwanje.core.bus.bus import Bus
-from gwanje.core.clock import SystemClock
+from running_city import ask, family, sign_in, state, until
 
 pytestmark = pytest.mark.timeout(300)
-PASSWORD = "seven green kites"
 SETPOINT = "jincheon.heatpump1.supply_temperature_setpoint"
 
 
@@ -23,39 +20,6 @@ def city(start_city):
     running = start_city("--seed", "5", families=("cameras", "heat"))
     running.wait_for(lambda line: line["tie_import_w"] is not None, 90)
     return running
-
-
-def until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "not in time"
-    return found
-
-
-def family(city, part):
-    return next(one for one in city.status()["families"] if one["part"] == part)
-
-
-
-
-def ask(city, message):
-    bus = Bus(city.run_dir, "hmi", SystemClock())
-    try:
-        return bus.request("simcity", message)
-    finally:
-        bus.close()
-
-
-def state(city, device):
-    return ask(city, {"op": "state", "device": device})["state"]
-
-
-def gwanje(city, *arguments):
-    done = subprocess.run(
-        [sys.executable, "-m", "gwanje.core.cli.main", *arguments, "--password-stdin", "--site", str(city.site)],
-        input=f"{PASSWORD}\n", capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    return done.stdout + done.stderr
 
 
 def execute(city, point, value):
@@ -79,11 +43,7 @@ def test_all_come_online(city):
 
 
 def test_a_person_turns_a_camera_speaks_through_it_and_sets_a_heat_pump(city):
-    gwanje(city, "user", "add", "minji", "--role", "operator", "--data", str(city.data))
-    until(lambda: "signed in as" in gwanje(city, "login", "minji", "--run", str(city.run_dir)))
-    for area in ("streets", "jincheon"):
-        held = city.cli("area", "take", area)
-        assert held.returncode == 0, held.stdout + held.stderr
+    sign_in(city, "streets", "jincheon")
     execute(city, "jincheon.cam01.preset", 3)
     until(lambda: abs(state(city, "cam01")["pan"] - 0.4) < 0.02)
     execute(city, "jincheon.cam02.prompt", 1)
