@@ -50,7 +50,8 @@ class Plant(Protocol):
 
     def command(self, values: Floats) -> None:
         """What the devices are told, (n_commanded,); NaN says nothing to a device. Each device has a timer of its own
-        and goes to its fail-safe state when it is told nothing for longer."""
+        and goes to its fail-safe state when it is told nothing for longer.
+        """
 
     def disturb(self, what: str, values: Mapping[str, float | str]) -> None:
         """Something happens: a fault, a cloud, a switch of the grid's.
@@ -85,8 +86,9 @@ class Controller(Protocol):
         """
 
     def ask(self, what: str, values: Mapping[str, float | str]) -> str:
-        """An operator's request (``island``, ``reconnect``, ``black_start``, ``reset_lockout``, ``import_setpoint``, …);
-        gives the reason against it, empty when it is taken."""
+        """An operator's request: ``island``, ``reconnect``, ``black_start``, ``reset_lockout``, ``import_setpoint``, …;
+        gives the reason against it, empty when it is taken.
+        """
 
     def told(self) -> Sequence[Told]:
         """What it had to tell since the last call."""
