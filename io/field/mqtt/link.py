@@ -1,12 +1,15 @@
-"""The connection to a broker: paho's thread fills a bounded queue, the event loop empties it in batches.
+"""The connection to a broker: paho reads when the event loop says so and fills a bounded queue, emptied in batches.
 
-Whatever comes faster than it is looked at pushes out the oldest: of a thing's states only the last one counts. What was
-pushed out is counted. Nothing that changes a thing leaves a site that is read only: the gate is here.
+paho's own thread would fight the event loop for Python's lock at each of its three reads per message, and its
+``select`` fails beyond 1 023 descriptors; so the event loop watches the socket, as paho provides for. Whatever comes
+faster than it is looked at pushes out the oldest: of a thing's states only the last one counts. What was pushed out is
+counted. Nothing that changes a thing leaves a site that is read only: the gate is here.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -25,17 +28,21 @@ INFLIGHT_MAX = 256
 """Commands that wait for the broker's acknowledgement."""
 OUTGOING_MAX = 2_048
 """Commands that wait to be sent; beyond it they are refused."""
+READ_MAX = 256
+"""Packets that are read in one go of the event loop: what waits for it then waits some milliseconds."""
+MISC_S = 1.0
+"""How often paho looks after its keep-alive."""
 
 Message = tuple[str, bytes, bool, int]
 """Topic, payload, whether it was retained, monotonic nanoseconds of its arrival."""
 
 
 class Inbox:
-    """A bounded queue from one thread to an event loop; the oldest gives way.
+    """A bounded queue, also between two threads; the oldest gives way.
 
     Args:
         limit: messages that may wait.
-        wake: makes the loop look; called from the other thread, at most once until the loop has looked.
+        wake: makes the reader look; called where messages are put, at most once until it has looked.
     """
 
     def __init__(self, limit: int, wake: Callable[[], None]) -> None:
@@ -49,7 +56,7 @@ class Inbox:
         """Messages that came."""
 
     def put(self, message: Message) -> None:
-        """From the library's thread."""
+        """At the end, in place of the oldest when it is full."""
         if len(self._messages) >= self._limit:
             self.dropped += 1
         self._messages.append(message)  # pushes out the oldest by itself
@@ -59,7 +66,7 @@ class Inbox:
             self._wake()
 
     def batch(self, most: int) -> list[Message]:
-        """The oldest messages; from the event loop."""
+        """The oldest messages."""
         self._woken = False
         found: list[Message] = []
         while len(found) < most:
@@ -118,6 +125,7 @@ class MqttLink:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lost: asyncio.Future[str] | None = None
         self._client: paho.Client | None = None
+        self._misc: asyncio.TimerHandle | None = None
         self.inbox = Inbox(queue, self._wake)
         self.unreadable = 0
         """Messages whose topic is no text."""
@@ -142,6 +150,10 @@ class MqttLink:
         self._client, self._lost = client, lost
         try:
             await loop.run_in_executor(None, self._connect, client)
+            if self._client is not client:
+                _close(loop, client)
+                raise ConnectionLostError("closed")
+            self._watch(loop, client)
             async with asyncio.timeout(self._timeout_s):
                 await ready
         except TimeoutError:
@@ -159,7 +171,43 @@ class MqttLink:
             raise ConnectError("connection refused", True) from None
         except (OSError, ValueError) as error:
             raise ConnectError(str(error)[:120] or type(error).__name__, False) from None
-        client.loop_start()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, client: paho.Client) -> None:
+        """Have the event loop read and write for a client that has connected, and look after its keep-alive."""
+        inbox = self.inbox
+
+        def read() -> None:
+            for _ in range(READ_MAX):
+                taken = inbox.taken
+                if client.loop_read() != paho.MQTT_ERR_SUCCESS:
+                    return
+                line: Any = client.socket()
+                held = isinstance(line, ssl.SSLSocket) and line.pending()  # read already: the socket shows it no more
+                if line is None or (inbox.taken == taken and not held):
+                    return
+
+        def misc() -> None:
+            if client.loop_misc() == paho.MQTT_ERR_SUCCESS and self._client is client:
+                self._misc = loop.call_later(MISC_S, misc)
+
+        def on_write(_client: paho.Client, _data: Any, line: Any) -> None:
+            loop.add_writer(line, client.loop_write)
+
+        def on_written(_client: paho.Client, _data: Any, line: Any) -> None:
+            loop.remove_writer(line)
+
+        def on_close(_client: paho.Client, _data: Any, line: Any) -> None:
+            loop.remove_reader(line)
+
+        line: Any = client.socket()
+        if line is None:  # the broker hung up while paho greeted it
+            raise ConnectionLostError("the broker hung up")
+        client.on_socket_register_write, client.on_socket_unregister_write = on_write, on_written
+        client.on_socket_close = on_close
+        loop.add_reader(line, read)
+        if client.want_write():
+            loop.add_writer(line, client.loop_write)
+        self._misc = loop.call_later(MISC_S, misc)
 
     def _made(self, filters: Sequence[str], ready: asyncio.Future[None], lost: asyncio.Future[str]) -> paho.Client:
         account = self._account
@@ -186,18 +234,19 @@ class MqttLink:
 
         def on_connect(_client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
             if code.is_failure:
-                self._tell(ready, ConnectError(f"the broker refuses: {code}", False))
+                _settle(ready, ConnectError(f"the broker refuses: {code}", False))
                 return
             client.subscribe([(one, 1) for one in filters])
 
         def on_subscribe(_client: paho.Client, _data: Any, _mid: int, codes: Any, _properties: Any) -> None:
             bad = [str(one) for one in codes if one.is_failure]
-            self._tell(ready, ConnectError(f"the broker refuses to tell: {bad[0]}", False) if bad else None)
+            _settle(ready, ConnectError(f"the broker refuses to tell: {bad[0]}", False) if bad else None)
 
         def on_disconnect(_client: paho.Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
             why = f"connection lost: {code}"
-            self._tell(ready, ConnectionLostError(why))
-            self._end(lost, why)
+            _settle(ready, ConnectionLostError(why))
+            if not lost.done():
+                lost.set_result(why)
 
         client.on_message = on_message
         client.on_connect = on_connect
@@ -205,23 +254,9 @@ class MqttLink:
         client.on_disconnect = on_disconnect
         return client
 
-    def _call(self, what: Callable[[], None]) -> None:
-        loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(what)
-
     def _wake(self) -> None:
-        self._call(self._arrived)
-
-    def _tell(self, ready: asyncio.Future[None], error: LinkError | None) -> None:
-        def settle() -> None:
-            if not ready.done():
-                ready.set_result(None) if error is None else ready.set_exception(error)
-
-        self._call(settle)
-
-    def _end(self, lost: asyncio.Future[str], why: str) -> None:
-        self._call(lambda: None if lost.done() else lost.set_result(why))
+        if self._loop is not None:
+            self._loop.call_soon(self._arrived)
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Send a command, at least once.
@@ -245,15 +280,28 @@ class MqttLink:
         """Drop the connection."""
         client, self._client = self._client, None
         lost, self._lost = self._lost, None
+        if self._misc is not None:
+            self._misc.cancel()
         if lost is not None and not lost.done():
             lost.set_result("closed")
         if client is not None:
-            await asyncio.get_running_loop().run_in_executor(None, _stop, client)
+            _close(asyncio.get_running_loop(), client)
 
 
-def _stop(client: paho.Client) -> None:
+def _settle(ready: asyncio.Future[None], error: LinkError | None) -> None:
+    if not ready.done():
+        ready.set_result(None) if error is None else ready.set_exception(error)
+
+
+def _close(loop: asyncio.AbstractEventLoop, client: paho.Client) -> None:
+    """Say good-bye if that can be said at once; the socket is closed in any case."""
     client.disconnect()
-    client.loop_stop()
+    client.loop_write()
+    line: Any = client.socket()
+    if isinstance(line, socket.socket):  # a peer that takes nothing more
+        loop.remove_reader(line)
+        loop.remove_writer(line)
+        line.close()
     # Their closures hold the client: without them its sockets are closed now, not when memory is swept.
     client.on_message = client.on_connect = client.on_subscribe = client.on_disconnect = None
-
+    client.on_socket_register_write = client.on_socket_unregister_write = client.on_socket_close = None

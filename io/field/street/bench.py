@@ -126,7 +126,7 @@ Taken = tuple[float, float, int]
 
 
 async def _ours(port: int, path: Path) -> Taken:
-    """Broker → paho's thread → bounded queue → event loop → samples."""
+    """Broker → paho in the event loop → bounded queue → samples."""
     clock, nowhere = SystemClock(), Nowhere()
     nodes = _nodes()
     hub_device = device_of("broker", "mqtt", host="127.0.0.1", port=port)
