@@ -6,11 +6,11 @@ missing tags are collected and raised together.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass
 from typing import Any
 
+from gwanje.control.microgrid.fields import ControlConfigError, Problem, choice, number, table, tables
 from gwanje.core.site.config import Site
 from gwanje.core.site.toml_reader import KeyPath
 from gwanje.core.tags.table import TagTable
@@ -26,38 +26,13 @@ PATH_STEPS_MAX = 128
 J_PER_WH = 3600.0
 
 
-Problem = tuple[KeyPath, str]
-"""Where in the file, and why."""
-
-
-class ControlConfigError(ValueError):
-    """``control.toml`` cannot be used; the text holds every problem as ``key: reason``, one a line."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        super().__init__("\n".join(f"{_dotted(path)}: {reason}" for path, reason in problems))
-
-
-def _dotted(path: KeyPath) -> str:
-    words = [f"[{word}]" if isinstance(word, int) else f".{word}" for word in path]
-    return "".join(words).removeprefix(".")
-
-
-def _number(default: Any, low: float, high: float) -> Any:
-    return field(default=default, metadata={"low": low, "high": high})
-
-
-def _choice(default: str, *choices: str) -> Any:
-    return field(default=default, metadata={"choices": choices})
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopParams:
     """The loop: its period (ms), SCHED_FIFO priority (0 none), threads that race for each tick, memory locking."""
 
-    period_ms: float = _number(10.0, 1.0, 100.0)
-    fifo_priority: int = _number(80, 0, 99)
-    threads: int = _number(2, 1, 8)
+    period_ms: float = number(10.0, 1.0, 100.0)
+    fifo_priority: int = number(80, 0, 99)
+    threads: int = number(2, 1, 8)
     lock_memory: bool = True
 
 
@@ -68,46 +43,46 @@ class TieParams:
     import_tag: str
     breaker_tag: str = ""
     lease: str = "tie_line"
-    ki_per_s: float = _number(2.0, 0.0, 20.0)
-    kp: float = _number(0.3, 0.0, 0.9)
-    path_delay_s: float = _number(0.1, 0.0, 1.0)
-    inverter_lag_s: float = _number(0.08, 0.0, 5.0)
-    lead_s: float = _number(0.2, 0.0, 2.0)
-    lead_filter_s: float = _number(0.15, 0.01, 5.0)
-    lead_w_max: float = _number(40e3, 0.0, 1e9)
-    import_hold_s: float = _number(0.3, 0.02, 10.0)
-    import_fail_s: float = _number(1.0, 0.05, 60.0)
-    recover_s: float = _number(0.5, 0.0, 60.0)
-    stuck_w: float = _number(50e3, 1.0, 1e9)
-    meter_hold_s: float = _number(1.0, 0.0, 60.0)
-    battery_hold_s: float = _number(0.5, 0.05, 60.0)
-    battery_known_s: float = _number(1.0, 0.05, 60.0)
-    soc_hold_s: float = _number(10.0, 0.1, 600.0)
-    soc_min: float = _number(0.05, 0.0, 1.0)
-    soc_max: float = _number(0.95, 0.0, 1.0)
-    taper_s: float = _number(60.0, 1.0, 3600.0)
-    participation_floor: float = _number(0.02, 1e-3, 1.0)
-    follow_tolerance: float = _number(0.15, 0.01, 2.0)
-    follow_window: float = _number(0.06, 0.0, 1.0)
-    follow_release: float = _number(0.03, 0.0, 1.0)
-    follow_s: float = _number(0.5, 0.05, 60.0)
-    release_s: float = _number(2.0, 0.0, 600.0)
-    rms_start_s: float = _number(10.0, 0.0, 3600.0)
+    ki_per_s: float = number(2.0, 0.0, 20.0)
+    kp: float = number(0.3, 0.0, 0.9)
+    path_delay_s: float = number(0.1, 0.0, 1.0)
+    inverter_lag_s: float = number(0.08, 0.0, 5.0)
+    lead_s: float = number(0.2, 0.0, 2.0)
+    lead_filter_s: float = number(0.15, 0.01, 5.0)
+    lead_w_max: float = number(40e3, 0.0, 1e9)
+    import_hold_s: float = number(0.3, 0.02, 10.0)
+    import_fail_s: float = number(1.0, 0.05, 60.0)
+    recover_s: float = number(0.5, 0.0, 60.0)
+    stuck_w: float = number(50e3, 1.0, 1e9)
+    meter_hold_s: float = number(1.0, 0.0, 60.0)
+    battery_hold_s: float = number(0.5, 0.05, 60.0)
+    battery_known_s: float = number(1.0, 0.05, 60.0)
+    soc_hold_s: float = number(10.0, 0.1, 600.0)
+    soc_min: float = number(0.05, 0.0, 1.0)
+    soc_max: float = number(0.95, 0.0, 1.0)
+    taper_s: float = number(60.0, 1.0, 3600.0)
+    participation_floor: float = number(0.02, 1e-3, 1.0)
+    follow_tolerance: float = number(0.15, 0.01, 2.0)
+    follow_window: float = number(0.06, 0.0, 1.0)
+    follow_release: float = number(0.03, 0.0, 1.0)
+    follow_s: float = number(0.5, 0.05, 60.0)
+    release_s: float = number(2.0, 0.0, 600.0)
+    rms_start_s: float = number(10.0, 0.0, 3600.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetpointParams:
     """How the import set-point is chosen; see :mod:`gwanje.control.microgrid.tie_setpoint`."""
 
-    strategy: str = _choice("smooth", "smooth", "fixed")
-    fixed_w: float = _number(0.0, -1e9, 1e9)
-    tau_s: float = _number(900.0, 1.0, 86_400.0)
-    ramp_w_per_s: float = _number(2e3, 1.0, 1e9)
-    import_min_w: float = _number(-1.5e6, -1e9, 1e9)
-    import_max_w: float = _number(2.25e6, -1e9, 1e9)
-    soc_target: float = _number(0.5, 0.0, 1.0)
-    soc_restore_s: float = _number(28_800.0, 60.0, 604_800.0)
-    headroom: float = _number(0.9, 0.1, 1.0)
+    strategy: str = choice("smooth", "smooth", "fixed")
+    fixed_w: float = number(0.0, -1e9, 1e9)
+    tau_s: float = number(900.0, 1.0, 86_400.0)
+    ramp_w_per_s: float = number(2e3, 1.0, 1e9)
+    import_min_w: float = number(-1.5e6, -1e9, 1e9)
+    import_max_w: float = number(2.25e6, -1e9, 1e9)
+    soc_target: float = number(0.5, 0.0, 1.0)
+    soc_restore_s: float = number(28_800.0, 60.0, 604_800.0)
+    headroom: float = number(0.9, 0.1, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +96,10 @@ class Battery:
     online_tag: str = ""
     charge_max_tag: str = ""
     discharge_max_tag: str = ""
-    charge_w_max: float = _number(MISSING, 0.0, 1e9)
-    discharge_w_max: float = _number(MISSING, 0.0, 1e9)
-    ramp_w_per_s: float = _number(MISSING, 1.0, 1e9)
-    energy_wh: float = _number(MISSING, 1.0, 1e12)
+    charge_w_max: float = number(MISSING, 0.0, 1e9)
+    discharge_w_max: float = number(MISSING, 0.0, 1e9)
+    ramp_w_per_s: float = number(MISSING, 1.0, 1e9)
+    energy_wh: float = number(MISSING, 1.0, 1e12)
     label_ko: str = ""
     label_en: str = ""
 
@@ -134,7 +109,7 @@ class Meter:
     """A load's or generator's own meter."""
 
     tag: str
-    role: str = _choice("load", "load", "generation")
+    role: str = choice("load", "load", "generation")
 
     @property
     def sign(self) -> float:
@@ -201,9 +176,9 @@ class ControlConfig:
             ("tie_line", "import_tag"): tie.import_tag,
             ("tie_line", "breaker_tag"): tie.breaker_tag,
         }
-        for number, meter in enumerate(self.meter):
-            named["meter", number, "tag"] = meter.tag
-        for number, battery in enumerate(self.battery):
+        for at, meter in enumerate(self.meter):
+            named["meter", at, "tag"] = meter.tag
+        for at, battery in enumerate(self.battery):
             for key in (
                 "setpoint_tag",
                 "discharge_tag",
@@ -212,7 +187,7 @@ class ControlConfig:
                 "charge_max_tag",
                 "discharge_max_tag",
             ):
-                named["battery", number, key] = str(getattr(battery, key))
+                named["battery", at, key] = str(getattr(battery, key))
         return {key: tag for key, tag in named.items() if tag}
 
 
@@ -228,11 +203,11 @@ def parse(content: Mapping[str, Any]) -> ControlConfig:
     problems: list[Problem] = [
         ((key,), "unknown key") for key in content if key not in ("loop", "tie_line", "setpoint", "battery", "meter")
     ]
-    loop = _table(LoopParams, content.get("loop", {}), ("loop",), problems)
-    tie = _table(TieParams, content.get("tie_line", {}), ("tie_line",), problems)
-    setpoint = _table(SetpointParams, content.get("setpoint", {}), ("setpoint",), problems)
-    batteries = _tables(Battery, content.get("battery"), "battery", 1, BATTERIES_MAX, problems)
-    meters = _tables(Meter, content.get("meter", []), "meter", 0, METERS_MAX, problems)
+    loop = table(LoopParams, content.get("loop", {}), ("loop",), problems)
+    tie = table(TieParams, content.get("tie_line", {}), ("tie_line",), problems)
+    setpoint = table(SetpointParams, content.get("setpoint", {}), ("setpoint",), problems)
+    batteries = tables(Battery, content.get("battery"), "battery", 1, BATTERIES_MAX, problems)
+    meters = tables(Meter, content.get("meter", []), "meter", 0, METERS_MAX, problems)
     if loop and tie and setpoint:
         problems += _whole(loop, tie, setpoint, batteries)
     if problems:
@@ -303,59 +278,9 @@ def _whole(loop: LoopParams, tie: TieParams, setpoint: SetpointParams, batteries
     found: list[Problem] = [(path, reason) for holds, path, reason in checks if not holds]
     for key in ("name", "setpoint_tag", "discharge_tag"):
         seen: set[str] = set()
-        for number, one in enumerate(batteries):
+        for at, one in enumerate(batteries):
             value = getattr(one, key)
             if value in seen:
-                found.append((("battery", number, key), f"{value!r} stands in another battery already"))
+                found.append((("battery", at, key), f"{value!r} stands in another battery already"))
             seen.add(value)
     return found
-
-
-def _tables(cls: Any, content: Any, where: str, least: int, most: int, problems: list[Problem]) -> list[Any]:
-    if not isinstance(content, list):
-        problems.append(((where,), f"[[{where}]] tables are missing: the part control needs them"))
-        return []
-    if not least <= len(content) <= most:
-        problems.append(((where,), f"{len(content)} tables, {least}…{most} are taken"))
-    read = [_table(cls, one, (where, number), problems) for number, one in enumerate(content)]
-    return [one for one in read if one is not None]
-
-
-def _table(cls: Any, content: Any, where: KeyPath, problems: list[Problem]) -> Any:
-    """One table as a dataclass; None when something in it is wrong."""
-    if not isinstance(content, Mapping):
-        problems.append((where, "not a table"))
-        return None
-    before = len(problems)
-    known = {one.name: one for one in fields(cls)}
-    problems += [((*where, key), "unknown key") for key in content if key not in known]
-    values: dict[str, Any] = {}
-    for name, one in known.items():
-        if name in content:
-            reason, values[name] = _value(one, content[name])
-            if reason:
-                problems.append(((*where, name), reason))
-        elif one.default is MISSING:
-            problems.append(((*where, name), "is missing"))
-    return cls(**values) if len(problems) == before else None
-
-
-def _value(one: Field[Any], value: Any) -> tuple[str, Any]:
-    """Reason against a value ("" for none) and the value in the field's type."""
-    if one.type == "bool":
-        return ("" if isinstance(value, bool) else f"{value!r} is neither true nor false"), value
-    if one.type == "str":
-        if not isinstance(value, str):
-            return f"{value!r} is not text", value
-        choices = one.metadata.get("choices")
-        if choices and value not in choices:
-            return f"{value!r} is none of {', '.join(choices)}", value
-        return ("" if value or one.default == "" else "is empty"), value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return f"{value!r} is not a number", value
-    if one.type == "int" and not isinstance(value, int):
-        return f"{value!r} is not a whole number", value
-    low, high = one.metadata["low"], one.metadata["high"]
-    if not low <= value <= high:
-        return f"{value:g} is not within {low:g}…{high:g}", value
-    return "", value if one.type == "int" else float(value)
