@@ -70,7 +70,7 @@ def test_every_frame_of_ours_follows_the_schemas_of_a_strict_peer():
                 await rig.until(lambda: peer.of("ready") or peer.of("error"), 40)
                 assert not peer.of("error"), peer.of("error")
                 assert peer.of("ready")[0]["accepted"] == 50
-                assert rig.tag("jincheon.ev001.power_w")[:2] == (3300.0, 0)
+                assert rig.tag("jincheon.ev001.load_w")[:2] == (3300.0, 0)
                 assert rig.tag("eumseong.evse001.energy_wh")[:2] == (120.5, 0)
                 assert all(rig.charger(one.name).session.active for one in chargers)
                 # a limit for all, and each other call once
@@ -127,7 +127,7 @@ def test_a_peer_that_is_frozen_is_found_out_and_comes_back():
             await rig.until(lambda: all(one.session.active for one in chargers), 40)
             process.send_signal(signal.SIGSTOP)
             await rig.until(lambda: rig.system.connected == 0)
-            assert rig.quality("jincheon.ev001.power_w") == Quality.BAD | Quality.COMM
+            assert rig.quality("jincheon.ev001.load_w") == Quality.BAD | Quality.COMM
             other = await start()  # the charger was restarted while its frozen self still holds a socket
             await rig.until(lambda: all(one.health.online for one in chargers), 40)
             assert rig.system.connected == 3

@@ -48,7 +48,7 @@ N_READINGS: Final = 2_000
 START_S: Final = 30.0
 RATED_W: Final = 7_040
 POINTS: Final = {
-    "power_w": ({"measurand": "Power.Active.Import"}, "W"),
+    "load_w": ({"measurand": "Power.Active.Import"}, "W"),
     "energy_wh": ({"measurand": "Energy.Active.Import.Register"}, "Wh"),
     "current_a": ({"measurand": "Current.Import"}, "A"),
     "voltage_v": ({"measurand": "Voltage"}, "V"),

@@ -107,7 +107,7 @@ class Charger:
         self.identity = ""
         self.told_boot = asyncio.Event()
         """Set when it has said since its line opened that it has just started."""
-        self.power_w = 0.0
+        self.load_w = 0.0
         self.heard_mono_ns = 0
         self.replayed = 0
         self.flaws = 0
@@ -346,5 +346,5 @@ class Charger:
             value, quality = values[CURRENT]
             value *= self.settings.w_per_a
         if not quality & Quality.BAD and 0.0 <= value < math.inf:
-            self.power_w = value
+            self.load_w = value
             self._changed(self.device.name)

@@ -181,9 +181,9 @@ class LimitDesk:
         self.dirty |= (leaf.active, leaf.waits) != (active, waits)
         leaf.active, leaf.waits = active, waits
 
-    def measured(self, name: str, power_w: float) -> None:
+    def measured(self, name: str, load_w: float) -> None:
         """What a charger draws."""
-        self.leaves[name].measured_w = power_w
+        self.leaves[name].measured_w = load_w
 
     def confirmed(self, name: str, limit_w: float, sent_ns: int) -> None:
         """A charger took a limit that was sent at a monotonic time."""

@@ -286,11 +286,11 @@ class GroupDriver:
         may_w = desk.sum_w(node, now)
         over = not desk.dirty and may_w > node.limit_w + 1e-6
         self._over_ns = (self._over_ns or now) if over else 0
-        power_w, quality = self._limits.power(node.name)
+        load_w, quality = self._limits.power(node.name)
         self._samples.put({
             LIMIT: (node.limit_w, 0),
             "state allotted": (may_w, 0),
-            "state power": (power_w, quality),
+            "state power": (load_w, quality),
             "state sessions": (float(sum(one.active for one in node.members)), 0),
             "state paused": (float(sum(one.active and not one.served_ns for one in node.members)), 0),
             "state overcommitted": (float(over), 0),

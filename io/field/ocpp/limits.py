@@ -86,7 +86,7 @@ class Limits:
         ready = charger.line is not None and charger.health.online and not self._barred(name)
         self.desk.presence(name, ready)
         self.desk.session(name, charger.session.active, charger.waits)
-        self.desk.measured(name, charger.power_w)
+        self.desk.measured(name, charger.load_w)
         if self.desk.dirty:
             self.soon()
 

@@ -164,8 +164,8 @@ def _point(model_id: int, point: PointSpec, unit: str, exponent: int) -> str:
         f"high = {high!r}",
         f"stale_after_s = {40 if scan == 'slow' else 5}",
         f"decimals = {0 if point.kind.startswith(('enum', 'acc')) else 3}",
-        f"ko = {_text(f'모델 {model_id} {point.name} ({label})')}",
-        f"en = {_text(f'{label} ({words}, model {model_id} {point.name})')}",
+        f"ko = {quoted(f'모델 {model_id} {point.name} ({label})')}",
+        f"en = {quoted(f'{label} ({words}, model {model_id} {point.name})')}",
         f"model = {model_id}",
         f'name = "{point.name}"',
         f'scan = "{scan}"',
@@ -187,8 +187,8 @@ def _device(device: SunSpecDevice, profile: str, name: str, area: str, title: st
         f'profile = "{profile}"',
         f'name = "{name}"',
         f'area = "{area}"',
-        f"label_ko = {_text(label)}",
-        f"label_en = {_text(label)}",
+        f"label_ko = {quoted(label)}",
+        f"label_en = {quoted(label)}",
         f'host = "{device.host}"',
         f"port = {device.port}",
         f"unit_id = {device.unit}",
@@ -197,7 +197,7 @@ def _device(device: SunSpecDevice, profile: str, name: str, area: str, title: st
     return "\n".join(lines)
 
 
-def _text(text: str) -> str:
+def quoted(text: str) -> str:
     """A TOML string; what a device says of itself may hold anything."""
     return '"' + "".join(_escaped(text)) + '"'
 

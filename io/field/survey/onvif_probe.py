@@ -31,16 +31,26 @@ class Camera:
     """An ONVIF device that was found.
 
     Attributes:
-        name: manufacturer, model and firmware, empty when it says so only to those who sign in.
         path: of its device service.
+        maker: and model, firmware, serial number; empty when it tells them only to those who sign in.
         needs_login: it tells strangers nothing.
+        ptz: it has drives, as far as it tells.
     """
 
     host: str
     port: int
     path: str
-    name: str
     needs_login: bool
+    maker: str = ""
+    model: str = ""
+    firmware: str = ""
+    serial: str = ""
+    ptz: bool = False
+
+    @property
+    def name(self) -> str:
+        """Manufacturer, model and firmware."""
+        return " ".join(one for one in (self.maker, self.model, self.firmware) if one)
 
 
 def probe_message(message_id: str) -> bytes:
@@ -123,7 +133,11 @@ async def identify(
     try:
         found = await link.identify()
     except FaultError as fault:
-        return Camera(host, port, path, "", needs_login=True) if fault.unauthorized else None
+        return Camera(host, port, path, needs_login=True) if fault.unauthorized else None
     except LinkError:
         return None
-    return Camera(host, port, path, str(found.information), needs_login=False)
+    known = found.information
+    return Camera(
+        host, port, path, needs_login=False, maker=known.manufacturer, model=known.model, firmware=known.firmware,
+        serial=known.serial, ptz="tptz" in found.services,
+    )  # fmt: skip

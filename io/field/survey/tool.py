@@ -15,7 +15,8 @@ from gwanje.core.site.config import load_site
 from gwanje.core.site.device_files import WORD
 from gwanje.io.field.errors import ConnectError, LinkError
 from gwanje.io.field.survey.draft import Draft, draft
-from gwanje.io.field.survey.onvif_probe import PATH, Camera, identify, probe
+from gwanje.io.field.survey.draft_camera import draft_camera
+from gwanje.io.field.survey.onvif_probe import DISCOVERY_PORT, PATH, Camera, identify, probe
 from gwanje.io.field.survey.sunspec_walk import NotSunSpecError, SunSpecDevice, walk_device
 from gwanje.io.field.survey.targets import Target, TargetError, parse_target
 
@@ -61,14 +62,14 @@ def scan(text: str, units: str, timeout_s: float) -> Found:
     return asyncio.run(look_at(parse_target(text, units), timeout_s))
 
 
-async def look_at(target: Target, timeout_s: float) -> Found:
-    """See :func:`scan`."""
+async def look_at(target: Target, timeout_s: float, discovery_port: int = DISCOVERY_PORT) -> Found:
+    """See :func:`scan`; cameras are asked for at ``discovery_port``."""
     found = Found(target)
     room = asyncio.Semaphore(AT_ONCE)
     async with aiohttp.ClientSession() as session:
         try:
             async with asyncio.timeout(SCAN_S_MAX):
-                services = await probe(target.address, timeout_s)
+                services = await probe(target.address, timeout_s, discovery_port)
                 await asyncio.gather(
                     *(_port(found, port, timeout_s, room, session) for port in target.ports),
                     *(_camera(found, port, path, timeout_s, session) for port, path in services),
@@ -152,7 +153,7 @@ def as_json(found: Found) -> dict[str, Any]:
 
 
 def write_drafts(found: Found, file: Path, area: str) -> list[str]:
-    """Write a profile for each SunSpec device that was found, and one file with the devices that use them.
+    """Write a profile for each kind of device that was found, and one file with the devices that use them.
 
     Args:
         found: by :func:`scan`.
@@ -172,15 +173,15 @@ def write_drafts(found: Found, file: Path, area: str) -> list[str]:
         raise TargetError(f"{file} is there already: give another name, or move it away")
     if not WORD.fullmatch(area):
         raise TargetError(f"area {area!r} is not a word of small letters, digits and _")
-    if not found.devices:
-        raise TargetError("no SunSpec device was found: there is nothing to write")
+    if not found.devices and not found.cameras:
+        raise TargetError("no device was found: there is nothing to write")
     site = load_site(root)
-    profiles = {path.stem for path in (root / "profiles").glob("*.toml")}
+    profiles = {path.stem: "" for path in (root / "profiles").glob("*.toml")}
     devices = {one.name for one in site.devices}
     drafts: list[Draft] = []
-    for one in found.devices:
-        made = draft(one, area, profiles, devices)
-        profiles.add(made.profile)
+    for one in (*found.devices, *found.cameras):
+        made = (draft if isinstance(one, SunSpecDevice) else draft_camera)(one, area, profiles, devices)
+        profiles[made.profile] = made.profile_text
         devices.add(made.name)
         drafts.append(made)
     try:
@@ -192,7 +193,7 @@ def write_drafts(found: Found, file: Path, area: str) -> list[str]:
 def _written(drafts: Sequence[Draft], root: Path, file: Path) -> list[str]:
     told = []
     (root / "profiles").mkdir(exist_ok=True)
-    for one in drafts:
+    for one in {made.profile: made for made in drafts}.values():
         path = root / "profiles" / f"{one.profile}.toml"
         path.write_text(one.profile_text, encoding="utf-8")
         told.append(f"{path}: {one.n_points} points")

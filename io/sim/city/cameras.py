@@ -15,6 +15,8 @@ from aiohttp import web
 from gwanje.core.city.part import PartContext
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.site.config import Device
+from gwanje.io.sim.city.cameras_discovery import PORT as DISCOVERY_PORT
+from gwanje.io.sim.city.cameras_discovery import listen
 from gwanje.io.sim.city.cameras_ptz import Turret
 from gwanje.io.sim.city.cameras_soap import Camera, fault
 from gwanje.io.sim.city.cameras_speaker import Horn, SpeakerServer
@@ -69,7 +71,7 @@ KINDS: Mapping[str, str] = {
 
 def make(ctx: PartContext, devices: Sequence[Device]) -> CamerasSim:
     """The family of a site's simulated cameras."""
-    return CamerasSim(devices, ctx.clock, ctx.options.seed)
+    return CamerasSim(devices, ctx.clock, ctx.options.seed, DISCOVERY_PORT)
 
 
 def twin_problem(kind: str, params: Mapping[str, Any]) -> str:
@@ -88,12 +90,14 @@ class CamerasSim:
         devices: simulated, of the driver ``onvif``.
         clock: of the machine.
         seed: of motions.
+        discovery_port: at which probes are answered; 0 for none.
     """
 
     kinds = KINDS
 
-    def __init__(self, devices: Sequence[Device], clock: Clock, seed: int) -> None:
+    def __init__(self, devices: Sequence[Device], clock: Clock, seed: int, discovery_port: int = 0) -> None:
         self.devices = [one.name for one in devices]
+        self._discovery_port = discovery_port
         self._clock = clock
         self._chance = random.Random(f"{seed}/cameras")
         self._faults: dict[str, CityFault] = {}
@@ -114,6 +118,7 @@ class CamerasSim:
         self._news = asyncio.Event()
         self._runners: list[web.AppRunner] = []
         self._moving: asyncio.Task[None] | None = None
+        self._discovery: asyncio.BaseTransport | None = None
 
     async def open(self) -> None:
         """Listen.
@@ -136,6 +141,9 @@ class CamerasSim:
                 await web.TCPSite(runner, host, port).start()
             except OSError as error:
                 raise PortTakenError(f"devices: cameras: port {port} of {host}: {error.strerror or error}") from None
+        if self._discovery_port:
+            services = [f"http://{host}:{port}{path}/device_service" for host, port, path in self._by_path]
+            self._discovery = await listen(hosts[0][0], services, self._discovery_port)
         self._moving = asyncio.create_task(self._motions(), name="motions")
 
     async def close(self) -> None:
@@ -143,6 +151,8 @@ class CamerasSim:
         if self._moving is not None:
             self._moving.cancel()
             await asyncio.gather(self._moving, return_exceptions=True)
+        if self._discovery is not None:
+            self._discovery.close()
         await self.speakers.close()
         for runner in self._runners:
             await runner.cleanup()

@@ -97,7 +97,7 @@ class Chargers:
             "connected": point.connected,
             "session": bool(point.transaction),
             "vehicle": point.plug.stay is not None,
-            "power_w": point.plug.power_w(limit_w),
+            "load_w": point.plug.load_w(limit_w),
             "limit_w": limit_w,
             "energy_wh": point.plug.energy_wh,
             "soc": point.plug.soc if point.plug.stay is not None else None,

@@ -142,7 +142,7 @@ class Plug:
 
     # ---- what goes on
 
-    def power_w(self, limit_w: float) -> float:
+    def load_w(self, limit_w: float) -> float:
         """What the car draws under a limit."""
         if self.stay is None or not self.charging or self.soc >= self.stay.wanted or not self.operative:
             return 0.0
@@ -157,7 +157,7 @@ class Plug:
         happened: list[str] = []
         while dt_s > 1e-9:
             step = min(dt_s, STEP_S, max(self.left_s, 1e-3))
-            power = self.power_w(limit_w)
+            power = self.load_w(limit_w)
             self.energy_wh += power * step / 3600.0
             if self.stay is not None:
                 self.soc = min(1.0, self.soc + 0.92 * power * step / 3600.0 / self.stay.capacity_wh)
@@ -182,13 +182,13 @@ class Plug:
             return "Available"
         if not self.charging:
             return "Finishing"
-        if self.power_w(limit_w) > 0.0:
+        if self.load_w(limit_w) > 0.0:
             return "Charging"
         return "SuspendedEV" if self.soc >= self.stay.wanted else "SuspendedEVSE"
 
     def readings(self, limit_w: float) -> Mapping[str, float]:
         """What the meter says, by measurand."""
-        power = self.power_w(limit_w)
+        power = self.load_w(limit_w)
         found = {
             "Energy.Active.Import.Register": round(self.energy_wh),
             "Power.Active.Import": round(power, 1),

@@ -49,7 +49,7 @@ def test_a_charge_point_of_16_tells_its_state_and_its_session():
             number = started[2]["transactionId"]
             await status(point)
             await point.call("MeterValues", meter(rig, "1500", transactionId=number))
-            assert rig.tag(f"{EV}.power_w")[:2] == (1500.0, 0)
+            assert rig.tag(f"{EV}.load_w")[:2] == (1500.0, 0)
             assert rig.tag(f"{EV}.session_active")[:2] == (1.0, 0)
             assert rig.value(f"{EV}.session_id") == number
             stop = {"transactionId": number + 7, "meterStop": 9, "timestamp": "2026-01-01T00:00:00Z"}
@@ -83,7 +83,7 @@ def test_a_charging_station_of_201_tells_its_state_and_its_session():
             }  # fmt: skip
             assert (await point.call("TransactionEvent", event))[2]["idTokenInfo"]["status"] == "Accepted"
             assert rig.value("eumseong.evse001.status") == 2.0
-            assert rig.tag("eumseong.evse001.power_w")[:2] == (7200.0, 0)
+            assert rig.tag("eumseong.evse001.load_w")[:2] == (7200.0, 0)
             assert rig.value("eumseong.evse001.soc") == pytest.approx(0.555)
             assert rig.value("eumseong.evse001.session_active") == 1.0
             waits = {"transactionId": "T-abc", "chargingState": "SuspendedEV"}
@@ -127,11 +127,11 @@ def test_readings_that_are_no_numbers_are_never_good(said):
             await point.boot()
             await point.call("MeterValues", meter(rig, "1000"))
             await point.call("MeterValues", meter(rig, said))
-            value, quality, _ = rig.tag(f"{EV}.power_w")
+            value, quality, _ = rig.tag(f"{EV}.load_w")
             assert quality & Quality.BAD, (value, quality)
             assert math.isnan(value) or quality & Quality.OUT_OF_RANGE
             await point.call("MeterValues", meter(rig, "2000"))
-            assert rig.tag(f"{EV}.power_w")[:2] == (2000.0, 0)
+            assert rig.tag(f"{EV}.load_w")[:2] == (2000.0, 0)
 
     run(scenario)
 
@@ -141,7 +141,7 @@ def test_a_wrong_clock_makes_readings_uncertain_with_the_time_of_arrival():
         async with Rig(devices()) as rig, Bare(rig) as point:
             await point.boot()
             await point.call("MeterValues", meter(rig, "1000", age_s=-3600.0))
-            value, quality, utc_ns = rig.tag(f"{EV}.power_w")
+            value, quality, utc_ns = rig.tag(f"{EV}.load_w")
             assert value == 1000.0
             assert quality == Quality.UNCERTAIN | Quality.TIME
             assert abs(rig.clock.utc_ns() - utc_ns) < 5 * S
@@ -156,7 +156,7 @@ def test_what_was_kept_without_a_line_never_becomes_the_live_value():
             await point.call("MeterValues", meter(rig, "1000"))
             for age_s in range(600, 0, -60):
                 await point.call("MeterValues", meter(rig, "5000", age_s=age_s))
-            assert rig.tag(f"{EV}.power_w")[:2] == (1000.0, 0)
+            assert rig.tag(f"{EV}.load_w")[:2] == (1000.0, 0)
             assert not [one for one in rig.ears.history if one[1] == 5000.0]
             assert not [one for one in rig.ears.published if one[1] == 5000.0]
             past = [one for one in rig.ears.replayed if one[1] == 5000.0]
@@ -171,7 +171,7 @@ def test_what_was_kept_without_a_line_never_becomes_the_live_value():
             assert event.data["count"] == 10
             assert rig.value(f"{EV}.replayed") == 10.0
             await point.call("MeterValues", meter(rig, "1100"))
-            assert rig.tag(f"{EV}.power_w")[:2] == (1100.0, 0)
+            assert rig.tag(f"{EV}.load_w")[:2] == (1100.0, 0)
 
     run(scenario)
 
@@ -187,7 +187,7 @@ def test_a_station_of_201_says_itself_what_was_offline():
                 "offline": True, "transactionInfo": {"transactionId": "T1"}, "evse": {"id": 1},
                 "meterValue": [{"timestamp": now, "sampledValue": sampled}],
             })  # fmt: skip
-            assert math.isnan(rig.value("eumseong.evse001.power_w"))
+            assert math.isnan(rig.value("eumseong.evse001.load_w"))
             assert rig.charger("evse001").replayed == 1
             assert rig.value("eumseong.evse001.session_active") == 1.0
 
@@ -202,7 +202,7 @@ def test_readings_of_a_session_that_is_over_are_history():
             await point.call("StopTransaction", {
                 "transactionId": 4, "meterStop": 1, "timestamp": data[0]["timestamp"], "transactionData": data,
             })  # fmt: skip
-            assert math.isnan(rig.value(f"{EV}.power_w"))
+            assert math.isnan(rig.value(f"{EV}.load_w"))
 
     run(scenario)
 
@@ -417,7 +417,7 @@ def test_a_lost_line_makes_everything_bad_at_once_and_its_return_is_told_once():
                 await status(point)
                 await point.call("MeterValues", meter(rig, "1000"))
             await rig.until(lambda: rig.charger("ev001").line is None)
-            assert rig.tag(f"{EV}.power_w")[:2] == (1000.0, GONE)
+            assert rig.tag(f"{EV}.load_w")[:2] == (1000.0, GONE)
             assert rig.tag(f"{EV}.status")[1] == GONE
             async with Bare(rig) as point:
                 await point.call("Heartbeat", {})
@@ -536,7 +536,7 @@ def test_a_tenth_of_the_fleet_that_is_silent_holds_nobody_else_up():
             assert outcome == "accepted"
             assert sum(min(one.limit_w(), 7_040.0) for one in cars.points.values()) <= 90_000.0
             mark = len(rig.ears.history)
-            ids = {rig.tags.index(f"jincheon.{one.device.name}.power_w") for one in others}
+            ids = {rig.tags.index(f"jincheon.{one.device.name}.load_w") for one in others}
             await rig.until(lambda: ids <= {row[0] for row in rig.ears.history[mark:] if not row[2] & Quality.BAD})
             assert rig.clock.mono_ns() > began
             await cars.close()
@@ -570,7 +570,7 @@ def test_readings_of_a_time_that_cannot_be_believed_are_counted_only():
             await point.call("MeterValues", meter(rig, "5000", age_s=40 * 86_400.0))
             await point.call("MeterValues", meter(rig, "1,5", age_s=600.0))
             assert rig.charger("ev001").replayed == 2
-            published = [one for one in rig.ears.replayed if one[0] == rig.tags.index(f"{EV}.power_w")]
+            published = [one for one in rig.ears.replayed if one[0] == rig.tags.index(f"{EV}.load_w")]
             assert len(published) == 1
             assert published[0][2] & Quality.BAD
 

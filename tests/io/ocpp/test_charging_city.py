@@ -24,7 +24,7 @@ def test_a_hundred_chargers_come_online_and_share_their_limits(start_city):
     assert (found["devices"], found["online"]) == (105, 105)
     for _ in range(40):
         groups = values("charging.group?.*")
-        if groups["charging.group1.allotted_w"] <= 250_000 and groups["charging.group0.power_w"]:
+        if groups["charging.group1.allotted_w"] <= 250_000 and groups["charging.group0.load_w"]:
             break
         city.wait_for(lambda line: "t_s" in line, 20)
     for n, limit_w in enumerate((400_000, 250_000, 200_000, 3_000)):

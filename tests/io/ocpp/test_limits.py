@@ -304,7 +304,7 @@ def test_a_charger_without_readback_is_uncertain():
 def test_each_fault_is_seen_for_what_it_is_and_passes():
     async def scenario():
         async with Town(3) as (rig, cars):
-            power = f"{EV}.power_w"
+            power = f"{EV}.load_w"
             charger = rig.charger("ev001")
             for kind in KINDS:
                 flaws, replayed = charger.flaws, charger.replayed
@@ -348,7 +348,7 @@ def test_readings_kept_offline_are_replayed_and_never_live():
             kept = len(car.kept)
             await cars.clear_fault("ev001")
             await rig.until(lambda: rig.charger("ev001").replayed >= kept // 2)
-            await rig.until(lambda: rig.tag(f"{EV}.power_w")[1] == 0)
+            await rig.until(lambda: rig.tag(f"{EV}.load_w")[1] == 0)
             assert not car.kept
 
     run(scenario)

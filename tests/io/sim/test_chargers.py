@@ -68,21 +68,21 @@ def test_energy_is_power_times_time_and_ends_in_the_battery():
 
 def test_a_battery_takes_less_above_eighty_percent_and_stops_where_it_was_asked_to():
     one = charging(0.85)
-    assert 1_320.0 <= one.power_w(7_040.0) < 7_040.0
+    assert 1_320.0 <= one.load_w(7_040.0) < 7_040.0
     for _ in range(40):
         one.advance(300.0, 7_040.0)
     assert one.status(7_040.0) == "SuspendedEV"
-    assert one.power_w(7_040.0) == 0.0
+    assert one.load_w(7_040.0) == 0.0
 
 
 def test_below_six_amperes_a_car_stops_and_a_bike_goes_on():
     one = charging()
-    assert one.power_w(1_300.0) == 0.0
+    assert one.load_w(1_300.0) == 0.0
     assert one.status(1_300.0) == "SuspendedEVSE"
-    assert one.power_w(1_320.0) == 1_320.0
+    assert one.load_w(1_320.0) == 1_320.0
     bike = plug(bikes=True)
     bike.arrive()
-    assert bike.power_w(40.0) == 40.0
+    assert bike.load_w(40.0) == 40.0
 
 
 def test_people_come_and_go():

@@ -2,6 +2,7 @@
 
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from gwanje.io.config_check import problems
 from gwanje.io.field.modbus.discovery import walk_image
 from gwanje.io.field.modbus.sunspec import decode_model, device_image, encode_model
 from gwanje.io.field.survey.draft import draft, free_name, word
+from gwanje.io.field.survey.onvif_probe import Camera
 from gwanje.io.field.survey.sunspec_walk import SunSpecDevice
 from gwanje.io.field.survey.targets import Target, TargetError
 from gwanje.io.field.survey.tool import Found, write_drafts
@@ -40,8 +42,8 @@ def site(tmp_path):
     return root
 
 
-def written(site, *devices):
-    found = Found(Target("127.0.0.1", "127.0.0.1", (15100,), (1,)), list(devices))
+def written(site, *devices, cameras=()):
+    found = Found(Target("127.0.0.1", "127.0.0.1", (15100,), (1,)), list(devices), list(cameras))
     return write_drafts(found, site / "devices" / "found.toml", "east")
 
 
@@ -135,7 +137,22 @@ def test_where_a_draft_cannot_be_written_says_why(site, file, area, reason):
 
 
 def test_nothing_found_is_nothing_written(site):
-    with pytest.raises(TargetError, match="no SunSpec device was found"):
+    with pytest.raises(TargetError, match="no device was found"):
         written(site)
     shutil.rmtree(site / "devices")
     assert Path(site / "profiles").exists() is False
+
+
+def test_cameras_of_one_model_share_a_drafted_profile_that_the_checker_accepts(site):
+    turning = Camera("127.0.0.1", 80, "/onvif/device_service", False, 'A "b"', "PTZ-1", "2", "S1", ptz=True)
+    silent = Camera("127.0.0.1", 81, "/onvif/x", needs_login=True)
+    told = written(site, cameras=[turning, replace(turning, port=82, serial="S2"), silent])
+    made = load_site(site)
+    assert problems(made) == []
+    assert sorted(path.stem for path in (site / "profiles").glob("*.toml")) == ["a_b_ptz_1", "onvif_camera"]
+    assert [(one.driver, one.port, one.address, len(one.points)) for one in made.devices] == [
+        ("onvif", 80, "/onvif/device_service", 8), ("onvif", 82, "/onvif/device_service", 8),
+        ("onvif", 81, "/onvif/x", 4),
+    ]  # fmt: skip
+    assert not any(one.commands or one.setpoints or one.twin for one in made.devices)
+    assert any("sign in" in line for line in told)

@@ -1,18 +1,25 @@
 """The scan over real sockets: SunSpec devices, closed ports, what speaks something else, and ONVIF's own discovery."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from street_rig import free_ports
 
+from gwanje.core.clock import SystemClock
 from gwanje.io.field.onvif.safe_xml import XmlError
 from gwanje.io.field.survey.onvif_probe import PATH, parse_matches, probe, probe_message
 from gwanje.io.field.survey.targets import Target
 from gwanje.io.field.survey.tool import as_json, lines, look_at
+from gwanje.io.sim.city.cameras import CamerasSim
+from gwanje.io.sim.city.cameras_discovery import answer
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData
 from gwanje.io.sim.server import DeviceServer
 from gwanje.io.sim.twins import TwinSpec
+
+from ..onvif.rig import fleet
 
 MATCH = """<?xml version="1.0"?><e:Envelope xmlns:e="http://www.w3.org/2003/05/soap-envelope"
  xmlns:w="http://schemas.xmlsoap.org/ws/2004/08/addressing" xmlns:d="http://schemas.xmlsoap.org/ws/2005/04/discovery">
@@ -46,7 +53,7 @@ async def served(battery, body):
 
 
 def looked(*ports, units=(1,)):
-    return look_at(Target("127.0.0.1", "127.0.0.1", ports, units), 0.3)
+    return look_at(Target("127.0.0.1", "127.0.0.1", ports, units), 0.3, discovery_port=9)
 
 
 def test_a_sunspec_device_is_found_with_its_models_and_values(battery):
@@ -165,3 +172,29 @@ def test_the_probe_is_the_message_that_cameras_know():
     text = probe_message("7").decode()
     assert "<w:MessageID>uuid:7</w:MessageID>" in text
     assert "dn:NetworkVideoTransmitter" in text
+
+
+def test_simulated_cameras_are_found_and_say_what_they_are():
+    (http, discovery), (devices, _) = free_ports(2), fleet(3)
+    placed = [replace(one, port=http, address=f"/{one.name}/device_service") for one in devices]
+    sim = CamerasSim(placed, SystemClock(), 1, discovery)
+
+    async def scenario():
+        await sim.open()
+        sim.cameras[placed[2].name].login = ("operator", "another")
+        try:
+            return await look_at(Target("127.0.0.1", "127.0.0.1", (), ()), 0.5, discovery)
+        finally:
+            await sim.close()
+
+    found = asyncio.run(scenario())
+    assert {one.path for one in found.cameras} == {one.address for one in placed}
+    assert all(one.port == http for one in found.cameras)
+    assert all(one.needs_login or one.model for one in found.cameras)
+
+
+def test_what_is_no_probe_is_not_answered():
+    assert answer(b"", ()) == b""
+    assert answer(b"<a/>", ()) == b""
+    assert answer(b"x" * 5_000, ()) == b""
+    assert parse_matches(answer(probe_message("7"), ["http://127.0.0.1:81/a&b"]), "7", "127.0.0.1") == [(81, "/a&b")]
