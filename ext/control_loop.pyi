@@ -7,6 +7,9 @@ from gwanje.ext.tagstore import StoreView
 
 FAST: tuple[str, ...]
 SLOW: tuple[str, ...]
+SWAP_WAITS: int
+SWAP_DONE: int
+SWAP_REFUSES: int
 
 class ControlLoop:
     def __init__(
@@ -26,6 +29,19 @@ class ControlLoop:
     def tick(self, now_mono_ns: int, dt_s: float) -> None: ...
     def set_setpoint(self, setpoint_w: float) -> None: ...
     def set_strategy(self, strategy: float) -> None: ...
+    def set_tuning(self, change_set: float, kept: float, watch_left_s: float) -> None: ...
+    def set_params(
+        self,
+        scalars: npt.NDArray[np.float64],
+        delay_steps: int,
+        battery: npt.NDArray[np.float64],
+        meter_sign: npt.NDArray[np.float64],
+        bump_w_max: float,
+        tries: int = 100,
+        force: bool = False,
+    ) -> None: ...
+    @property
+    def swapped(self) -> tuple[int, float]: ...
     def set_lease(self, until_mono_ns: int) -> None: ...
     def set_leased_batteries(self, bits: int) -> None: ...
     def late_us(self, share: float) -> float: ...

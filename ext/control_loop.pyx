@@ -16,9 +16,13 @@ the next deadline in the future: ticks are skipped, never queued. Lateness goes 
 doubling (1 µs up to 32 µs, then 6 %); quantiles are the upper edges, so they never flatter.
 
 SCHED_FIFO, memory locking and pinning to a processor are tried; what the machine refuses is reported by its errno.
+
+Other parameters are taken between two ticks and only without a bump: the tick that finds them steps two copies of its
+state over the same process image, one with the old and one with the new, and goes on with the new when no set-points
+differ by more than was allowed. Otherwise the next tick tries again, for as many ticks as were given.
 """
 
-from libc.math cimport NAN, isfinite
+from libc.math cimport INFINITY, NAN, fabs, isfinite
 from libc.stdint cimport int32_t, int64_t, uint16_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -35,6 +39,7 @@ from gwanje.ext.tie_line cimport (
     Measured,
     tie_params,
     tie_reset,
+    tie_retune,
     tie_rms_pct,
     tie_step,
 )
@@ -157,11 +162,24 @@ cdef enum:
     BUCKETS = 448
     INPUTS_MAX = 256           # 1 import, 64 meters, 16 batteries × 5, lease, breaker
     FAST_FIXED = 8
-    SLOW_FIXED = 9
+    SLOW_FIXED = 13
+    TUNING_FIXED = 3
     OUTPUTS_MAX = 64
     SLOW_EVERY_S = 1
     NOT_TRIED = -1
     THREADS_MAX = 8
+
+cdef enum Swap:                # of parameters: who may touch lane.params_next
+    SWAP_IDLE = 0              # nobody needs to
+    SWAP_FILLING = 1           # Python
+    SWAP_READY = 2             # the next tick, or Python that takes its wish back
+    SWAP_TRYING = 3            # a tick
+
+cdef enum SwapResult:
+    SWAP_NONE = 0
+    SWAP_WAITING = 1
+    SWAP_TAKEN = 2
+    SWAP_REFUSED = 3
 
 cdef uint16_t BAD = 0x8000
 cdef uint16_t UNCERTAIN = 0x4000
@@ -194,8 +212,15 @@ SLOW = (
     "control.loop.step_max_us",
     "control.loop.fifo",
     "control.tie.strategy",
+    "control.tuning.bump_pct",
+    "control.tuning.change_set",
+    "control.tuning.kept",
+    "control.tuning.watch_left_s",
 )
 """Tags that are written once a second, in this order."""
+
+SWAP_WAITS, SWAP_DONE, SWAP_REFUSES = SWAP_WAITING, SWAP_TAKEN, SWAP_REFUSED
+"""States of a change of parameters: the loop tries; it has taken them; it could not without a bump."""
 
 cdef struct Lane:
     int64_t next_ns            # deadline of the next tick, even; odd while a thread is at work on the tick before it
@@ -210,6 +235,17 @@ cdef struct Lane:
     int64_t fifo_priority
     double setpoint_w
     double strategy
+    double tuning[3]
+    # other parameters: whoever holds `swap` may touch the rest
+    int64_t swap
+    TieParams params_next
+    double bump_w_max
+    int64_t swap_tries         # left
+    int64_t swap_forced        # the last try takes them whatever the bump
+    int64_t swap_result
+    double bump_w              # of the last try
+    TieState tried_old
+    TieState tried_new
     # reports, written by the thread
     int64_t ticks
     int64_t lost
@@ -336,6 +372,11 @@ cdef void _write_slow(StoreView store, Lane* lane, int64_t now, int64_t utc) noe
     lane.value[6] = 1e-3 * <double>lane.step_max_ns
     lane.value[7] = 1.0 if lane.fifo_errno == 0 else 0.0
     lane.value[8] = gw_get_real(&lane.strategy)
+    lane.value[9] = 100.0 * gw_get_real(&lane.bump_w) / lane.params.rating_w
+    if not isfinite(lane.value[9]):
+        lane.quality[9] = BAD | NEVER
+    for k in range(TUNING_FIXED):
+        lane.value[10 + k] = gw_get_real(&lane.tuning[k])
     store.put(lane.slow_ids, lane.n_slow, lane.value, lane.quality, lane.utc_ns, now)
 
 
@@ -359,10 +400,51 @@ cdef double _quantile_us(const Lane* lane, double share) noexcept nogil:
     return 1e-3 * <double>lane.late_max_ns
 
 
+cdef double _bump_w(const Lane* lane) noexcept nogil:
+    """By how much the two tried steps differ; infinite when they do different things."""
+    cdef double sum_w = 0.0
+    cdef int k
+    if lane.tried_old.mode != lane.tried_new.mode:
+        return INFINITY
+    for k in range(lane.params.n_batteries):
+        if lane.tried_old.battery[k].usable != lane.tried_new.battery[k].usable:
+            return INFINITY
+        sum_w += fabs(lane.tried_old.battery[k].setpoint_w - lane.tried_new.battery[k].setpoint_w)
+    return sum_w
+
+
+cdef void _try_params(Lane* lane, double dt_s) noexcept nogil:
+    """A step with the old parameters and one with the new; the state goes on with the new unless that is a bump."""
+    cdef double bump_w
+    lane.tried_old = lane.state
+    tie_step(&lane.tried_old, &lane.inputs, &lane.params, dt_s)
+    lane.tried_new = lane.state
+    tie_retune(&lane.tried_new, &lane.params, &lane.params_next)
+    tie_step(&lane.tried_new, &lane.inputs, &lane.params_next, dt_s)
+    bump_w = _bump_w(lane)
+    gw_put_real(&lane.bump_w, bump_w)
+    lane.swap_tries -= 1
+    if bump_w <= lane.bump_w_max or (lane.swap_forced and lane.swap_tries <= 0):
+        lane.state = lane.tried_new
+        lane.params = lane.params_next
+        gw_put(&lane.swap_result, SWAP_TAKEN)
+        gw_put(&lane.swap, SWAP_IDLE)
+        return
+    lane.state = lane.tried_old
+    if lane.swap_tries <= 0:
+        gw_put(&lane.swap_result, SWAP_REFUSED)
+        gw_put(&lane.swap, SWAP_IDLE)
+    else:
+        gw_put(&lane.swap, SWAP_READY)
+
+
 cdef void _tick(StoreView store, Lane* lane, int64_t now, double dt_s) noexcept nogil:
     cdef int64_t utc = gw_utc()
     _image(store, lane, now)
-    tie_step(&lane.state, &lane.inputs, &lane.params, dt_s)
+    if gw_get(&lane.swap) == SWAP_READY and gw_claim(&lane.swap, SWAP_READY, SWAP_TRYING):
+        _try_params(lane, dt_s)
+    else:
+        tie_step(&lane.state, &lane.inputs, &lane.params, dt_s)
     _write_fast(store, lane, now, utc)
     if lane.ticks % (SLOW_EVERY_S * 1000000000 // lane.period_ns) == 1:
         _write_slow(store, lane, now, utc)
@@ -430,7 +512,7 @@ cdef class ControlLoop:
         inputs: (3 + m + 5 n,) tag ids: import; the meters; of each battery discharge, state of charge, online,
             charge_w_max, discharge_w_max; then the lease and the breaker. -1 where the site has no such tag.
         fast: (8 + n,) tag ids of ``FAST`` and the set-points.
-        slow: (9,) tag ids of ``SLOW``.
+        slow: (13,) tag ids of ``SLOW``.
         period_ns: of the loop.
 
     Raises:
@@ -477,6 +559,7 @@ cdef class ControlLoop:
         _own(self.lane.fast_ids, fast, store.n)
         _own(self.lane.slow_ids, slow, store.n)
         self.lane.setpoint_w = NAN
+        self.lane.bump_w = NAN
         self.lane.strategy = 0.0
         self.lane.batteries_leased = (1 << BATTERIES_MAX) - 1
         self.lane.fifo_errno = NOT_TRIED
@@ -559,6 +642,58 @@ cdef class ControlLoop:
     def set_strategy(self, double strategy):
         """What ``control.tie.strategy`` shows."""
         gw_put_real(&self.lane.strategy, strategy)
+
+    def set_tuning(self, double change_set, double kept, double watch_left_s):
+        """What ``control.tuning.change_set``, ``.kept`` and ``.watch_left_s`` show."""
+        gw_put_real(&self.lane.tuning[0], change_set)
+        gw_put_real(&self.lane.tuning[1], kept)
+        gw_put_real(&self.lane.tuning[2], watch_left_s)
+
+    def set_params(self, const double[::1] scalars not None, int delay_steps, const double[:, ::1] battery not None,
+                   const double[::1] meter_sign not None, double bump_w_max, int64_t tries=100, bint force=False):
+        """Go on with other parameters from one of the next ticks, without a bump; see :attr:`swapped`.
+
+        What an earlier call still waits for is given up.
+
+        Args:
+            scalars: and the next three as for the constructor, of as many batteries and meters.
+            bump_w_max: greatest sum of the differences that the change makes in the set-points of one tick.
+            tries: ticks in which it is tried.
+            force: take them at the last try whatever the bump.
+
+        Raises:
+            ValueError: a parameter is out of range, or does not fit the loop.
+            RuntimeError: a tick is held up in the middle of a try; ask again.
+        """
+        cdef TieParams after
+        cdef int spin
+        cdef bint mine = False
+        tie_params(&after, scalars, delay_steps, battery, meter_sign)
+        if (after.n_batteries != self.lane.params.n_batteries or after.n_meters != self.lane.params.n_meters
+                or after.rating_w != self.lane.params.rating_w):
+            raise ValueError("another rating, or other numbers of batteries or meters than the loop's")
+        if not (bump_w_max >= 0.0 and tries >= 1):
+            raise ValueError("a bump or a number of tries out of range")
+        for spin in range(100_000):
+            mine = (gw_claim(&self.lane.swap, SWAP_IDLE, SWAP_FILLING)
+                    or gw_claim(&self.lane.swap, SWAP_READY, SWAP_FILLING))
+            if mine:
+                break
+        if not mine:
+            raise RuntimeError("the control loop is held up while it tries other parameters")
+        self.lane.params_next = after
+        self.lane.bump_w_max = bump_w_max
+        self.lane.swap_tries = tries
+        self.lane.swap_forced = force
+        gw_put(&self.lane.swap_result, SWAP_WAITING)
+        gw_put(&self.lane.swap, SWAP_READY)
+
+    @property
+    def swapped(self):
+        """Of the last :meth:`set_params`: ``SWAP_WAITS``, ``SWAP_DONE``, ``SWAP_REFUSES`` or 0 for none; and the bump
+        of the last try in W, infinite when the mode or the batteries in use would have changed, NaN before the first.
+        """
+        return (gw_get(&self.lane.swap_result), gw_get_real(&self.lane.bump_w))
 
     def set_lease(self, int64_t until_mono_ns):
         """Lease for sites without a lease tag: valid before this."""

@@ -114,6 +114,7 @@ cdef struct TieState:
 
 cdef void tie_reset(TieState* state, const TieParams* params) noexcept nogil
 cdef void tie_step(TieState* state, const TieInputs* inputs, const TieParams* params, double dt_s) noexcept nogil
+cdef void tie_retune(TieState* state, const TieParams* before, const TieParams* after) noexcept nogil
 cdef double tie_rms_pct(const TieState* state, const TieParams* params) noexcept nogil
 cdef int tie_params(TieParams* params, const double[::1] scalars, int delay_steps, const double[:, ::1] battery,
                     const double[::1] meter_sign) except -1

@@ -41,6 +41,12 @@ cdef inline bint _good(const Measured* measured) noexcept nogil:
     return measured.usable and isfinite(measured.value)
 
 
+cdef inline double _lead_w(const TieState* state, const TieParams* params) noexcept nogil:
+    """The feed-forward's slope, extrapolated."""
+    return _clip(params.lead_s * ((state.net_load_w - state.slow_w) / params.lead_filter_s), -params.lead_w_max,
+                 params.lead_w_max)
+
+
 cdef void tie_reset(TieState* state, const TieParams* params) noexcept nogil:
     """Nothing measured, nothing in force."""
     cdef int k
@@ -68,8 +74,7 @@ cdef void tie_step(TieState* state, const TieInputs* inputs, const TieParams* pa
     state.integral_w -= shift_w
     state.slow_w += shift_w
     state.slow_w += (state.net_load_w - state.slow_w) * (dt_s / (params.lead_filter_s + dt_s))
-    lead_w = _clip(params.lead_s * ((state.net_load_w - state.slow_w) / params.lead_filter_s), -params.lead_w_max,
-                   params.lead_w_max)
+    lead_w = _lead_w(state, params)
     for k in range(params.n_batteries):
         measured_w += _read_battery(&state.battery[k], &inputs.battery[k], params, dt_s)
     _read_import(state, inputs, params, dt_s, state.net_load_w - measured_w)
@@ -299,6 +304,38 @@ cdef void _rate(TieState* state, const TieInputs* inputs, const TieParams* param
         state.square_count += 1
 
 
+cdef double _law_w(const TieState* state, const TieParams* params) noexcept nogil:
+    """Discharge that the law asks for with what was measured last, before the batteries' limits."""
+    cdef double model_w = 0.0, base_w
+    cdef int k
+    for k in range(params.n_batteries):
+        model_w += state.battery[k].model_w
+    base_w = state.net_load_w - state.setpoint_w + state.integral_w
+    return base_w + params.kp * (state.error_w - (base_w - model_w)) + _lead_w(state, params)
+
+
+cdef void tie_retune(TieState* state, const TieParams* before, const TieParams* after) noexcept nogil:
+    """Make a state that other parameters led to the state of these, such that the law goes on where it is."""
+    cdef double wanted_w = _law_w(state, before), model_w = 0.0
+    cdef double path[128]
+    cdef int k, i, old = before.delay_steps, new = after.delay_steps, from_end
+    state.slow_w = state.net_load_w - (state.net_load_w - state.slow_w) * (after.lead_filter_s / before.lead_filter_s)
+    for k in range(after.n_batteries):
+        for i in range(new):
+            from_end = new - i                             # 1 for the newest entry
+            if old == 0:
+                path[i] = state.battery[k].setpoint_w
+            else:
+                path[i] = state.battery[k].path[(state.head + (old - from_end if from_end < old else 0)) % old]
+        for i in range(new):
+            state.battery[k].path[i] = path[i]
+        model_w += state.battery[k].model_w
+    state.head = 0
+    if isfinite(wanted_w):
+        state.integral_w = ((wanted_w - after.kp * (state.error_w + model_w) - _lead_w(state, after)) / (1.0 - after.kp)
+                            - (state.net_load_w - state.setpoint_w))
+
+
 cdef double tie_rms_pct(const TieState* state, const TieParams* params) noexcept nogil:
     """Root mean square of the rated errors, percent of the rating; NaN before the first."""
     if state.square_count == 0:
@@ -410,6 +447,20 @@ cdef class TieLine:
             tie_step(&self.state, &self.inputs, &self.params, dt_s)
         for k in range(self.params.n_batteries):
             setpoints[k] = self.state.battery[k].setpoint_w
+
+    def retune(self, const double[::1] scalars not None, int delay_steps, const double[:, ::1] battery not None,
+               const double[::1] meter_sign not None):
+        """Go on with other parameters, of as many batteries and meters, without a bump.
+
+        Raises:
+            ValueError: a parameter is out of range, or the numbers of batteries or meters are others.
+        """
+        cdef TieParams after
+        tie_params(&after, scalars, delay_steps, battery, meter_sign)
+        if after.n_batteries != self.params.n_batteries or after.n_meters != self.params.n_meters:
+            raise ValueError("other numbers of batteries or meters than before")
+        tie_retune(&self.state, &self.params, &after)
+        self.params = after
 
     @property
     def mode(self):

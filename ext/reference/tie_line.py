@@ -345,6 +345,45 @@ def step(
     )
 
 
+def retune(state: TieLineState, before: TieLineParams, after: TieLineParams) -> TieLineState:
+    """The state to go on from with other parameters, of as many batteries and meters, without a bump.
+
+    The integral is seeded anew such that the law asks for what it would have asked for with the old parameters; the
+    slope of the feed-forward, which is measured, stays what it is; the model's path keeps its newest entries, and a
+    longer one begins with its oldest.
+    """
+    net_w = 0.0
+    for meter, sign in zip(state.meters, before.meter_sign, strict=True):
+        if meter.live:
+            net_w += sign * meter.value
+    error_w = state.import_w - state.setpoint_w
+    model_w = 0.0
+    for one in state.battery:
+        model_w += one.model_w
+    base_w = net_w - state.setpoint_w + state.integral_w
+    wanted_w = base_w + before.kp * (error_w - (base_w - model_w)) + _lead_w(net_w, state.slow_w, before)
+    slow_w = net_w - (net_w - state.slow_w) * (after.lead_filter_s / before.lead_filter_s)
+    integral_w = state.integral_w
+    if math.isfinite(wanted_w):
+        bias_w = after.kp * (error_w + model_w) + _lead_w(net_w, slow_w, after)
+        integral_w = (wanted_w - bias_w) / (1.0 - after.kp) - (net_w - state.setpoint_w)
+    battery = tuple(replace(one, path=_path(one, after.delay_steps)) for one in state.battery)
+    return replace(state, slow_w=slow_w, integral_w=integral_w, battery=battery)
+
+
+def _path(battery: BatteryState, steps: int) -> tuple[float, ...]:
+    """The path of a battery for another delay."""
+    oldest = battery.path[0] if battery.path else battery.setpoint_w
+    missing = max(steps - len(battery.path), 0)
+    return ((oldest,) * missing + battery.path)[missing + len(battery.path) - steps :]
+
+
+def _lead_w(net_w: float, slow_w: float, params: TieLineParams) -> float:
+    """The feed-forward's slope, extrapolated."""
+    lead_w = params.lead_s * ((net_w - slow_w) / params.lead_filter_s)
+    return min(max(lead_w, -params.lead_w_max), params.lead_w_max)
+
+
 def rms_pct(state: TieLineState, params: TieLineParams) -> float:
     """Root mean square of the tie error over every good sample since ``rms_start_s``, percent of the rating."""
     if state.square_count == 0:
@@ -372,8 +411,7 @@ def _read_meters(
 def _lead(state: TieLineState, params: TieLineParams, dt_s: float, tick: _Tick) -> None:
     slow_w = state.slow_w + tick.shift_w
     tick.slow_w = slow_w + (tick.net_w - slow_w) * (dt_s / (params.lead_filter_s + dt_s))
-    lead_w = params.lead_s * ((tick.net_w - tick.slow_w) / params.lead_filter_s)
-    tick.lead_w = min(max(lead_w, -params.lead_w_max), params.lead_w_max)
+    tick.lead_w = _lead_w(tick.net_w, tick.slow_w, params)
 
 
 def _read_battery(old: BatteryState, new: BatteryInputs, params: TieLineParams, dt_s: float) -> BatteryState:

@@ -17,7 +17,7 @@ from gwanje.core.clock import SystemClock
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag, TagTable
-from gwanje.ext.control_loop import FAST, SLOW, ControlLoop
+from gwanje.ext.control_loop import FAST, SLOW, SWAP_DONE, SWAP_REFUSES, SWAP_WAITS, ControlLoop
 from gwanje.ext.reference.tie_line import HOLD, RUN, TRACK, WAIT
 from gwanje.ext.tagstore import StoreView
 
@@ -218,6 +218,99 @@ def test_sites_without_lease_tag_take_the_lease_from_their_shell(bench):
     bench.loop.set_lease(bench.now + S)
     bench.tick(1)
     assert bench.loop.mode == RUN
+
+
+def params(**changes):
+    """Arguments of ``set_params`` with some scalars changed, by their index."""
+    scalars = np.array(SCALARS)
+    for index, value in changes.items():
+        scalars[int(index.removeprefix("s"))] = value
+    return scalars, 5, np.array([[5e5, 5e5, 1e6, 3.6e9]]), np.array([1.0, -1.0])
+
+
+KI, KP, LEAD_S, LAG_S, SOC_MIN = "s1", "s2", "s3", "s6", "s15"
+
+
+def test_other_gains_are_taken_in_the_middle_of_a_transient_without_a_bump(bench, tmp_path):
+    (tmp_path / "twin").mkdir()
+    twin = Bench(tmp_path / "twin")
+    for one in (bench, twin):
+        one.loop.set_setpoint(2e5)
+        one.city()
+        one.tick(20)
+        one.city(import_w=4e5, load_w=9e5)
+        one.tick(3)
+    bench.loop.set_params(*params(**{KI: 5.0, KP: 0.5, LEAD_S: 0.3, LAG_S: 0.2}), bump_w_max=0.005 * 2.5e6)
+    assert bench.loop.swapped[0] == SWAP_WAITS
+    bench.tick()
+    twin.tick()
+    state, bump_w = bench.loop.swapped
+    assert state == SWAP_DONE
+    assert bump_w <= 0.005 * 2.5e6
+    assert abs(bench.read(SETPOINT).value - twin.read(SETPOINT).value) <= 0.005 * 2.5e6
+    bench.tick(100)
+    assert bench.read("control.tuning.bump_pct").value == pytest.approx(100 * bump_w / 2.5e6)
+
+
+def test_a_bump_is_refused_after_its_tries_and_the_old_parameters_stay(bench):
+    bench.loop.set_setpoint(0.0)
+    bench.city(import_w=0.0, discharge_w=3e5)
+    bench.tick(20)
+    before = bench.read(SETPOINT).value
+    bench.loop.set_params(*params(**{SOC_MIN: 0.6}), bump_w_max=12.5e3, tries=5)  # the charge is 0.5: no discharge
+    bench.tick(4)
+    assert bench.loop.swapped[0] == SWAP_WAITS
+    bench.tick(3)
+    assert bench.loop.swapped[0] == SWAP_REFUSES
+    assert bench.loop.swapped[1] >= 2e5
+    assert bench.read(SETPOINT).value >= before
+
+
+def test_a_forced_change_is_taken_at_its_last_try(bench):
+    bench.loop.set_setpoint(0.0)
+    bench.city(import_w=0.0, discharge_w=3e5)
+    bench.tick(20)
+    bench.loop.set_params(*params(**{SOC_MIN: 0.6}), bump_w_max=12.5e3, tries=5, force=True)
+    bench.tick(4)
+    assert bench.read(SETPOINT).value > 2e5
+    bench.tick(1)
+    assert bench.loop.swapped[0] == SWAP_DONE
+    assert bench.read(SETPOINT).value == 0.0
+
+
+def test_a_later_change_replaces_one_that_waits(bench):
+    bench.loop.set_setpoint(0.0)
+    bench.city(import_w=0.0, discharge_w=3e5)
+    bench.tick(20)
+    bench.loop.set_params(*params(**{SOC_MIN: 0.6}), bump_w_max=12.5e3, tries=1000)
+    bench.tick(3)
+    bench.loop.set_params(*params(**{KI: 3.0}), bump_w_max=12.5e3)
+    bench.tick()
+    assert bench.loop.swapped[0] == SWAP_DONE
+
+
+def test_tuning_that_does_not_fit_the_loop_is_refused(bench):
+    scalars, steps, battery, sign = params()
+    for wrong in (
+        (scalars, steps, np.vstack([battery, battery]), sign),
+        (scalars, steps, battery, np.array([1.0])),
+        (params(s0=3e6)[0], steps, battery, sign),
+        (params(s2=1.5)[0], steps, battery, sign),
+    ):
+        with pytest.raises(ValueError, match=r"."):
+            bench.loop.set_params(*wrong, bump_w_max=1e4)
+    with pytest.raises(ValueError, match="tries"):
+        bench.loop.set_params(scalars, steps, battery, sign, bump_w_max=1e4, tries=0)
+    assert bench.loop.swapped[0] == 0
+
+
+def test_what_is_tuned_is_shown_once_a_second(bench):
+    bench.city()
+    bench.loop.set_tuning(4.0, 3.0, 59.0)
+    bench.tick()
+    shown = [bench.read(f"control.tuning.{name}").value for name in ("change_set", "kept", "watch_left_s")]
+    assert shown == [4.0, 3.0, 59.0]
+    assert bench.read("control.tuning.bump_pct").quality & Quality.BAD
 
 
 @pytest.mark.parametrize(

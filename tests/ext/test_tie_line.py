@@ -1,6 +1,7 @@
 """The compiled tie-line controller against its pure twin, on thousands of random sequences with bad days in them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,3 +198,60 @@ def test_sizes_and_parameters_are_checked():
     kernel = kernel_of(params)
     with pytest.raises(ValueError, match="another size"):
         kernel.step(0.0, True, np.zeros(2), 1, np.zeros((0, 3)), np.zeros((1, 9)), 0.01, np.zeros(1))
+
+
+def test_retuned_in_the_middle_of_anything_it_agrees_with_the_twin():
+    for seed in range(300):
+        random = np.random.default_rng(10_000 + seed)
+        params = random_params(random)
+        other = random_params(random)
+        after = replace(other, battery=params.battery, meter_sign=params.meter_sign)
+        world, kernel, state = World(random, params), kernel_of(params), twin.initial(params)
+        out = np.empty(len(params.battery))
+        now = params
+        for number in range(STEPS):
+            if number == STEPS // 2:
+                state = twin.retune(state, params, after)
+                kernel.retune(*arrays_of(after))
+                now = after
+            inputs = world.inputs()
+            state, expected = twin.step(state, inputs, now, 0.01)
+            step_kernel(kernel, inputs, 0.01, out)
+            where = f"seed {seed} step {number}"
+            assert kernel.mode == expected.mode, where
+            assert all(same(a, b, 1e6) for a, b in zip(out, expected.setpoint_w, strict=True)), where
+            assert same(kernel.integral_w, state.integral_w, 1e6), where
+
+
+def arrays_of(params):
+    battery = np.array([[b.charge_w_max, b.discharge_w_max, b.ramp_w_per_s, b.energy_ws] for b in params.battery])
+    return np.array(params.scalars()), params.delay_steps, battery, np.array(params.meter_sign, dtype=float)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_other_gains_ask_for_the_same_at_once(seed):
+    """With good values that stand, the tick after a retuning asks for what the old parameters would have asked for."""
+    random = np.random.default_rng(seed)
+    params = replace(random_params(random), meter_sign=(1.0, -1.0))
+    gains = random_params(random)
+    names = ("ki_per_s", "kp", "lead_s", "lead_filter_s", "lag_s", "delay_steps")
+    after = replace(params, **{name: getattr(gains, name) for name in names})
+    world = World(random, params)
+    world.trouble = 0.0
+    kernel, other = kernel_of(params), kernel_of(params)
+    out, out_other = np.empty(len(params.battery)), np.empty(len(params.battery))
+    for _ in range(80):
+        inputs = replace(world.inputs(), setpoint_w=0.0, in_force=True)
+        step_kernel(kernel, inputs, 0.01, out)
+        step_kernel(other, inputs, 0.01, out_other)
+    kernel.retune(*arrays_of(after))
+    step_kernel(kernel, inputs, 0.01, out)
+    step_kernel(other, inputs, 0.01, out_other)
+    assert np.abs(out - out_other).sum() <= 0.005 * params.rating_w
+
+
+def test_a_kernel_takes_no_parameters_of_another_size():
+    params = random_params(np.random.default_rng(1))
+    kernel = kernel_of(params)
+    with pytest.raises(ValueError, match="numbers"):
+        kernel.retune(*arrays_of(replace(params, meter_sign=(*params.meter_sign, 1.0))))
