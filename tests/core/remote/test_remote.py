@@ -56,16 +56,18 @@ class City:
         self.visitors = []
         self.silent = threading.Event()
         self._stop = threading.Event()
-        self._ready = threading.Event()
+        self._ready, self._served = threading.Event(), threading.Event()
         self.trouble = None
         self._workers = [threading.Thread(target=one) for one in (self._serve, self._remote)]
         for worker in self._workers:
             worker.start()
         assert self._ready.wait(10)
+        assert self._served.wait(10)
 
     def _serve(self):
         snapshots = SnapshotService(self.store, self.clock, self.core.marks)
         servers = {name: self.core.server(name) for name in ("session", "command", "alarms", "snapshot")}
+        self._served.set()
         while not self._stop.is_set():
             for name, server in servers.items():
                 while (request := server.receive(5)) is not None:

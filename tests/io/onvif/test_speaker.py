@@ -105,6 +105,7 @@ def test_a_prompt_that_waited_too_long_is_not_said(tmp_path):
             assert speaker.say(5, city.drivers[0]._prompts[4], late, lambda *one: told.append(one)) == ""
             await city.until(lambda: bool(told))
             assert told == [("expired", "")]
+            await city.until(lambda: city.sim.state("cam1")["speaker"]["packets"] >= 25)
             assert city.sim.state("cam1")["speaker"]["packets"] == 25
 
     run(scenario)
