@@ -29,6 +29,7 @@ from gwanje.core.tags.table import Tag, TagTable
 TABLE = TagTable.build([Tag(f"a.b{index}.x_w", "W", "field") for index in range(20)])
 SILENCE_MS = 1_500
 """For so long nothing may come where nothing must come."""
+SERVED = ("session", "command", "alarms", "snapshot")
 
 
 def free_ports():
@@ -56,18 +57,16 @@ class City:
         self.visitors = []
         self.silent = threading.Event()
         self._stop = threading.Event()
-        self._ready, self._served = threading.Event(), threading.Event()
+        self._ready = threading.Event()
         self.trouble = None
         self._workers = [threading.Thread(target=one) for one in (self._serve, self._remote)]
         for worker in self._workers:
             worker.start()
         assert self._ready.wait(10)
-        assert self._served.wait(10)
 
     def _serve(self):
         snapshots = SnapshotService(self.store, self.clock, self.core.marks)
-        servers = {name: self.core.server(name) for name in ("session", "command", "alarms", "snapshot")}
-        self._served.set()
+        servers = {name: self.core.server(name) for name in SERVED}
         while not self._stop.is_set():
             for name, server in servers.items():
                 while (request := server.receive(5)) is not None:
@@ -83,6 +82,8 @@ class City:
         self.server = server
         while not self.events.poll(20):  # joining takes ZeroMQ a moment, and the first event must not be lost to it
             bus.publisher().event(Event("system", "test", "hello", 1, 2, "", ""))
+        doors = server._relay.doors
+        assert all(doors[name].poll(5_000, zmq.POLLOUT) for name in SERVED), "services that have not been reached yet"
         self._ready.set()
         try:
             while not self._stop.is_set():
