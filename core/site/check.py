@@ -14,6 +14,7 @@ from gwanje.core.site.toml_reader import ConfigErrors, Document, KeyPath, Proble
 PART_CHECKS = (
     "gwanje.io.config_check",
     "gwanje.control.microgrid.params",
+    "gwanje.control.microgrid.tariff_reader",
     "gwanje.control.acoustic.settings",
     "gwanje.historian.config",
     "gwanje.hmi.display.loader",
