@@ -57,7 +57,7 @@ def _run(chosen: argparse.Namespace, script: Scenario) -> bool:
     with own_folder() as name:
         folder = Path(name)
         try:
-            root = copy_site(chosen.site, folder, script.families)
+            root = copy_site(chosen.site, folder, script.families, script.timers)
             site = load_site(root)
             city = City(root, folder, site, chosen.seed, clock)
         except (CityError, OSError) as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from gwanje.core.city.run_dir import RunDirError, RunInfo, default_run_dir
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.scenario.operator import Operator, OperatorError, make_user
 from gwanje.core.scenario.plan import Menu, Place
-from gwanje.core.scenario.script import Outing
+from gwanje.core.scenario.script import Outing, Timer
 from gwanje.core.site.config import Site
 from gwanje.core.tags.store import StoreError, TagStore
 
@@ -27,6 +28,8 @@ FAMILY_FOLDERS = ("devices", "alarms", "operations", "topology", "nodes")
 REQUEST_TIMEOUT_MS = 5_000
 STOP_S = 20.0
 """Ctrl-C promises two seconds; a machine that runs tests beside may take longer."""
+REVERT = re.compile(r"^revert_s = \d+(?:\.\d+)?", re.MULTILINE)
+"""A command's time in a profile."""
 COMM_MAX = 15
 """Letters of a process' name that Linux keeps."""
 
@@ -40,16 +43,17 @@ def families_of(site_root: Path) -> list[str]:
     return sorted({path.stem for path in (site_root / "devices").glob("*.toml")})
 
 
-def copy_site(site_root: Path, target: Path, families: Collection[str]) -> Path:
+def copy_site(site_root: Path, target: Path, families: Collection[str], timers: Sequence[Timer] = ()) -> Path:
     """A site with the chosen families only, below ``target/configs``.
 
     Args:
         site_root: the whole site.
         target: a folder of the scenario's own.
         families: stems of ``devices/*.toml``; empty for all.
+        timers: written into the copy's profiles.
 
     Raises:
-        CityError: a family is not there.
+        CityError: a family or a profile with such a time is not there.
     """
     copy = target / "configs" / site_root.resolve().name
     shutil.copytree(site_root, copy)
@@ -61,7 +65,20 @@ def copy_site(site_root: Path, target: Path, families: Collection[str]) -> Path:
             for path in (copy / folder).glob("*.toml"):
                 if path.stem in known - set(families):
                     path.unlink()
+    for timer in timers:
+        _set_timer(copy / "profiles", timer)
     return copy
+
+
+def _set_timer(profiles: Path, timer: Timer) -> None:
+    """Write one time into the profiles that it is about."""
+    n = 0
+    for path in profiles.glob(f"{timer.profiles}.toml"):
+        text, here = REVERT.subn(f"revert_s = {timer.revert_s:g}", path.read_text(encoding="utf-8"))
+        path.write_text(text, encoding="utf-8")
+        n += here
+    if not n:
+        raise CityError(f"no profile {timer.profiles!r} with a revert_s, whose time could be {timer.revert_s:g} s")
 
 
 class City:

@@ -2,8 +2,8 @@
 
 ``[scenario]`` says how long and with which families; ``[watch]`` what counts as a missed period of the others; each
 ``[[rule]]`` what is expected of a kind of fault, the first that fits counts; ``[[order]]`` is commanded by an operator
-before the outages; ``[[outage]]`` kills or stops parts; ``[[failsafe]]`` says by which number of a simulator's truth a
-device is known to be in its fail-safe state.
+before the outages; ``[[timer]]`` shortens the times after which devices fall back by themselves; ``[[outage]]`` kills or
+stops parts; ``[[failsafe]]`` says by which number of a simulator's truth a device is known to be in its fail-safe state.
 """
 
 from __future__ import annotations
@@ -121,6 +121,19 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Timer:
+    """Devices of the scenario's city fall back sooner than those of the site, so that it can be seen in its time.
+
+    Attributes:
+        profiles: pattern of names.
+        revert_s: of all commands of these profiles that have one.
+    """
+
+    profiles: str
+    revert_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class FailSafe:
     """How to see in a simulator's truth that a device is in its fail-safe state.
 
@@ -176,6 +189,7 @@ class Scenario:
     outages: tuple[Outage, ...]
     failsafes: tuple[FailSafe, ...]
     orders: tuple[Order, ...] = ()
+    timers: tuple[Timer, ...] = ()
 
     def lasting(self, length_s: float) -> Scenario:
         """The same with another length."""
@@ -220,6 +234,7 @@ def load_scenario(site_root: Path, name: str) -> Scenario:
         outages=tuple(_outage(one) for one in root.readers("outage")),
         failsafes=tuple(_failsafe(one) for one in root.readers("failsafe")),
         orders=tuple(_order(one) for one in root.readers("order")),
+        timers=tuple(_timer(one) for one in root.readers("timer")),
     )
     for reader in (head, watch, root):
         reader.finish()
@@ -301,6 +316,12 @@ def _failsafe(reader: Reader) -> FailSafe:
         parts=_texts(reader, "parts", ("*",)),
         follows=reader.flag("follows", True),
     )
+    reader.finish()
+    return one
+
+
+def _timer(reader: Reader) -> Timer:
+    one = Timer(reader.text("profiles"), reader.number("revert_s", None, 1.0, 3_600.0))
     reader.finish()
     return one
 

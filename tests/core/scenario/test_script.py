@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gwanje.core.scenario.script import Expect, Outing, load_scenario, names_of
+from gwanje.core.scenario.city import CityError, copy_site
+from gwanje.core.scenario.script import Expect, Outing, Timer, load_scenario, names_of
+from gwanje.core.site.config import load_site
 from gwanje.core.site.toml_reader import ConfigErrors
 
 SITE = Path(__file__).resolve().parents[3] / "configs" / "chungbuk"
@@ -87,6 +89,16 @@ def test_what_stands_in_a_script(load):
     assert [safe.about(outage) for outage in one.outages] == [True, True]
     assert not replace(safe, parts=("core",)).about(one.outages[1])
     assert one.lasting(7).length_s == 7
+
+
+def test_devices_of_a_scenarios_city_fall_back_sooner_than_those_of_the_site(load, tmp_path):
+    (timer,) = load(SCRIPT + '\n[[timer]]\nprofiles = "street*"\nrevert_s = 45\n').timers
+    root = copy_site(SITE, tmp_path / "copy", (), (timer,))
+    (lamp,) = [one for one in load_site(root).devices if one.name == "lamp0001"]
+    assert [one.revert_s for one in lamp.commands] == [45.0]
+    assert "revert_s = 600" in (SITE / "profiles" / "streetlight.toml").read_text(encoding="utf-8")
+    with pytest.raises(CityError, match="no profile 'weather_station' with a revert_s"):
+        copy_site(SITE, tmp_path / "another", (), (Timer("weather_station", 5.0),))
 
 
 def test_the_first_rule_that_fits_counts(load):
