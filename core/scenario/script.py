@@ -2,8 +2,8 @@
 
 ``[scenario]`` says how long and with which families; ``[watch]`` what counts as a missed period of the others; each
 ``[[rule]]`` what is expected of a kind of fault, the first that fits counts; ``[[order]]`` is commanded by an operator
-before the outages; ``[[timer]]`` shortens the times after which devices fall back by themselves; ``[[outage]]`` kills or
-stops parts; ``[[failsafe]]`` says by which number of a simulator's truth a device is known to be in its fail-safe state.
+before the outages; ``[[timer]]`` shortens the times after which devices fall back by themselves; ``[[outage]]`` kills
+or stops parts; ``[[failsafe]]`` says by which number of a simulator's truth a device is in its fail-safe state.
 """
 
 from __future__ import annotations
