@@ -27,6 +27,7 @@ from gwanje.io.field.bacnet.link import BacnetLink
 from gwanje.io.field.bacnet.plan import make_plan
 from gwanje.io.field.bacnet.stack import BacnetStack, RefusedError
 from gwanje.io.field.bacnet.values import Content, ObjectId
+from gwanje.io.field.bench_watch import shares
 from gwanje.io.field.claims import Claim
 from gwanje.io.field.errors import LinkError
 from gwanje.io.field.health import Meter
@@ -201,22 +202,9 @@ async def _watch(
                 clock, number, random.Random(one.name), Meter(),
             )
         )
-    tasks = [asyncio.create_task(one.run()) for one in drivers]
-    try:
-        async with asyncio.timeout(30.0):
-            while not all(one.health.online for one in drivers):
-                await asyncio.sleep(0.05)
-        for _ in range(rounds):
-            ours_ns, theirs_ns = time.process_time_ns(), network.ask("cpu")
-            await asyncio.sleep(SECONDS)
-            found["driver"].append((time.process_time_ns() - ours_ns) / SECONDS / 1e7)
-            found["network"].append((network.ask("cpu") - theirs_ns) / SECONDS / 1e7)
-    except TimeoutError:
-        raise BenchError(f"{sum(one.health.online for one in drivers)} of {len(drivers)} devices online") from None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    for ours, theirs in await shares(drivers, network, rounds, SECONDS):
+        found["driver"].append(ours)
+        found["network"].append(theirs)
 
 
 def _unheard(process: int, target: ObjectId, found: dict[str, Content]) -> None:

@@ -23,6 +23,7 @@ from gwanje.core.benches.children import BenchError, Child, Door
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.site.devices import Device, Point, Setpoint, Twin
 from gwanje.core.tags.table import Tag, TagTable
+from gwanje.io.field.bench_watch import shares
 from gwanje.io.field.claims import Claim
 from gwanje.io.field.errors import LinkError
 from gwanje.io.field.health import Meter
@@ -232,22 +233,9 @@ async def _watch(
                 tags, SCAN_S, outlet, _free, clock, random.Random(one.name), Meter(),
             )
         )
-    tasks = [asyncio.create_task(one.run()) for one in drivers]
-    try:
-        async with asyncio.timeout(30.0):
-            while not all(one.health.online for one in drivers):
-                await asyncio.sleep(0.05)
-        for _ in range(rounds):
-            ours_ns, theirs_ns = time.process_time_ns(), street.ask("cpu")
-            await asyncio.sleep(SECONDS)
-            found["driver"].append((time.process_time_ns() - ours_ns) / SECONDS / 1e7)
-            found["street"].append((street.ask("cpu") - theirs_ns) / SECONDS / 1e7)
-    except TimeoutError:
-        raise BenchError(f"{sum(one.health.online for one in drivers)} of {len(drivers)} cameras online") from None
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    for ours, theirs in await shares(drivers, street, rounds, SECONDS):
+        found["driver"].append(ours)
+        found["street"].append(theirs)
 
 
 def _free(tag_id: int) -> int:

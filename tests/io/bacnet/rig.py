@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import socket
 from pathlib import Path
 
-from gwanje.core.authority.principal import Role
-from gwanje.core.clock import NS_PER_S, SystemClock
-from gwanje.core.commands.messages import Command
-from gwanje.core.requests import Code
 from gwanje.core.site.devices import Device
 from gwanje.core.site.profiles import read_devices, read_profile
 from gwanje.core.site.toml_reader import Document
@@ -22,12 +17,10 @@ from gwanje.io.field.bacnet.plan import make_plan
 from gwanje.io.field.bacnet.stack import BacnetStack
 from gwanje.io.field.claims import Claim
 from gwanje.io.field.health import Meter
-from gwanje.io.field.orders import Order
 from gwanje.io.field.outlet import Outlet
-from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.city.heat import HeatSim
 
-from ..field.modbus.fakes import Ears
+from ..drivers_rig import DriversRig
 
 PROFILES = Path(__file__).resolve().parents[3] / "configs" / "chungbuk" / "profiles"
 SCAN_S = {"fast": 0.02, "normal": 0.05, "slow": 0.1}
@@ -72,16 +65,13 @@ def fleet(*profiles: str, **params: object) -> tuple[list[Device], TagTable]:
     return list(made.devices), TagTable.build([*made.tags, *lease])
 
 
-class Heat:
+class Heat(DriversRig):
     """Simulator and drivers in one event loop."""
 
     def __init__(self, devices: list[Device], tags: TagTable, folder: Path, read_only: bool) -> None:
-        self.tags = tags
-        self.ears = Ears()
-        self.clock = SystemClock()
+        super().__init__(tags)
         self.sim = HeatSim(devices, self.clock, 43_200.0, 1.0)
         self.stack = BacnetStack("127.0.0.1")
-        self.reports: list[tuple[str, Code, str]] = []
         self.drivers = [self._driver(number, one, folder, read_only) for number, one in enumerate(devices, 1)]
 
     def _driver(self, number: int, device: Device, folder: Path, read_only: bool) -> BacnetDriver:
@@ -95,50 +85,15 @@ class Heat:
             self.ears, self.ears, self.clock, number, random.Random(1), Meter(),
         )  # fmt: skip
 
-    def id(self, name: str) -> int:
-        return self.tags.index(f"a.{name}")
-
-    def value(self, name: str) -> float:
-        return self.ears.latest[self.id(name)][0]
-
-    def quality(self, name: str) -> int:
-        return self.ears.latest.get(self.id(name), (0.0, 0xFFFF, 0))[1]
-
-    async def until(self, condition) -> None:
-        """Wait for something that a scan, soon, will show."""
-        async with asyncio.timeout(20):
-            while not condition():
-                await asyncio.sleep(0.01)
-
-    async def fault(self, device: str, kind: str, **params: object) -> None:
-        assert kind in self.sim.kinds
-        await self.sim.set_fault(CityFault(device, kind, 0.0, params))
-
-    def order(self, point: str, value: float, life_s: float = 5.0) -> str:
-        now = self.clock.mono_ns()
-        command = Command(
-            f"c{len(self.reports)}{point}", f"a.{point}", value, "", "kim", Role.OPERATOR, "", "r", now, 0,
-            now + round(life_s * NS_PER_S),
-        )  # fmt: skip
-        driver = next(one for one in self.drivers if point.startswith(one.device.name))
-        return driver.command(Order(command, lambda *told: self.reports.append(told)))
-
 
 @contextlib.asynccontextmanager
 async def heat(folder: Path, *profiles: str, read_only: bool = False, **params: object):
     """A running heat network, all devices online."""
     devices, tags = fleet(*profiles, **params)
     rig = Heat(devices, tags, folder, read_only)
-    await rig.sim.open()
-    tasks = [asyncio.create_task(one.run()) for one in rig.drivers]
     try:
-        await rig.until(lambda: all(one.health.online for one in rig.drivers))
-        yield rig
-        for one in tasks:
-            assert not one.done(), one
+        async with rig.running():
+            yield rig
     finally:
-        for one in tasks:
-            one.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         rig.stack.close()
         await rig.sim.close()
