@@ -1,6 +1,7 @@
 """Commands on their way into a device: switching once, manual set-points, and what is too late."""
 
 import asyncio
+import contextlib
 import math
 from dataclasses import replace
 from functools import partial
@@ -80,6 +81,17 @@ def shown(ears: Ears, value: float) -> bool:
     return ears.latest.get(BACK, (math.nan,))[0] == value
 
 
+@contextlib.asynccontextmanager
+async def commanded():
+    """A battery that is read, and the service that takes its manual set-point."""
+    ears, link = Ears(), MemoryLink(ess_image())
+    driver, reports = battery(ears, link, manual()), Reports(ears)
+    service = Served(ears, driver, reports)
+    async with running(driver):
+        await ears.until(lambda: driver.health.reads > 3)
+        yield ears, link, driver, reports, service
+
+
 def test_a_command_is_taken_at_once_written_and_read_back():
     async def scenario():
         ears, link = Ears(), MemoryLink(ess_image())
@@ -117,11 +129,7 @@ def test_what_no_device_takes_is_refused_with_the_reason(changes, code):
 
 def test_a_late_or_repeated_command_never_reaches_the_device():
     async def scenario():
-        ears, link = Ears(), MemoryLink(ess_image())
-        driver, reports = battery(ears, link, manual()), Reports(ears)
-        service = Served(ears, driver, reports)
-        async with running(driver):
-            await ears.until(lambda: driver.health.reads > 3)
+        async with commanded() as (ears, link, driver, _reports, service):
             late = replace(command(), issued_mono_ns=1, expires_mono_ns=2)
             assert service.answer(late)["outcome"] == "expired"
             told = []
@@ -139,11 +147,7 @@ def test_a_late_or_repeated_command_never_reaches_the_device():
 
 def test_a_device_that_refuses_or_ignores_is_reported():
     async def scenario():
-        ears, link = Ears(), MemoryLink(ess_image())
-        driver, reports = battery(ears, link, manual()), Reports(ears)
-        service = Served(ears, driver, reports)
-        async with running(driver):
-            await ears.until(lambda: driver.health.reads > 3)
+        async with commanded() as (ears, link, _driver, reports, service):
             link.ignore_writes = True
             service.answer(command())
             await ears.until(lambda: reports.told)
@@ -211,11 +215,7 @@ def test_a_manual_set_point_stands_before_the_lease_until_the_point_is_given_bac
 
 def test_a_danger_tag_ends_a_manual_set_point_and_stops_commands():
     async def scenario():
-        ears, link = Ears(), MemoryLink(ess_image())
-        driver, reports = battery(ears, link, manual()), Reports(ears)
-        service = Served(ears, driver, reports)
-        async with running(driver):
-            await ears.until(lambda: driver.health.reads > 3)
+        async with commanded() as (ears, link, _driver, reports, service):
             service.answer(command())
             await ears.until(lambda: reports.told)
             ears.covered = {BACK: -1}
@@ -229,11 +229,7 @@ def test_a_danger_tag_ends_a_manual_set_point_and_stops_commands():
 
 def test_a_lost_connection_gives_up_what_waits_and_takes_the_set_point_up_again():
     async def scenario():
-        ears, link = Ears(), MemoryLink(ess_image())
-        driver, reports = battery(ears, link, manual()), Reports(ears)
-        service = Served(ears, driver, reports)
-        async with running(driver):
-            await ears.until(lambda: driver.health.reads > 3)
+        async with commanded() as (ears, link, _driver, reports, service):
             service.answer(command())
             await ears.until(lambda: reports.told)
             link.fail = InvalidReplyError("test")
