@@ -83,7 +83,8 @@ class ControlCommands:
     """
 
     def __init__(self, params: SetpointParams, file: Path, present_w: Callable[[], float]) -> None:
-        self._params = params
+        self.params = params
+        """In force; replaced as a whole."""
         self._file = StateFile(file, FILE_BYTES_MAX)
         self._present_w = present_w
         self.chosen = _load(self._file, params)
@@ -93,7 +94,7 @@ class ControlCommands:
         if command.point not in (IMPORT_POINT, STRATEGY_POINT):
             reason = f"{command.point} is computed by the control; it takes {IMPORT_POINT} and {STRATEGY_POINT}"
             return Refused(Code.UNKNOWN_POINT, reason)
-        chosen = choose(self.chosen, command.point, command.value, self._params, self._present_w())
+        chosen = choose(self.chosen, command.point, command.value, self.params, self._present_w())
         if isinstance(chosen, str):
             return Refused(Code.OWNER, chosen)
         try:
@@ -112,12 +113,16 @@ class ServerSource(Protocol):
 
 
 class CommandThread:
-    """Answers the service's requests until it is closed."""
+    """Answers the service's requests until it is closed; ``between`` is called after each, and five times a second."""
 
-    def __init__(self, bus: ServerSource, name: str, answer: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
+    def __init__(
+        self, bus: ServerSource, name: str, answer: Callable[[Mapping[str, Any]], dict[str, Any]],
+        between: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._bus = bus
         self._name = name
         self._answer = answer
+        self._between = between
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="commands", daemon=True)
         self.failure: Exception | None = None
@@ -134,6 +139,7 @@ class CommandThread:
                 request = server.receive(POLL_MS)
                 if request is not None:
                     request.reply(self._answer(request.message))
+                self._between()
             server.close()
         except Exception as error:  # noqa: BLE001 - kept for the shell, which raises it
             self.failure = error

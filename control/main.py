@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -22,14 +23,22 @@ from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, processors, refusals
 from gwanje.control.microgrid import degradations, tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
+from gwanje.control.tuning import desk as tuning
+from gwanje.control.tuning.change_set import in_force
+from gwanje.control.tuning.guard import Seen
+from gwanje.control.tuning.service import SERVICE as TUNING_SERVICE
+from gwanje.control.tuning.service import Journal, TuningService
 from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.bus.bus import Bus, Publisher
 from gwanje.core.bus.messages import Event
 from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.commands.client import CommandClient
 from gwanje.core.commands.coverage import LeaseCoverage
-from gwanje.core.commands.messages import owner_service
+from gwanje.core.commands.messages import Command, owner_service
 from gwanje.core.commands.owner import Office
+from gwanje.core.requests import Refused
+from gwanje.core.state_file import StateFile
+from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import StoreError
 from gwanje.ext.control_loop import FAST, ControlLoop
 from gwanje.ext.reference.tie_line import WAIT
@@ -52,7 +61,9 @@ def main(ctx: PartContext) -> None:
         writer = ctx.store.writer("control")  # holds the owner's place; the loop writes through the store's view
     except StoreError as error:
         raise PartError(str(error)) from error
-    loop = build_loop(config, ctx.site.rating_w, ctx.tags, ctx.store.view)
+    state = tuning_file(ctx)
+    taken = tuning.taken_up(state, config, ctx.clock)
+    loop = build_loop(in_force(taken.book, config)[0], ctx.site.rating_w, ctx.tags, ctx.store.view)
     loop.start(
         config.loop.fifo_priority, processors(config.loop.threads, allowed_processors()), config.loop.lock_memory
     )
@@ -65,17 +76,25 @@ def main(ctx: PartContext) -> None:
     )
     lease = LeaseThread(keeper, lambda: loop.mode != WAIT)
     lease.start()
-    shell = Shell(ctx, config, loop, keeper)
+    journal = Journal(lease_bus, lambda: ctx.session)
+    desk = tuning.Desk(config, taken, ctx.site.rating_w, loop, state, ctx.clock, journal.record)
+    shell = Shell(ctx, desk, loop, keeper)
     office = Office(
         "control", owner_secret(ctx.run_dir), ctx.tags, LeaseCoverage(ctx.run_dir, ctx.tags.n), ctx.clock,
-        shell.commands.carry_out, read_only=ctx.site.read_only,
+        shell.carry_out, read_only=ctx.site.read_only,
     )  # fmt: skip
-    commands = CommandThread(lease_bus, owner_service("control"), office.answer)
-    commands.start()
+    service = TuningService(desk, lease_bus, journal.record, ctx.clock)
+    threads = (
+        CommandThread(lease_bus, owner_service("control"), office.answer),
+        CommandThread(lease_bus, TUNING_SERVICE, service.answer, service.pay),
+    )
+    for one in threads:
+        one.start()
     try:
-        shell.run(commands)
+        shell.run(threads)
     finally:
-        commands.close(0.5)
+        for one in threads:
+            one.close(0.5)
         lease.close(0.5)
         loop.stop()
         writer.close()
@@ -95,19 +114,26 @@ def read_config(ctx: PartContext) -> ControlConfig:
     return config
 
 
+def tuning_file(ctx: PartContext) -> StateFile:
+    """Where changes of parameters are kept: with the site's data, for every run of it."""
+    folder = Path(ctx.options.data_dir).parent if ctx.options.data_dir else ctx.run_dir
+    return StateFile(folder / tuning.FILE, tuning.FILE_BYTES_MAX, durable=True)
+
+
 class Shell:
     """The slow layers of a running loop.
 
     Args:
         ctx: of the part.
-        config: of control.
+        desk: knows the parameters in force.
         loop: started.
         keeper: of the loop's lease, stepped elsewhere.
     """
 
-    def __init__(self, ctx: PartContext, config: ControlConfig, loop: ControlLoop, keeper: LeaseKeeper) -> None:
+    def __init__(self, ctx: PartContext, desk: tuning.Desk, loop: ControlLoop, keeper: LeaseKeeper) -> None:
         self._ctx = ctx
-        self._config = config
+        self._desk = desk
+        config = desk.config
         self._loop = loop
         self._keeper = keeper
         self._publisher: Publisher = ctx.bus.publisher()
@@ -120,17 +146,25 @@ class Shell:
         fast = [*FAST, *(one.setpoint_tag for one in config.battery)]
         self._fast_ids = np.sort(ctx.tags.indices(fast))
         self._unserved_id = ctx.tags.index("control.tie.unserved_w")
+        self._error_id = ctx.tags.index("control.tie.error_w")
+        self._degraded = 0
         self._turn = 0
         self._lost_told = (0, -LOST_TOLD_EVERY_S)
         loop.set_strategy(self.commands.chosen.shown(config.setpoint))
 
-    def run(self, commands: CommandThread) -> None:
+    def carry_out(self, command: Command) -> Refused | None:
+        """Do what a command says, or say why not."""
+        take = self._desk.carry_out if command.point in tuning.POINTS else self.commands.carry_out
+        return take(command)
+
+    def run(self, threads: tuple[CommandThread, ...]) -> None:
         """Turn every 100 ms on absolute deadlines until asked to stop."""
         clock = self._ctx.clock
         deadline = clock.mono_ns() + SHELL_NS
         while clock.wait_until_mono_ns(deadline, self._ctx.stop_fd):
-            if commands.failure is not None:
-                raise PartError(f"the thread of the commands has ended: {commands.failure!r}") from commands.failure
+            for one in threads:
+                if one.failure is not None:
+                    raise PartError(f"a thread that takes requests has ended: {one.failure!r}") from one.failure
             self.turn()
             deadline = max(deadline + SHELL_NS, clock.mono_ns())
 
@@ -148,6 +182,7 @@ class Shell:
         self._loop.set_leased_batteries(self._keeper.bits())
         self._publish()
         self._watch()
+        self._tune()
         self._turn += 1
 
     def _supervise(self) -> None:
@@ -157,11 +192,12 @@ class Shell:
             loop.import_w, loop.net_load_w + loop.correction_w, loop.socs, loop.batteries_usable
         )
         dt_s = SHELL_NS * 1e-9 * SUPERVISE_EVERY * self._ctx.options.speed
-        chosen = self.commands.chosen
-        params = chosen.applied(self._config.setpoint)
-        self._setpoint = tie_setpoint.step(self._setpoint, inputs, params, self._config.battery, dt_s)
+        config, chosen = self._desk.config, self.commands.chosen
+        self.commands.params = config.setpoint
+        params = chosen.applied(config.setpoint)
+        self._setpoint = tie_setpoint.step(self._setpoint, inputs, params, config.battery, dt_s)
         loop.set_setpoint(self._setpoint.setpoint_w)
-        loop.set_strategy(chosen.shown(self._config.setpoint))
+        loop.set_strategy(chosen.shown(config.setpoint))
 
     def _publish(self) -> None:
         ids = self._all_ids if self._turn % SUPERVISE_EVERY == 0 else self._fast_ids
@@ -182,15 +218,30 @@ class Shell:
             batteries_usable=loop.batteries_usable,
             batteries_limited=loop.batteries_limited,
         )
-        now = degradations.conditions(status, self._config, self._ctx.site.rating_w)
+        now = degradations.conditions(status, self._desk.config, self._ctx.site.rating_w)
         self._degradations, told = degradations.step(self._degradations, now, SHELL_NS * 1e-9)
         for name, begins in told:
+            self._degraded += begins
             ko, en = degradations.describe(name, begins, self._labels)
             if name == "lease_missing" and begins and self._keeper.view.reason_en:
                 ko, en = f"{ko} ({self._keeper.view.reason_ko})", f"{en} ({self._keeper.view.reason_en})"
             kind, _, subject = name.partition(":")
             self._tell(kind if begins else f"{kind}_ended", subject or "control", ko, en)
         self._tell_lost()
+
+    def _tune(self) -> None:
+        """Show the guard what the loop does, and tell what becomes of a change."""
+        rating_w, store = self._ctx.site.rating_w, self._ctx.store
+        error = store.read(self._error_id)
+        unserved_w = store.read(self._unserved_id).value
+        seen = Seen(
+            math.nan if error.quality & Quality.BAD else 100.0 * error.value / rating_w,
+            abs(unserved_w) > degradations.SATURATED_SHARE * rating_w,
+            self._loop.lost,
+            self._degraded,
+        )
+        for one in self._desk.turn(seen, SHELL_NS * 1e-9):
+            self._tell(one.class_name, "control", one.ko, one.en, one.data)
 
     def _tell_lost(self) -> None:
         lost, now_s = self._loop.lost, self._ctx.clock.mono_ns() * 1e-9

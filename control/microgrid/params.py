@@ -30,9 +30,9 @@ J_PER_WH = 3600.0
 class LoopParams:
     """The loop: its period (ms), SCHED_FIFO priority (0 none), threads that race for each tick, memory locking."""
 
-    period_ms: float = number(10.0, 1.0, 100.0)
-    fifo_priority: int = number(80, 0, 99)
-    threads: int = number(2, 1, 8)
+    period_ms: float = number(10.0, 1.0, 100.0, "ms", "주기", "period")
+    fifo_priority: int = number(80, 0, 99, "", "SCHED_FIFO 우선순위 (0: 없음)", "priority of SCHED_FIFO; 0 for none")
+    threads: int = number(2, 1, 8, "", "주기마다 경쟁하는 스레드 수", "threads that race for each tick")
     lock_memory: bool = True
 
 
@@ -43,46 +43,79 @@ class TieParams:
     import_tag: str
     breaker_tag: str = ""
     lease: str = "tie_line"
-    ki_per_s: float = number(2.0, 0.0, 20.0)
-    kp: float = number(0.3, 0.0, 0.9)
-    path_delay_s: float = number(0.1, 0.0, 1.0)
-    inverter_lag_s: float = number(0.08, 0.0, 5.0)
-    lead_s: float = number(0.2, 0.0, 2.0)
-    lead_filter_s: float = number(0.15, 0.01, 5.0)
-    lead_w_max: float = number(40e3, 0.0, 1e9)
-    import_hold_s: float = number(0.3, 0.02, 10.0)
-    import_fail_s: float = number(1.0, 0.05, 60.0)
-    recover_s: float = number(0.5, 0.0, 60.0)
-    stuck_w: float = number(50e3, 1.0, 1e9)
-    meter_hold_s: float = number(1.0, 0.0, 60.0)
-    battery_hold_s: float = number(0.5, 0.05, 60.0)
-    battery_known_s: float = number(1.0, 0.05, 60.0)
-    soc_hold_s: float = number(10.0, 0.1, 600.0)
-    soc_min: float = number(0.05, 0.0, 1.0)
-    soc_max: float = number(0.95, 0.0, 1.0)
-    taper_s: float = number(60.0, 1.0, 3600.0)
-    participation_floor: float = number(0.02, 1e-3, 1.0)
-    follow_tolerance: float = number(0.15, 0.01, 2.0)
-    follow_window: float = number(0.06, 0.0, 1.0)
-    follow_release: float = number(0.03, 0.0, 1.0)
-    follow_s: float = number(0.5, 0.05, 60.0)
-    release_s: float = number(2.0, 0.0, 600.0)
-    rms_start_s: float = number(10.0, 0.0, 3600.0)
+    ki_per_s: float = number(2.0, 0.0, 20.0, "1/s", "관측기 적분 이득", "integral gain of the observer")
+    kp: float = number(0.3, 0.0, 0.9, "", "관측기 비례 이득", "proportional gain of the observer")
+    path_delay_s: float = number(
+        0.1, 0.0, 1.0, "s", "지령 경로 지연 (인버터 제외)", "delay of the path without the inverter"
+    )
+    inverter_lag_s: float = number(0.08, 0.0, 5.0, "s", "인버터 1차 지연", "first-order lag of the inverters")
+    lead_s: float = number(0.2, 0.0, 2.0, "s", "순부하 선행 보상 시간", "how far the feed-forward is extrapolated")
+    lead_filter_s: float = number(0.15, 0.01, 5.0, "s", "순부하 기울기 필터", "filter of the feed-forward's slope")
+    lead_w_max: float = number(40e3, 0.0, 1e9, "W", "선행 보상 한계", "bound of the extrapolation")
+    import_hold_s: float = number(
+        0.3, 0.02, 10.0, "s", "수전 계측 없음: 동결까지", "age of the import at which all is frozen"
+    )
+    import_fail_s: float = number(
+        1.0, 0.05, 60.0, "s", "수전 계측 없음: 제어 포기까지", "age of the import at which control is given up"
+    )
+    recover_s: float = number(0.5, 0.0, 60.0, "s", "수전 계측 복귀 확인 시간", "how long the import must be back")
+    stuck_w: float = number(50e3, 1.0, 1e9, "W", "수전 계측 고착 판정", "move of the rest by which the import is stuck")
+    meter_hold_s: float = number(
+        1.0, 0.0, 60.0, "s", "계량기 마지막 값 유지", "how long a meter's last value stands in"
+    )
+    battery_hold_s: float = number(
+        0.5, 0.05, 60.0, "s", "ESS 계측 없음: 제외까지", "age of a battery's power at which it is left out"
+    )
+    battery_known_s: float = number(
+        1.0, 0.05, 60.0, "s", "ESS 마지막 출력으로 보는 시간", "how long a battery is taken to deliver its last power"
+    )
+    soc_hold_s: float = number(
+        10.0, 0.1, 600.0, "s", "충전율 계측 없음: 제외까지", "age of the state of charge at which it is left out"
+    )
+    soc_min: float = number(0.05, 0.0, 1.0, "", "최소 충전율", "least state of charge")
+    soc_max: float = number(0.95, 0.0, 1.0, "", "최대 충전율", "greatest state of charge")
+    taper_s: float = number(
+        60.0, 1.0, 3600.0, "s", "충전율 한계 부근 출력 완화", "time over which the energy near the limits is spread"
+    )
+    participation_floor: float = number(
+        0.02, 1e-3, 1.0, "", "한계 부근 ESS 최소 분담", "least share of a battery near its limit"
+    )
+    follow_tolerance: float = number(
+        0.15, 0.01, 2.0, "", "ESS 추종 허용 오차 (정격 대비)", "miss of a battery that is let pass, of its rating"
+    )
+    follow_window: float = number(
+        0.06,
+        0.0,
+        1.0,
+        "",
+        "추종하지 않는 ESS에 주는 폭 (정격 대비)",
+        "window of one that does not follow, of its rating",
+    )
+    follow_release: float = number(
+        0.03, 0.0, 1.0, "", "다시 추종한다고 보는 오차 (정격 대비)", "miss at which it follows again, of its rating"
+    )
+    follow_s: float = number(0.5, 0.05, 60.0, "s", "추종 오차 허용 시간", "how long it may miss")
+    release_s: float = number(2.0, 0.0, 600.0, "s", "추종 확인 시간", "how long it must follow to be released")
+    rms_start_s: float = number(10.0, 0.0, 3600.0, "s", "오차 평가 시작", "from when on the error is rated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetpointParams:
     """How the import set-point is chosen; see :mod:`gwanje.control.microgrid.tie_setpoint`."""
 
-    strategy: str = choice("smooth", "smooth", "fixed")
-    fixed_w: float = number(0.0, -1e9, 1e9)
-    tau_s: float = number(900.0, 1.0, 86_400.0)
-    ramp_w_per_s: float = number(2e3, 1.0, 1e9)
-    import_min_w: float = number(-1.5e6, -1e9, 1e9)
-    import_max_w: float = number(2.25e6, -1e9, 1e9)
-    soc_target: float = number(0.5, 0.0, 1.0)
-    soc_restore_s: float = number(28_800.0, 60.0, 604_800.0)
-    headroom: float = number(0.9, 0.1, 1.0)
+    strategy: str = choice("smooth", "smooth", "fixed", ko="수전 목표 방식", en="how the import is chosen")
+    fixed_w: float = number(0.0, -1e9, 1e9, "W", "고정 수전 목표", "import that `fixed` holds")
+    tau_s: float = number(900.0, 1.0, 86_400.0, "s", "순부하 평균 시정수", "time constant of the mean net load")
+    ramp_w_per_s: float = number(2e3, 1.0, 1e9, "W/s", "수전 목표 변화율", "how fast the import moves")
+    import_min_w: float = number(-1.5e6, -1e9, 1e9, "W", "수전 목표 하한", "least import")
+    import_max_w: float = number(2.25e6, -1e9, 1e9, "W", "수전 목표 상한", "greatest import")
+    soc_target: float = number(0.5, 0.0, 1.0, "", "목표 충전율", "state of charge aimed at")
+    soc_restore_s: float = number(
+        28_800.0, 60.0, 604_800.0, "s", "목표 충전율 복귀 시간", "time in which it would be reached"
+    )
+    headroom: float = number(
+        0.9, 0.1, 1.0, "", "ESS 출력 중 수전 목표가 쓰는 몫", "share of the batteries' power that it may use up"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,10 +129,10 @@ class Battery:
     online_tag: str = ""
     charge_max_tag: str = ""
     discharge_max_tag: str = ""
-    charge_w_max: float = number(MISSING, 0.0, 1e9)
-    discharge_w_max: float = number(MISSING, 0.0, 1e9)
-    ramp_w_per_s: float = number(MISSING, 1.0, 1e9)
-    energy_wh: float = number(MISSING, 1.0, 1e12)
+    charge_w_max: float = number(MISSING, 0.0, 1e9, "W", "최대 충전 출력", "greatest charging power")
+    discharge_w_max: float = number(MISSING, 0.0, 1e9, "W", "최대 방전 출력", "greatest discharging power")
+    ramp_w_per_s: float = number(MISSING, 1.0, 1e9, "W/s", "최대 출력 변화율", "greatest change")
+    energy_wh: float = number(MISSING, 1.0, 1e12, "Wh", "용량", "capacity")
     label_ko: str = ""
     label_en: str = ""
 
@@ -213,6 +246,11 @@ def parse(content: Mapping[str, Any]) -> ControlConfig:
     if problems:
         raise ControlConfigError(problems)
     return ControlConfig(loop=loop, tie_line=tie, setpoint=setpoint, battery=tuple(batteries), meter=tuple(meters))
+
+
+def cross_problems(config: ControlConfig) -> list[Problem]:
+    """What only several numbers together have wrong: empty for whatever :func:`parse` gives."""
+    return _whole(config.loop, config.tie_line, config.setpoint, list(config.battery))
 
 
 def check_tags(config: ControlConfig, tags: TagTable) -> None:

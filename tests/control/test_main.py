@@ -10,8 +10,9 @@ import pytest
 
 from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, input_ids, processors
-from gwanje.control.main import Shell, main, read_config
+from gwanje.control.main import Shell, main, read_config, tuning_file
 from gwanje.control.microgrid.params import parse
+from gwanje.control.tuning.desk import Desk, taken_up
 from gwanje.core.authority.principal import Role
 from gwanje.core.bus.bus import Bus
 from gwanje.core.bus.messages import Event
@@ -78,10 +79,18 @@ class Part:
         points = [one.setpoint_tag for one in self.config.battery]
         self.keeper = LeaseKeeper(Client(), "tie_line", points, "test")
         self.hear = Bus(folder, "hmi", self.clock, tags.n).subscriber(["scan", "event"], ["control"])
-        self.shell = Shell(self.ctx, self.config, self.loop, self.keeper)
+        self.recorded = []
+        state = tuning_file(self.ctx)
+        taken = taken_up(state, self.config, self.clock)
+        self.desk = Desk(self.config, taken, self.site.rating_w, self.loop, state, self.clock, self.record)
+        self.shell = Shell(self.ctx, self.desk, self.loop, self.keeper)
         self.world = dict(WORLD)
         self.scans: list[Scan] = []
         self.events: list[Event] = []
+
+    def record(self, entry):
+        self.recorded.append(entry)
+        return ""
 
     def write(self, owner, name, value):
         now = self.clock.mono_ns()

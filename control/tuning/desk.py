@@ -1,0 +1,391 @@
+"""Tuning in the running control part: takes drafts and commands, changes the loop, watches, rolls back by itself.
+
+A set is drafted through the service ``tuning`` (:mod:`gwanje.control.tuning.service`). It is applied, kept or rolled
+back by commands to two points, which go through the core's one check and are in its journal before they come here:
+``control.tuning.change_set`` (a number applies that set, 0 rolls back what is on watch) and ``control.tuning.kept``
+(the number of the set on watch). What the control part does by itself it enters in the journal with its own session.
+
+Three threads come here: of the commands, of the service, and the shell's. None waits for a disk or the bus while it
+holds the lock, but for the small file that a successor reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from gwanje.control.loop import kernel_arrays
+from gwanje.control.microgrid.params import ControlConfig
+from gwanje.control.tuning import change_set, guard
+from gwanje.control.tuning.change_set import Book, ChangeSet, State
+from gwanje.control.tuning.guard import Seen
+from gwanje.control.tuning.registry import Registry, sections_of, with_values
+from gwanje.core.authority.principal import Role, at_least
+from gwanje.core.clock import Clock
+from gwanje.core.commands.messages import Command
+from gwanje.core.requests import Code, Refused
+from gwanje.core.state_file import StateFile
+from gwanje.ext.control_loop import SWAP_DONE, SWAP_REFUSES
+
+APPLY_POINT = "control.tuning.change_set"
+KEEP_POINT = "control.tuning.kept"
+POINTS = (APPLY_POINT, KEEP_POINT)
+FILE = "tuning.json"
+FILE_BYTES_MAX = 262_144
+"""Thirty-two sets of sixteen changes are some 100 kB."""
+BUMP_SHARE_MAX = 0.005
+"""Of the rating: how much the set-points of one tick may move because of a change."""
+TRIES = 100
+"""Ticks in which a change is tried before it is refused: a second."""
+OWED_MAX = 256
+"""Entries for the journal that wait for the core: eight rollbacks of the longest sets."""
+
+
+class Loop(Protocol):
+    """What the desk needs of the compiled loop; see :class:`gwanje.ext.control_loop.ControlLoop`."""
+
+    @property
+    def swapped(self) -> tuple[int, float]:
+        """State of the last change, and its bump."""
+
+    def set_params(
+        self, scalars: npt.NDArray[np.float64], delay_steps: int, battery: npt.NDArray[np.float64],
+        meter_sign: npt.NDArray[np.float64], bump_w_max: float, tries: int = 100, force: bool = False,
+    ) -> None:  # fmt: skip
+        """Go on with other parameters."""
+
+    def set_tuning(self, change_set: float, kept: float, watch_left_s: float) -> None:
+        """Show what is tuned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event: class name, Korean, English, figures."""
+
+    class_name: str
+    ko: str
+    en: str
+    data: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TakenUp:
+    """What a part before has left: the book, what is to be told of it, and the set that was on watch."""
+
+    book: Book
+    told: tuple[Told, ...] = ()
+    rolled: ChangeSet | None = None
+
+
+Record = Callable[[Mapping[str, Any]], str]
+"""Enters something in the journal, waits for the disk; gives why it is not there, empty when it is."""
+
+
+class Desk:
+    """See the module.
+
+    Args:
+        file: ``control.toml`` as it stands.
+        taken: by :func:`taken_up`.
+        rating_w: of the connection.
+        loop: built with :attr:`config`.
+        state: where the book is kept.
+        clock: of the machine.
+        record: enters in the journal.
+    """
+
+    def __init__(
+        self, file: ControlConfig, taken: TakenUp, rating_w: float, loop: Loop, state: StateFile, clock: Clock,
+        record: Record,
+    ) -> None:  # fmt: skip
+        self._file = file
+        self._book = taken.book
+        self._rating_w = rating_w
+        self._loop = loop
+        self._state = state
+        self._clock = clock
+        self._record = record
+        self._lock = threading.Lock()
+        self._news: deque[Told] = deque(taken.told, maxlen=64)
+        self._owed: deque[dict[str, Any]] = deque(maxlen=OWED_MAX)
+        self._guard: guard.GuardState | None = None
+        self._restore = False
+        self.config = change_set.in_force(taken.book, file)[0]
+        """In force; replaced as a whole, in the turn in which the loop has taken it."""
+        if taken.rolled is not None:
+            self._owe(taken.rolled, taken.rolled.why_en)
+        self._show()
+
+    # ------------------------------------------------------------ service
+
+    def draft(
+        self, wanted: Mapping[str, float], author: str, reason: str, limits: guard.Limits, watch_s: float,
+        figures: Mapping[str, float],
+    ) -> ChangeSet | list[str]:  # fmt: skip
+        """A new set, or what is wrong with it.
+
+        Raises:
+            OSError: it cannot be kept.
+        """
+        with self._lock:
+            made = change_set.draft(
+                self._book, self.config, wanted, author, reason, limits, watch_s, figures, self._clock.utc_ns()
+            )
+            if isinstance(made, list):
+                return made
+            self._save(made[0])
+            return made[1]
+
+    def status(self) -> dict[str, Any]:
+        """All sets, and what is in force."""
+        with self._lock:
+            book, watched = self._book, self._guard
+            return {
+                "on_watch": book.on_watch.number if book.on_watch else 0,
+                "watch_left_s": self._left_s(),
+                "guard": asdict(watched) | {"error_rms_pct": watched.error_rms_pct} if watched else {},
+                "sets": [_message(one) for one in book.sets],
+                "kept": {name: one.value for name, one in book.kept.items()},
+                "values": Registry(sections_of(self.config)).values(),
+            }
+
+    def owed(self) -> dict[str, Any] | None:
+        """The first entry that the journal does not have yet."""
+        with self._lock:
+            return self._owed[0] if self._owed else None
+
+    def paid(self) -> None:
+        """The journal has it, or will never take it."""
+        with self._lock:
+            self._owed.popleft()
+
+    # ------------------------------------------------------------ commands
+
+    def carry_out(self, command: Command) -> Refused | None:
+        """Apply, roll back or keep a set, or say why not."""
+        if not at_least(command.role, Role.ENGINEER):
+            return Refused(Code.ROLE, f"{command.role}, at least engineer")
+        number = int(command.value)
+        if number != command.value or number < 0:
+            return Refused(Code.OWNER, f"{command.value:g} is no number of a change")
+        try:
+            if command.point == KEEP_POINT:
+                reason = self._keep(number, command.author)
+            elif number == 0:
+                reason = self._roll_back_by(command.author)
+            else:
+                reason = self._apply(number, command.author)
+        except OSError as error:
+            return Refused(Code.STATE, error.strerror or str(error))
+        return Refused(*reason) if reason else None
+
+    def _apply(self, number: int, author: str) -> tuple[Code, str] | None:
+        with self._lock:
+            if self._restore:
+                return Code.BUSY, "the loop is going back to what was in force"
+            if reason := change_set.refusal_of(self._book, number, self.config):
+                return Code.OWNER, reason[: change_set.REASON_MAX]
+            one = self._book.get(number)
+        assert one is not None, "refusal_of knows it"
+        for change in one.changes:
+            if why := self._record(_entry(change.name, change.before, change.after, f"{author}: {one.reason}")):
+                return Code.JOURNAL, why
+        with self._lock:
+            if reason := change_set.refusal_of(self._book, number, self.config):
+                return Code.OWNER, reason[: change_set.REASON_MAX]
+            self._save(change_set.moved(self._book, number, State.APPLYING, self._clock.utc_ns()))
+            try:
+                self._swap(with_values(self.config, one.after), force=False)
+            except (ValueError, RuntimeError) as error:
+                self._move(number, State.REFUSED, (str(error), str(error)))
+                return Code.OWNER, str(error)
+        return None
+
+    def _keep(self, number: int, author: str) -> tuple[Code, str] | None:
+        with self._lock:
+            watched = self._book.on_watch
+            if watched is None or watched.number != number or watched.state is not State.APPLIED:
+                return Code.OWNER, f"change {number} is not on watch"
+            self._kept(watched, (f"{author} 확정", f"kept by {author}"))
+        return None
+
+    def _roll_back_by(self, author: str) -> tuple[Code, str] | None:
+        with self._lock:
+            watched = self._book.on_watch
+            if watched is None:
+                return Code.OWNER, "no change is on watch"
+            self._roll_back(watched, (f"{author} 되돌림", f"rolled back by {author}"))
+        return None
+
+    # ------------------------------------------------------------ shell
+
+    def turn(self, seen: Seen, dt_s: float) -> list[Told]:
+        """Look after the change on watch; call it ten times a second. Gives what is to be told."""
+        with self._lock:
+            self._retry()
+            watched = self._book.on_watch
+            if watched is not None and watched.state is State.APPLYING:
+                self._look_at_loop(watched, seen)
+            elif watched is not None:
+                self._watch(watched, seen, dt_s)
+            self._show()
+            news = list(self._news)
+            self._news.clear()
+            return news
+
+    def _look_at_loop(self, watched: ChangeSet, seen: Seen) -> None:
+        state, bump_w = self._loop.swapped
+        bump_pct = 100.0 * bump_w / self._rating_w
+        if state == SWAP_DONE:
+            self.config = with_values(self.config, watched.after)
+            self._guard = guard.begin(seen)
+            if not self._move(watched.number, State.APPLIED):
+                return
+            self._tell("tuning_applied", watched, "적용, 감시 시작", "is applied and on watch", bump_pct=bump_pct)
+        elif state == SWAP_REFUSES:
+            why = (f"출력이 {bump_pct:.2f} % 움직였을 것임", f"a bump of {bump_pct:.2f} % of the rating")
+            self._move(watched.number, State.REFUSED, why)
+            self._owe(watched, why[1])
+            self._tell("tuning_refused", watched, f"적용 못 함: {why[0]}", f"is refused: {why[1]}")
+
+    def _watch(self, watched: ChangeSet, seen: Seen, dt_s: float) -> None:
+        assert self._guard is not None, "it began when the loop took the change"
+        self._guard, tripped = guard.step(self._guard, seen, watched.limits, dt_s)
+        if tripped is not None:
+            self._roll_back(watched, tripped)
+        elif self._guard.watched_s >= watched.watch_s:
+            try:
+                self._kept(watched, ("감시 시간 동안 이상 없음", "nothing tripped in the watch time"))
+            except OSError as error:
+                why = error.strerror or str(error)
+                self._roll_back(watched, (f"저장하지 못함: {why}", f"it cannot be kept: {why}"))
+
+    def _kept(self, watched: ChangeSet, why: tuple[str, str]) -> None:
+        """Raises OSError."""
+        self._save(change_set.keep(self._book, watched.number, self._file, self._clock.utc_ns(), why))
+        self._guard = None
+        self._tell("tuning_kept", watched, f"확정: {why[0]}", f"is kept: {why[1]}")
+
+    def _roll_back(self, watched: ChangeSet, why: tuple[str, str]) -> None:
+        """Back to what was in force; the loop takes it within a second, without a bump where that can be."""
+        self.config = change_set.in_force(self._book, self._file)[0]
+        self._restore = True
+        self._guard = None
+        self._retry()
+        self._move(watched.number, State.ROLLED_BACK, why)
+        self._owe(watched, why[1])
+        self._tell("tuning_rolled_back", watched, f"되돌림: {why[0]}", f"is rolled back: {why[1]}")
+
+    def _retry(self) -> None:
+        """Hand the loop what is in force, as soon as it takes it."""
+        if self._restore:
+            try:
+                self._swap(self.config, force=True)
+                self._restore = False
+            except RuntimeError:
+                pass  # a tick is held up in the middle of a try: the next turn asks again
+
+    # ------------------------------------------------------------ hands
+
+    def _swap(self, config: ControlConfig, *, force: bool) -> None:
+        params = config.kernel_params(self._rating_w)
+        scalars, battery, meter_sign = kernel_arrays(params)
+        bump_w_max = BUMP_SHARE_MAX * self._rating_w
+        self._loop.set_params(scalars, params.delay_steps, battery, meter_sign, bump_w_max, TRIES, force)
+
+    def _save(self, book: Book) -> None:
+        """Raises OSError: nothing has changed then."""
+        self._state.save(change_set.to_state(book))
+        self._book = book
+
+    def _move(self, number: int, to: State, why: tuple[str, str] = ("", "")) -> bool:
+        """Change a state also when the disk refuses; a successor then finds it on watch, and rolls back."""
+        book = change_set.moved(self._book, number, to, self._clock.utc_ns(), why)
+        try:
+            self._save(book)
+        except OSError:
+            self._book = book
+            if to is State.APPLIED:
+                watched = book.get(number)
+                assert watched is not None, "it has just moved"
+                self._roll_back(watched, ("상태를 저장하지 못함", "its state cannot be kept"))
+                return False
+        return True
+
+    def _owe(self, one: ChangeSet, why: str) -> None:
+        """The journal shall tell that the old values are in force again."""
+        self._owed.extend(
+            _entry(change.name, change.after, change.before, f"change {one.number}: {why}") for change in one.changes
+        )
+
+    def _tell(self, class_name: str, one: ChangeSet, ko: str, en: str, **figures: float) -> None:
+        changes = ", ".join(f"{change.name} {change.before:g}→{change.after:g}" for change in one.changes)
+        self._news.append(
+            Told(
+                class_name, f"파라미터 변경 {one.number} ({changes}) {ko}", f"change {one.number} ({changes}) {en}",
+                {"change_set": one.number, **figures},
+            )
+        )  # fmt: skip
+
+    def _left_s(self) -> float:
+        watched = self._book.on_watch
+        return max(watched.watch_s - self._guard.watched_s, 0.0) if watched and self._guard else 0.0
+
+    def _show(self) -> None:
+        watched = self._book.on_watch
+        shown = watched.number if watched is not None and watched.state is State.APPLIED else 0
+        self._loop.set_tuning(shown, self._book.last_kept, self._left_s())
+
+
+def taken_up(state: StateFile, file: ControlConfig, clock: Clock) -> TakenUp:
+    """The book that a part before has left, and what is to be told of it.
+
+    A book that cannot be read is set aside with the next save, and ``control.toml`` is in force.
+    """
+    try:
+        found = state.load()
+        book = change_set.from_state(found) if found is not None else Book()
+    except (OSError, ValueError) as error:
+        state.doubt()
+        ko, en = (
+            f"저장된 파라미터를 읽지 못해 control.toml 대로 동작: {error}",
+            f"kept parameters are not known: {error}",
+        )
+        return Book(), (Told("tuning_unreadable", ko, f"{en}; control.toml is in force"),)
+    news = []
+    book, rolled = change_set.restarted(book, clock.utc_ns())
+    if rolled is not None:
+        news.append(
+            Told(
+                "tuning_rolled_back", f"파라미터 변경 {rolled.number} 되돌림: {rolled.why_ko}",
+                f"change {rolled.number} is rolled back: {rolled.why_en}", {"change_set": rolled.number},
+            )
+        )  # fmt: skip
+        with contextlib.suppress(OSError):  # it stands in the file as on watch: the next start rolls it back again
+            state.save(change_set.to_state(book))
+    _, overruled = change_set.in_force(book, file)
+    if overruled:
+        names = ", ".join(overruled)
+        news.append(
+            Told(
+                "tuning_overruled", f"control.toml 이 바뀌어 저장된 값을 쓰지 않음: {names}",
+                f"control.toml has changed since, its values are in force: {names}",
+            )
+        )  # fmt: skip
+    return TakenUp(book, tuple(news), rolled)
+
+
+def _entry(name: str, before: float, value: float, reason: str) -> dict[str, Any]:
+    """An entry ``tuning_changed`` for the journal."""
+    return {"parameter": name, "before": float(before), "value": float(value), "reason": reason}
+
+
+def _message(one: ChangeSet) -> dict[str, Any]:
+    return {**asdict(one), "state": str(one.state), "figures": dict(one.figures)}
