@@ -238,7 +238,7 @@ def _discount(reader: Reader) -> Discount:
 
 def _dated(reader: Reader, key: str, value: str, low: float, high: float, decimals: int = 2) -> Dated:
     """Entries that each hold from a day."""
-    entries = []
+    entries: list[tuple[date, float, str]] = []
     for one in reader.readers(key, required=True):
         begin = _date(one, "from")
         number = _money(one, value, low, high, decimals)
