@@ -354,11 +354,9 @@ def taken_up(state: StateFile, file: ControlConfig, clock: Clock) -> TakenUp:
         book = change_set.from_state(found) if found is not None else Book()
     except (OSError, ValueError) as error:
         state.doubt()
-        ko, en = (
-            f"저장된 파라미터를 읽지 못해 control.toml 대로 동작: {error}",
-            f"kept parameters are not known: {error}",
-        )
-        return Book(), (Told("tuning_unreadable", ko, f"{en}; control.toml is in force"),)
+        ko = f"저장된 파라미터를 읽지 못해 control.toml 대로 동작: {error}"
+        en = f"kept parameters are not known, control.toml is in force: {error}"
+        return TakenUp(Book(), (Told("tuning_unreadable", ko, en),))
     news = []
     book, rolled = change_set.restarted(book, clock.utc_ns())
     if rolled is not None:

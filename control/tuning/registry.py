@@ -127,7 +127,7 @@ def _parameters(section: Section) -> list[Parameter]:
     found = []
     for one in fields(section.params):
         about: Mapping[str, Any] = one.metadata
-        if "low" not in about or one.type not in ("int", "float"):
+        if "low" not in about or one.type not in ("int", "float", int, float):
             continue
         default = None if one.default is MISSING or not isinstance(one.default, (int, float)) else float(one.default)
         found.append(
@@ -141,7 +141,7 @@ def _parameters(section: Section) -> list[Parameter]:
                 str(about.get("owner", "control")),
                 str(about.get("ko", "")),
                 str(about.get("en", "")),
-                one.type == "int",
+                one.type in ("int", int),
                 section.live,
             )
         )
