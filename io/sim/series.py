@@ -138,8 +138,13 @@ class Pulses:
 
     def at(self, time_s: float) -> Floats:
         """Values at one moment, zero mean over a period each, (n,)."""
+        values: Floats = self.on(time_s) - self._mean
+        return values
+
+    def on(self, time_s: float) -> Floats:
+        """The same with their mean: nothing between two pulses, (n,)."""
         on = np.mod(time_s + self._phase_s, self._period_s) < self._width_s
-        values: Floats = np.where(on, self._height, 0.0) - self._mean
+        values: Floats = np.where(on, self._height, 0.0)
         return values
 
 
