@@ -27,6 +27,7 @@ BENCHES = {
     "loop": "gwanje.control.bench:run_loop",
     "dispatch": "gwanje.control.bench:run_dispatch",
     "powerflow": "gwanje.control.microgrid.powerflow_bench:run",
+    "mpc": "gwanje.control.microgrid.planner.bench:run",
     "acoustic": "gwanje.control.acoustic.bench:run",
     "field": "gwanje.io.field.bench:run",
     "modbus": "gwanje.io.field.modbus.bench:run",

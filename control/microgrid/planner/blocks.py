@@ -70,15 +70,15 @@ class GridBlock:
             self._peak_rows = layout.rows(n)
             self._peak_share = layout.entries(self._peak_rows, self.imports)
             layout.entries(self._peak_rows, self._peak, -1.0)
-        self._broken = layout.columns(n) if np.isfinite(grid.ramp_w_max) else None
+        self._broken = (layout.columns(n), layout.columns(n)) if np.isfinite(grid.ramp_w_max) else None
         if self._broken is not None:
-            self._up, self._down = layout.rows(n), layout.rows(n)
-            for rows, sign in ((self._up, -1.0), (self._down, 1.0)):
-                layout.entries(rows, self.imports, 1.0)
-                layout.entries(rows, self.exports, -1.0)
-                layout.entries(after(rows), before(self.imports), -1.0)
-                layout.entries(after(rows), before(self.exports), 1.0)
-                layout.entries(rows, self._broken, sign)
+            self._ramp = layout.rows(n)
+            layout.entries(self._ramp, self.imports, 1.0)
+            layout.entries(self._ramp, self.exports, -1.0)
+            layout.entries(after(self._ramp), before(self.imports), -1.0)
+            layout.entries(after(self._ramp), before(self.exports), 1.0)
+            for columns, sign in zip(self._broken, (-1.0, 1.0), strict=True):  # upward, downward
+                layout.entries(self._ramp, columns, sign)
         self.exclusive = Exclusive(layout, self.imports, self.exports, n) if exclusive else None
 
     def fill(self, v: Vectors, grid: Grid, h: Floats, carbon_krw_per_kg: float) -> None:
@@ -113,13 +113,14 @@ class GridBlock:
     def _fill_ramp(self, v: Vectors, grid: Grid, there: Floats) -> None:
         """A tie that goes or comes by an outage has no ramp."""
         assert self._broken is not None
-        v.cost[self._broken] = grid.ramp_krw_per_kw
+        for columns in self._broken:
+            v.cost[columns] = grid.ramp_krw_per_kw
         most = np.full(len(there), KILO * grid.ramp_w_max)
         most[1:][(there[1:] == 0) | (there[:-1] == 0)] = np.inf
         known = np.isfinite(grid.import_before_w) and there[0] > 0
-        v.row_upper[self._up], v.row_lower[self._down] = most, -most
-        v.row_upper[self._up.start] = KILO * (grid.import_before_w + grid.ramp_w_max) if known else np.inf
-        v.row_lower[self._down.start] = KILO * (grid.import_before_w - grid.ramp_w_max) if known else -np.inf
+        v.row_upper[self._ramp], v.row_lower[self._ramp] = most, -most
+        v.row_upper[self._ramp.start] = KILO * (grid.import_before_w + grid.ramp_w_max) if known else np.inf
+        v.row_lower[self._ramp.start] = KILO * (grid.import_before_w - grid.ramp_w_max) if known else -np.inf
 
     def read(self, x: Floats, found: Found) -> None:
         """Series and figures of a solution."""
@@ -128,11 +129,15 @@ class GridBlock:
         if self._peak is not None:
             found["grid.peak_w"] = x[self._peak] / KILO
         if self._broken is not None:
-            found["grid.ramp_broken_w"] = x[self._broken] / KILO
+            found["grid.ramp_broken_w"] = (x[self._broken[0]] + x[self._broken[1]]) / KILO
 
 
 class BatteryBlock:
-    """Charge, discharge, energy; below the reserve at a price."""
+    """Charge, discharge, energy; below the reserve at a price.
+
+    With a reserve the energy is the sum of two columns: up to the reserve, which pays for each kWh that is there, and
+    above it. What pays fills first, so that the price of what is missing needs no row of its own.
+    """
 
     def __init__(self, layout: Layout, balance: Span, battery: Battery, exclusive: bool) -> None:
         n = balance.stop
@@ -140,15 +145,13 @@ class BatteryBlock:
         layout.entries(balance, self.charge, -1.0)
         layout.entries(balance, self.discharge, 1.0)
         self._rows = layout.rows(n)
-        layout.entries(self._rows, self._energy, 1.0)
-        self._kept = layout.entries(after(self._rows), before(self._energy))
+        self._above = layout.columns(n) if battery.reserve_krw_per_kwh_h > 0 else None
+        self._parts = [self._energy] if self._above is None else [self._energy, self._above]
+        for part in self._parts:
+            layout.entries(self._rows, part, 1.0)
+        self._kept = [layout.entries(after(self._rows), before(part)) for part in self._parts]
         self._in = layout.entries(self._rows, self.charge)
         self._out = layout.entries(self._rows, self.discharge)
-        self._short = layout.columns(n) if battery.reserve_krw_per_kwh_h > 0 else None
-        if self._short is not None:
-            self._reserve = layout.rows(n)
-            layout.entries(self._reserve, self._energy, 1.0)
-            layout.entries(self._reserve, self._short, 1.0)
         self.exclusive = Exclusive(layout, self.charge, self.discharge, n) if exclusive else None
 
     def fill(self, v: Vectors, one: Battery, h: Floats, there: Floats) -> None:
@@ -160,26 +163,35 @@ class BatteryBlock:
         v.cost[self.charge] = h * series(one.charge_krw_per_kwh, n)
         v.cost[self.discharge] = h * series(one.discharge_krw_per_kwh, n)
         resting = full * one.soc * np.cumprod(kept)
-        v.lower[self._energy] = np.minimum(full * one.soc_min, resting)
-        v.upper[self._energy] = np.maximum(full * one.soc_max, resting)
-        v.cost[self._energy.stop - 1] = -one.end_value_krw_per_kwh
-        v.entries[self._kept] = -kept[1:]
+        least, most = np.minimum(full * one.soc_min, resting), np.maximum(full * one.soc_max, resting)
+        v.lower[self._energy], v.upper[self._energy] = least, most
+        v.cost[self._energy] = 0.0
+        if self._above is not None:
+            wanted = np.clip(full * series(one.reserve_soc, n), least, most)
+            price = h * one.reserve_krw_per_kwh_h * (there > 0)
+            v.upper[self._energy], v.upper[self._above] = wanted, most - wanted
+            v.cost[self._energy] = -price
+            v.offset += float(price @ wanted)
+            v.cost[self._above] = 0.0
+        for part, before_it in zip(self._parts, self._kept, strict=True):
+            v.cost[part.stop - 1] -= one.end_value_krw_per_kwh
+            v.entries[before_it] = -kept[1:]
         v.entries[self._in] = -h * one.charge_efficiency
         v.entries[self._out] = h / one.discharge_efficiency
         v.row_lower[self._rows] = v.row_upper[self._rows] = 0.0
         v.row_lower[self._rows.start] = v.row_upper[self._rows.start] = kept[0] * full * one.soc
-        if self._short is not None:
-            v.cost[self._short] = h * one.reserve_krw_per_kwh_h
-            v.row_lower[self._reserve] = np.where(there > 0, full * series(one.reserve_soc, n), -np.inf)
         if self.exclusive is not None:
             self.exclusive.fill(v, charge_max, discharge_max)
 
-    def read(self, x: Floats, one: Battery, found: Found) -> None:
+    def read(self, x: Floats, one: Battery, there: Floats, found: Found) -> None:
         """Series of a solution."""
         found[f"{one.name}.discharge_w"] = (x[self.discharge] - x[self.charge]) / KILO
-        found[f"{one.name}.energy_wh"] = x[self._energy] / KILO
-        if self._short is not None:
-            found[f"{one.name}.reserve_missing_wh"] = x[self._short] / KILO
+        energy = sum((x[part] for part in self._parts), np.zeros(len(x[self._energy])))
+        found[f"{one.name}.energy_wh"] = energy / KILO
+        if self._above is not None:
+            wanted = series(one.reserve_soc, len(energy)) * one.energy_wh
+            missing = np.maximum(wanted - energy / KILO, 0.0)
+            found[f"{one.name}.reserve_missing_wh"] = missing * (there > 0)
 
 
 class EvPoolBlock:

@@ -94,14 +94,13 @@ class Program:
 
     def fill(self, problem: Problem) -> None:
         """Take the numbers of a problem of this shape."""
-        v, h, n = self.vectors, problem.step_h, problem.n
+        v, h = self.vectors, problem.step_h
         v.offset = 0.0
         v.row_lower[self._balance] = 0.0
         v.cost[self._surplus] = h * problem.overgeneration_krw_per_kwh
-        there = np.zeros(n)
         if self._grid is not None and problem.grid is not None:
             self._grid.fill(v, problem.grid, h, problem.carbon_krw_per_kg)
-            there = series(problem.grid.available, n)
+        there = _there(problem)
         for load, load_block in zip(problem.loads, self._loads, strict=True):
             load_block.fill(v, load, h, self._balance)
         for renewable, renewable_block in zip(problem.renewables, self._renewables, strict=True):
@@ -139,6 +138,7 @@ class Program:
     def read(self, x: Floats, problem: Problem) -> dict[str, Floats]:
         """All series of a solution, W and Wh, named after the assets."""
         found: dict[str, Floats] = {"surplus_w": x[self._surplus] / blocks.KILO}
+        there = _there(problem)
         if self._grid is not None:
             self._grid.read(x, found)
         for load, load_block in zip(problem.loads, self._loads, strict=True):
@@ -146,7 +146,7 @@ class Program:
         for renewable, renewable_block in zip(problem.renewables, self._renewables, strict=True):
             renewable_block.read(x, renewable, found)
         for battery, battery_block in zip(problem.batteries, self._batteries, strict=True):
-            battery_block.read(x, battery, found)
+            battery_block.read(x, battery, there, found)
         for pool, pool_block in zip(problem.ev_pools, self._ev_pools, strict=True):
             pool_block.read(x, pool, found)
         for store, store_block in zip(problem.heat_stores, self._stores, strict=True):
@@ -156,3 +156,8 @@ class Program:
         for genset, genset_block in zip(problem.gensets, self._gensets, strict=True):
             genset_block.read(x, genset, found)
         return found
+
+
+def _there(problem: Problem) -> Floats:
+    """Above 0 in the steps in which there is a grid."""
+    return np.zeros(problem.n) if problem.grid is None else series(problem.grid.available, problem.n)

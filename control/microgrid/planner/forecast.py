@@ -291,7 +291,7 @@ def _least_squares(
     x[:, 0], x[:, 1] = day - usual, week - usual
     x[:, 2], x[:, 3] = state.away[then], state.level[then]
     x[~np.isfinite(x)] = 0.0
-    scale = max(abs(usual), 1e-9)  # of the order of one, so that the ridge means samples
+    scale = _scale(state)  # of the order of one, so that the ridge means samples
     x = x / scale
     target = (seen - usual) / scale
     forget = np.exp(-1.0 / (params.memory_days * n))
@@ -305,6 +305,12 @@ def _least_squares(
     trace = np.trace(covariance, axis1=1, axis2=2)
     covariance /= np.maximum(1.0, trace / N_FEATURES)[:, None, None]
     return weights, covariance
+
+
+def _scale(state: ForecastState) -> float:
+    """A typical size of the index."""
+    size = np.abs(state.profile[np.isfinite(state.profile)])
+    return max(float(size.mean()), 1e-9) if len(size) else 1.0
 
 
 def _bands(state: ForecastState, seen: float, slot: int, params: ForecastParams) -> tuple[Floats, Floats]:
@@ -348,13 +354,12 @@ def _points(state: ForecastState, inputs: Inputs, params: ForecastParams) -> Flo
     last = recent[np.isfinite(recent)]
     now = float(last[0]) if len(last) else np.nan
     usual = np.where(np.isfinite(usual), usual, now)
-    scale = np.maximum(np.abs(usual), 1e-9)
     x = np.empty((h, N_FEATURES))
     x[:, 0] = state.past[(state.step + ahead - n) % length] - usual
     x[:, 1] = state.past[(state.step + ahead - WEEK * n) % length] - usual
     x[:, 2], x[:, 3] = state.away[state.step % h], state.level_now
     x[~np.isfinite(x)] = 0.0
-    own = usual + scale * np.einsum("hi,hi->h", x / scale[:, None], state.weights)
+    own = usual + np.einsum("hi,hi->h", x, state.weights)
     days = state.similar[kinds, :, slots]
     known = np.isfinite(days)
     mean = np.where(known, days, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)

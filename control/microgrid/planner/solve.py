@@ -58,19 +58,17 @@ class Solver(Protocol):
 class Highs:
     """HiGHS through :func:`scipy.optimize.milp`, which hands matrix and bounds over as they are.
 
-    Args:
-        presolve: reduces the programme first; pays for those with binaries, and about evens out without.
+    A linear programme goes without presolve, which takes longer than it saves where nearly every row counts; should
+    that fail, it goes once more with it. One with binaries always goes with it.
     """
 
     NAME = "highs"
     _STATUS = (Status.OPTIMAL, Status.LIMIT, Status.INFEASIBLE, Status.UNBOUNDED, Status.FAILED)
 
-    def __init__(self, presolve: bool = True) -> None:
-        self._presolve = presolve
-
     def solve(self, program: Program, limit_s: float) -> Solution:
         """See :class:`Solver`."""
-        return self._run(program, None, limit_s, 0.0, self._presolve)
+        found = self._run(program, None, limit_s, 0.0, False)
+        return found if found.x is not None else self._run(program, None, limit_s, 0.0, True)
 
     def solve_integer(
         self, program: Program, integrality: Integrality, limit_s: float, gap: float
