@@ -16,11 +16,11 @@ enum { GW_V, GW_P, GW_Q, GW_FP, GW_FQ, GW_GP, GW_GQ, GW_ROWS, GW_ANGLE = GW_ROWS
 
 typedef struct {
     V2 m; M2 K; S2 C; S2 L; V2 h;      /* of all that is drawn at the bus and below */
-    S2 Ci;                             /* inverse of C, before the readings of its own branch */
+    S2 Cr, Ci;                         /* of the children alone; inverse of C, before the readings of its own branch */
     V2 mu; M2 Ku; S2 Cu;               /* the message to the parent, in the parent's units */
     V2 i; M2 Ki; S2 R; V2 w;           /* injection: I = i + Ki V + T dS; w = 1 / conj(V) */
     V2 v, j, cur, d;                   /* voltage, current that arrives, current drawn by the injection, what is left */
-    S2 VV, JJ, W; M2 VJ, Q;            /* covariances of V and J, of d's residual, and between V and it */
+    S2 VV, JJ, Sw, W; M2 VJ, Q;        /* covariances of V and J, of what is left, of d, and of V with what is left */
 } GwBus;
 
 typedef struct {
@@ -110,7 +110,7 @@ static inline void gw_begin(const GwTree* w, long k)
     o->i = v2_add(v2_times(v2(p, -q), u), o->cur);
     o->Ki = gw_mirror(v2_times(o->cur, u));
     o->R = s2(u.x * u.x * sp + u.y * u.y * sq, u.x * u.y * (sp - sq), u.y * u.y * sp + u.x * u.x * sq);
-    o->m = o->i; o->K = o->Ki; o->C = o->R;
+    o->m = o->i; o->K = o->Ki; o->Cr = s2(0, 0, 0);
     if (w->g) o->K = m2_add(o->K, gw_turn(v2(w->g[k], w->b[k])));
     o->L = s2(0, 0, 0); o->h = v2(0, 0);
 }
@@ -127,6 +127,7 @@ static void gw_up(const GwTree* w)
             o->L = s2_add(o->L, s2(u.x * u.x * over, u.x * u.y * over, u.y * u.y * over));
             o->h = v2_add(o->h, v2_scale(u, gw_z(w, GW_V, k) * over));
         }
+        o->C = s2_add(o->R, o->Cr);
         o->Ci = s2_inv(o->C);
         V2 m = o->m; M2 K = o->K; S2 C = o->C;
         gw_flow(w, GW_GP, k, o->v, o->j, &m, &K, &C, &o->L, &o->h);
@@ -142,7 +143,7 @@ static void gw_up(const GwTree* w)
         o->mu = v2_scale(m, a); o->Ku = m2_scale(K, a * a); o->Cu = s2_scale(C, a * a);
         if (k) {
             GwBus* up = w->bus + w->parent[k];
-            up->m = v2_add(up->m, o->mu); up->K = m2_add(up->K, o->Ku); up->C = s2_add(up->C, o->Cu);
+            up->m = v2_add(up->m, o->mu); up->K = m2_add(up->K, o->Ku); up->Cr = s2_add(up->Cr, o->Cu);
             up->L = s2_add(up->L, s2_scale(o->L, a * a)); up->h = v2_add(up->h, v2_scale(o->h, a));
         }
     }
@@ -190,14 +191,14 @@ static void gw_spread(const GwTree* w)
         } else {
             const GwBus* up = w->bus + w->parent[k];
             double t = w->t[k];
-            M2 Cu = s2_full(o->Cu), Gt = m2_m(s2_full(up->Ci), Cu);
+            M2 Gt = m2_m(s2_full(up->Ci), s2_full(o->Cu));
             M2 share = m2_m(up->Q, Gt);                                   /* V with d's part of the current */
             M2 VJ = m2_add(m2_m(s2_full(up->VV), m2_turned(o->Ku)), share);
             M2 X = m2_m(o->Ku, share);
-            S2 JJ = s2_add(s2_by(o->Ku, up->VV), s2(2 * X.a, X.b + X.c, 2 * X.d));
-            S2 less = s2_by(Cu, up->W);
-            JJ = s2(t * t * (JJ.a + o->Cu.a - less.a), t * t * (JJ.b + o->Cu.b - less.b),
-                    t * t * (JJ.d + o->Cu.d - less.d));
+            S2 rest = s2(up->C.a - o->Cu.a, up->C.b - o->Cu.b, up->C.d - o->Cu.d);
+            S2 own = s2_add(s2_by(m2_turned(Gt), up->Sw), s2_of(m2_m(m2_turned(Gt), s2_full(rest))));
+            S2 JJ = s2_add(s2_add(s2_by(o->Ku, up->VV), s2(2 * X.a, X.b + X.c, 2 * X.d)), own);
+            JJ = s2_scale(JJ, t * t);
             M2 Z = m2(w->r[k], -w->x[k], w->x[k], w->r[k]), ZJ = m2_m(Z, s2_full(JJ)), ZV = m2_m(Z, m2_turned(VJ));
             S2 VV = s2_scale(up->VV, 1.0 / (t * t)), ZZ = s2_by(Z, JJ);
             o->VV = s2(VV.a - 2 * ZV.a + ZZ.a, VV.b - ZV.b - ZV.c + ZZ.b, VV.d - 2 * ZV.d + ZZ.d);
@@ -206,9 +207,9 @@ static void gw_spread(const GwTree* w)
         }
         M2 KV = m2_m(o->K, s2_full(o->VV)), KVJ = m2_m(o->K, o->VJ);
         S2 KVK = s2_by(o->K, o->VV);
-        S2 Sw = s2(o->JJ.a - 2 * KVJ.a + KVK.a, o->JJ.b - KVJ.b - KVJ.c + KVK.b, o->JJ.d - 2 * KVJ.d + KVK.d);
+        o->Sw = s2(o->JJ.a - 2 * KVJ.a + KVK.a, o->JJ.b - KVJ.b - KVJ.c + KVK.b, o->JJ.d - 2 * KVJ.d + KVK.d);
         o->Q = m2_sub(o->VJ, m2_turned(KV));
-        S2 less = s2_by(s2_full(o->Ci), Sw);
+        S2 less = s2_by(s2_full(o->Ci), o->Sw);
         o->W = s2(o->Ci.a - less.a, o->Ci.b - less.b, o->Ci.d - less.d);
     }
 }
@@ -232,18 +233,20 @@ static inline void gw_tell(const GwTree* w, GwOut* out, int row, long k, double 
     }
 }
 
-/* Of an injection, by what is left at its bus: exact however certain or unknown the injection is. */
-static inline void gw_tell_injection(const GwTree* w, GwOut* out, int row, long k, double value, V2 t)
+/* Of an injection: its residual is the force d that it takes to move it there, exact however unknown it is. */
+static inline void gw_tell_injection(const GwTree* w, GwOut* out, int row, long k, double value, V2 t, V2 s, S2 C)
 {
     const GwBus* o = w->bus + k;
     long at = row * out->stride + w->order[k];
     int has = gw_has(w, row, k);
-    double given = has ? gw_var(w, row, k) : w->unknown * w->unknown;
-    double force = t.x * o->d.x + t.y * o->d.y, spread = s2_form(t, o->W, t), variance = given - given * given * spread;
+    double variance = s2_form(s, C, s);
     out->value[at] = value;
     out->sigma[at] = sqrt(variance > 0.0 ? variance : 0.0);
-    out->normalised[at] = has && spread * given > 1e-6 ? -force / sqrt(spread) : NAN;
+    out->normalised[at] = NAN;
     if (has) {
+        double given = gw_var(w, row, k), force = t.x * o->d.x + t.y * o->d.y, spread = s2_form(t, o->W, t);
+        /* 1 / spread - given is its variance without its own reading: NAN when that is nothing known at all */
+        if (spread * w->unknown * w->unknown > 100.0 && (spread * given > 1e-6 || gw_s(w, row, k) <= w->exact)) out->normalised[at] = -force / sqrt(spread);
         out->objective += force * force * given;
         out->n_free += spread > 0.0 ? spread * given : 0.0;
         out->n_read++;
@@ -274,8 +277,10 @@ static void gw_results(const GwTree* w, GwOut* out)
         gw_tell(w, out, GW_V, k, size, s2_form(u, o->VV, u));
         gw_tell(w, out, GW_ANGLE, k, atan2(o->v.y, o->v.x), s2_form(across, o->VV, across));
         V2 s = v2_times(o->v, v2_conj(o->cur));
-        gw_tell_injection(w, out, GW_P, k, s.x, v2(o->w.x, o->w.y));
-        gw_tell_injection(w, out, GW_Q, k, s.y, v2(o->w.y, -o->w.x));
+        M2 G = m2_m(s2_full(o->R), s2_full(o->Ci));
+        S2 own = s2_add(s2_by(G, o->Sw), s2_of(m2_m(G, s2_full(o->Cr))));
+        gw_tell_injection(w, out, GW_P, k, s.x, v2(o->w.x, o->w.y), v2(o->v.x, o->v.y), own);
+        gw_tell_injection(w, out, GW_Q, k, s.y, v2(o->w.y, -o->w.x), v2(o->v.y, -o->v.x), own);
         gw_tell_flow(w, out, GW_GP, k, o->v, o->j, o->VV, o->VJ, o->JJ);
         M2 Z = k ? m2(w->r[k], -w->x[k], w->x[k], w->r[k]) : m2(0, 0, 0, 0);
         M2 ZVJ = m2_m(Z, m2_turned(o->VJ)), ZJ = m2_m(Z, s2_full(o->JJ));

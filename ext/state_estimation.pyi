@@ -33,7 +33,7 @@ class RadialEstimator:
         shunt_b: npt.ArrayLike | None = None,
         ratio: npt.ArrayLike | None = None,
         unknown: float = 100.0,
-        exact: float = 1e-7,
+        exact: float = 1e-6,
         tolerance: float = 1e-8,
         iterations_max: int = 20,
     ) -> None: ...

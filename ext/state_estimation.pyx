@@ -104,7 +104,7 @@ cdef class RadialEstimator:
         self._bus = NULL
 
     def __init__(
-        self, parent, r, x, *, shunt_g=None, shunt_b=None, ratio=None, double unknown=100.0, double exact=1e-7,
+        self, parent, r, x, *, shunt_g=None, shunt_b=None, ratio=None, double unknown=100.0, double exact=1e-6,
         double tolerance=1e-8, int iterations_max=20,
     ):
         up = np.ascontiguousarray(parent, np.int32)

@@ -1,0 +1,212 @@
+"""Whether readings of a network can all be true, and which of them, or which switch, is not.
+
+Two tests together raise a false alarm once in a hundred cases: the sum of squared residuals (χ²), which sees that much
+is a little wrong, and the largest normalised residual against what the largest of so many may be, which sees that one
+is very wrong. Only then is anything removed: the reading whose normalised residual is largest, above 3. Where others
+explain the same as well (odds below 99 : 1, which is the difference of their squares), none is accused alone: a form of
+error that is recognised decides (ten times, wrong sign, …), otherwise all of them count less. A switch that says what
+is not so is found first: its other position must explain more than the removal of any single reading.
+
+Source: A. Monticelli, State Estimation in Electric Power Systems (1999), chapters 7, 8; A. Abur, A. Gómez Expósito,
+Power System State Estimation: Theory and Implementation (2004), chapters 5, 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import chdtri, ndtri
+
+from gwanje.ext.state_estimation import N_READ, N_RESULT, RadialEstimator
+
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.uint8]
+Reading = tuple[int, int]
+"""Row and bus, as in :mod:`gwanje.ext.state_estimation`."""
+
+ODDS = 2.0 * np.log(99.0)
+"""Difference of two squared normalised residuals below which neither reading is the one to blame at 99 : 1."""
+FLIP_MARGIN = 25.0
+"""A switch is doubted only when this much more is explained by it than by any single reading (five sigmas)."""
+ALIKE = 0.9
+"""Normalised residuals from this share of the largest on are compared by really removing each: they are linear."""
+TRIALS_MAX = 32
+"""Readings that are removed one by one for a comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class BadDataParams:
+    """How readings are judged.
+
+    Attributes:
+        false_alarms: share of flawless cases that may be suspected.
+        residual_limit: normalised residual from which a reading may be removed.
+        removed_max: readings that are removed before the case is given up as a whole.
+    """
+
+    false_alarms: float = 0.01
+    residual_limit: float = 3.0
+    removed_max: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found.
+
+    Attributes:
+        iterations: of the last solution; negative when there is none.
+        suspicious: the readings as they came cannot all be true.
+        settled: what is left can.
+        removed: readings that are not used.
+        doubted: readings of which one is wrong, and nothing says which; all count less.
+        flipped: buses whose branch's switch is taken to be in its other position.
+        objective: sum of squares at the end.
+        n_free: its degrees of freedom.
+    """
+
+    iterations: int
+    suspicious: bool = False
+    settled: bool = True
+    removed: tuple[Reading, ...] = ()
+    doubted: tuple[Reading, ...] = ()
+    flipped: tuple[int, ...] = ()
+    objective: float = 0.0
+    n_free: float = 0.0
+
+
+@dataclass
+class Judge:
+    """An estimator with room for its results.
+
+    Attributes:
+        kernel: the network.
+        params: how readings are judged.
+        value: (8, n) estimates of the last case.
+        spread: (8, n) their sigmas.
+        normalised: (7, n) normalised residuals.
+    """
+
+    kernel: RadialEstimator
+    params: BadDataParams = field(default_factory=BadDataParams)
+    value: Floats = field(init=False)
+    spread: Floats = field(init=False)
+    normalised: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        n = self.kernel.n
+        self.value, self.spread = np.zeros((N_RESULT, n)), np.zeros((N_RESULT, n))
+        self.normalised = np.zeros((N_READ, n))
+
+    def solve(self, z: Floats, sigma: Floats, closed: Flags | None, warm: bool = False) -> int:
+        """One estimate as it is; see :meth:`RadialEstimator.estimate`."""
+        return self.kernel.estimate(z, sigma, self.value, self.spread, self.normalised, closed, warm)
+
+    def suspicious(self) -> bool:
+        """Whether the last estimate's residuals are more than chance, at the rate of false alarms of the parameters."""
+        checked = int((~np.isnan(self.normalised)).sum())
+        if not checked:
+            return False
+        each = 0.5 * self.params.false_alarms
+        limit = float(chdtri(max(self.kernel.n_free, 1e-3), each))
+        return self.kernel.objective > limit or self._largest() > float(-ndtri(0.5 * each / checked))
+
+    def _largest(self) -> float:
+        return float(np.nanmax(np.abs(self.normalised))) if not np.isnan(self.normalised).all() else 0.0
+
+    def judge(
+        self, z: Floats, sigma: Floats, closed: Flags | None = None, switches: Sequence[int] = (),
+        recognised: Callable[[Reading, float, float], bool] | None = None,
+    ) -> Verdict:  # fmt: skip
+        """Estimate, and remove what cannot be true; results stand in the attributes.
+
+        Args:
+            z: (7, n) readings.
+            sigma: (7, n) their sigmas.
+            closed: (n,) positions of the branches' switches; None is all closed.
+            switches: buses whose branch has a switch that may be told wrongly.
+            recognised: whether a reading, its value and what the others say in its place look like a known error.
+        """
+        turns = self.solve(z, sigma, closed)
+        if turns > 0 and not self.suspicious():
+            return Verdict(turns, objective=self.kernel.objective, n_free=self.kernel.n_free)
+        closed, flipped = self._doubt_switches(z, sigma, closed, switches)
+        sigma = sigma.copy()
+        removed: list[Reading] = []
+        doubted: list[Reading] = []
+        turns = self.solve(z, sigma, closed)
+        while turns > 0 and self.suspicious() and len(removed) + len(doubted) < self.params.removed_max:
+            group = self._to_blame(z, sigma, closed, recognised)
+            if len(group) == 1:
+                sigma[group[0]] = np.nan
+                removed += group
+            elif group:
+                self.solve(z, sigma, closed)
+                worst = self._largest()
+                for one in group:
+                    sigma[one] *= max(worst, 2.0)
+                doubted += group
+            else:
+                break
+            turns = self.solve(z, sigma, closed)
+        settled = turns > 0 and not self.suspicious()
+        return Verdict(turns, True, settled, tuple(removed), tuple(doubted), flipped, self.kernel.objective,
+                       self.kernel.n_free)  # fmt: skip
+
+    def _to_blame(
+        self, z: Floats, sigma: Floats, closed: Flags | None, recognised: Callable[[Reading, float, float], bool] | None
+    ) -> list[Reading]:
+        """The reading to remove, or several that explain equally much. "Nothing is connected" is doubted last."""
+        score = np.nan_to_num(np.abs(self.normalised))
+        soft, certain = np.where(sigma > 0.0, score, 0.0), np.where(sigma <= 0.0, score, 0.0)
+        these = certain if float(certain.max()) ** 2 > float(soft.max()) ** 2 + ODDS else soft
+        worst = float(these.max())
+        if worst <= self.params.residual_limit:
+            return []
+        alike = (these**2 >= worst**2 - ODDS) | (these >= ALIKE * worst)
+        rows, buses = np.nonzero(alike & (these > self.params.residual_limit))
+        group = sorted(((int(a), int(b)) for a, b in zip(rows, buses, strict=True)), key=lambda one: -float(these[one]))
+        if len(group) == 1:
+            return group
+        objectives, known = [], []
+        for one in group[:TRIALS_MAX]:
+            trial = sigma.copy()
+            trial[one] = np.nan
+            objectives.append(self.kernel.objective if self.solve(z, trial, closed) > 0 else np.inf)
+            known.append(recognised is not None and recognised(one, float(z[one]), float(self.value[one])))
+        least = min(objectives) + ODDS
+        left = [i for i, objective in enumerate(objectives) if objective <= least]
+        recognisable = [i for i in left if known[i]]
+        if len(recognisable) == 1:
+            return [group[recognisable[0]]]
+        return [group[i] for i in left] + (group[TRIALS_MAX:] if len(left) == TRIALS_MAX else [])
+
+    def _doubt_switches(
+        self, z: Floats, sigma: Floats, closed: Flags | None, switches: Sequence[int]
+    ) -> tuple[Flags | None, tuple[int, ...]]:
+        """Positions with those switches turned that must be told wrongly, one after the other."""
+        flipped: list[int] = []
+        while switches and len(flipped) < len(switches):
+            if self.solve(z, sigma, closed) < 0:
+                single = np.inf
+            elif not self.suspicious():
+                break
+            else:
+                single = self.kernel.objective - self._largest() ** 2
+            best, best_objective = -1, single - FLIP_MARGIN
+            base = np.ones(self.kernel.n, np.uint8) if closed is None else closed
+            for one in switches:
+                if one in flipped:
+                    continue
+                trial = base.copy()
+                trial[one] ^= 1
+                if self.solve(z, sigma, trial) > 0 and self.kernel.objective < best_objective:
+                    best, best_objective = one, self.kernel.objective
+            if best < 0:
+                break
+            closed = base.copy()
+            closed[best] ^= 1
+            flipped.append(best)
+        return closed, tuple(flipped)
