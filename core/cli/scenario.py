@@ -1,14 +1,19 @@
-"""``gwanje scenario``: a bad day by script, in a simulated city of its own, scored."""
+"""``gwanje scenario``: a bad day by script, in a simulated city of its own, or a plant in virtual time; scored."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands
 from gwanje.core.clock import SystemClock
+from gwanje.core.closed_loop.comparison import carry_out
+from gwanje.core.closed_loop.report import lines, to_message
+from gwanje.core.closed_loop.runner import LoopError
+from gwanje.core.closed_loop.script import LoopScript, load_loop, loop_names
 from gwanje.core.scenario.city import City, CityError, copy_site, own_folder
 from gwanje.core.scenario.plan import places_of
 from gwanje.core.scenario.runner import Run, failures_of, metrics, verdict
@@ -30,18 +35,45 @@ def add(commands: Commands) -> None:
 
 
 def _scenario(chosen: argparse.Namespace) -> int:
-    known = names_of(chosen.site)
+    loops = loop_names(chosen.site)
+    known = sorted([*names_of(chosen.site), *loops])
     if not chosen.name:
         for name in known:
-            one = load_scenario(chosen.site, name)
+            one = load_loop(chosen.site, name) if name in loops else load_scenario(chosen.site, name)
             print(f"{name:20} {one.length_s:5.0f} s  {one.en} · {one.ko}")
         return 0
     if unknown := [one for one in chosen.name if one not in known]:
         there = ", ".join(known) or "none"
         raise CommandError(f"no scenario {unknown[0]!r} in {chosen.site}/scenarios; there are: {there}")
-    scripts = [load_scenario(chosen.site, one) for one in chosen.name]
-    passed = [_run(chosen, one) for one in scripts]
+    scripts = [load_loop(chosen.site, one) if one in loops else load_scenario(chosen.site, one) for one in chosen.name]
+    passed = [_loop(chosen, one) if isinstance(one, LoopScript) else _run(chosen, one) for one in scripts]
     return 0 if all(passed) else 1
+
+
+def _loop(chosen: argparse.Namespace, script: LoopScript) -> bool:
+    """A run in virtual time, beside the other controllers'."""
+    if chosen.for_s is not None:
+        script = script.lasting(chosen.for_s)
+
+    def progress(name: str, share: float) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{script.name} {name or 'controller'} {100.0 * share:3.0f} %\033[K", end="", file=sys.stderr)
+
+    if not chosen.json:
+        print(f"{script.name}: {script.en} · {script.ko} (seed {chosen.seed})", flush=True)
+    try:
+        outcome = carry_out(script, chosen.site, chosen.seed, progress)
+    except (LoopError, ValueError) as error:
+        raise CommandError(str(error)) from None
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
+    if chosen.json:
+        print(json.dumps(to_message(script, outcome, chosen.seed), ensure_ascii=False), flush=True)
+    else:
+        for line in lines(outcome):
+            print(line)
+        print(f"{'PASSED' if outcome.passed else 'FAILED'}: {script.name}", flush=True)
+    return outcome.passed
 
 
 def _run(chosen: argparse.Namespace, script: Scenario) -> bool:

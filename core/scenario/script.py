@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from gwanje.core.closed_loop.script import loop_names
 from gwanje.core.site.toml_reader import ConfigErrors, Document, Reader
 
 LENGTH_S_MAX = 86_400.0
@@ -201,8 +202,9 @@ class Scenario:
 
 
 def names_of(site_root: Path) -> list[str]:
-    """Scenarios that a site has."""
-    return sorted(path.stem for path in (site_root / "scenarios").glob("*.toml"))
+    """Scenarios of faults that a site has; those with ``[loop]`` are :mod:`gwanje.core.closed_loop.script`'s."""
+    loops = set(loop_names(site_root))
+    return sorted(path.stem for path in (site_root / "scenarios").glob("*.toml") if path.stem not in loops)
 
 
 def load_scenario(site_root: Path, name: str) -> Scenario:
