@@ -34,6 +34,8 @@ cdef double WH = 0.001 / 3600.0                      # Wh in a step of one watt
 cdef double TURN = 6.283185307179586
 cdef double V_FLOOR = 0.05                           # below this a living bus is not solved
 
+cdef double RUN_OUT_S = 0.4                          # time constant with which motors slow down without supply
+
 cpdef enum:
     CONNECTED = 0
     ISLANDED = 1
@@ -144,6 +146,7 @@ cpdef enum:
     U_AMBIENT_C
     U_V                                              # at its bus, per unit
     U_STARTS
+    U_TOLD_FORM
     U_COUNT
 
 cpdef enum:
@@ -254,6 +257,7 @@ cpdef enum:
     K_SYNC_HZ
     K_SYNC_V
     K_SYNC_RAD
+    K_SYNC_SHARE                                     # of the window that relay 25 itself allows
     K_DEAD_BUS
     K_LOSS_OF_MAINS_S                                # 0: not seen
     K_STUB_W                                         # load of others on the lost piece of the utility
@@ -489,6 +493,8 @@ cdef class MicrogridPlant:
             self._forget()
         self._grid_side()
         self._breaker()
+        for bus in range(self.n_units):
+            self._ready(bus)
         self._decide()
         for bus in range(self.n):
             self._p[bus] = 0.0
@@ -526,7 +532,7 @@ cdef class MicrogridPlant:
         s[S_OPEN_S] = 0.0 if s[S_CLOSED] > 0.5 else s[S_OPEN_S] + DT
         s[S_LOST_S] = s[S_LOST_S] + DT if s[S_CLOSED] > 0.5 and s[S_GRID_ALIVE] < 0.5 else 0.0
 
-    cdef bint _in_window(self, double ahead_s) noexcept nogil:
+    cdef bint _in_window(self, double ahead_s, double share) noexcept nogil:
         """Would the sides fit ``ahead_s`` from now, as far as slip and angle tell?"""
         cdef double[::1] s = self.s
         cdef double slip = s[S_HZ] - s[S_GRID_HZ]
@@ -537,8 +543,8 @@ cdef class MicrogridPlant:
         if s[S_MODE] == DEAD and s[S_V] < 0.1:
             return self.k[K_DEAD_BUS] > 0.5
         return (
-            fabs(slip) <= self.k[K_SYNC_HZ] and fabs(s[S_V] - grid_v) <= self.k[K_SYNC_V]
-            and fabs(angle) <= self.k[K_SYNC_RAD]
+            fabs(slip) <= share * self.k[K_SYNC_HZ] and fabs(s[S_V] - grid_v) <= share * self.k[K_SYNC_V]
+            and fabs(angle) <= share * self.k[K_SYNC_RAD]
         )
 
     cdef void _breaker(self) noexcept nogil:
@@ -561,7 +567,9 @@ cdef class MicrogridPlant:
                 self._close()
         elif s[S_ASKED_S] > 0.0:
             s[S_ASKED_S] -= DT
-            if s[S_TRIPPED] < 0.5 and s[S_REFUSES] < 0.5 and (k[K_SYNC_CHECK] < 0.5 or self._in_window(k[K_CLOSE_S])):
+            if s[S_TRIPPED] < 0.5 and s[S_REFUSES] < 0.5 and (
+                k[K_SYNC_CHECK] < 0.5 or self._in_window(k[K_CLOSE_S], k[K_SYNC_SHARE])
+            ):
                 s[S_CLOSING_S] = k[K_CLOSE_S]
                 s[S_ASKED_S] = 0.0
 
@@ -572,7 +580,7 @@ cdef class MicrogridPlant:
         s[S_CLOSE_ANGLE] = 0.0 if s[S_MODE] == DEAD else wrapped(s[S_ANGLE])
         s[S_CLOSE_SLIP_HZ] = 0.0 if s[S_MODE] == DEAD else s[S_HZ] - s[S_GRID_HZ]
         s[S_CLOSE_V_DIFFERENCE] = 0.0 if s[S_MODE] == DEAD else s[S_V] - s[S_GRID_V]
-        if not self._in_window(0.0):
+        if not self._in_window(0.0, 1.0):
             s[S_CLOSURES_OUT] += 1.0
         s[S_CLOSED] = 1.0
         if s[S_GRID_ALIVE] > 0.5 and s[S_MODE] == ISLANDED and fabs(wrapped(s[S_ANGLE])) > self.k[K_SHOCK_RAD]:
@@ -623,16 +631,18 @@ cdef class MicrogridPlant:
         cdef double[:, ::1] u = self.u
         cdef bint grid = s[S_CLOSED] > 0.5 and s[S_GRID_ALIVE] > 0.5
         cdef bint held = False
+        cdef double told, since
         cdef int i, was = <int>s[S_MODE]
         for i in range(self.n_units):
             if self.up[i, UP_KIND] == ESS and self.up[i, UP_CAN_FORM] > 0.5:
-                if grid or s[S_DEAD_S] > self.k[K_BLACK_S]:
+                told = self._ordered(self.up[i, UP_SLOT_FORM], 0.0)
+                since = s[S_OPEN_S] - self.up[i, UP_AUTO_FORM_S]
+                if grid or s[S_DEAD_S] > self.k[K_BLACK_S] or told < u[i, U_TOLD_FORM]:
                     u[i, U_LATCH] = 0.0
-                elif self.up[i, UP_AUTO_FORM_S] > 0.0 and s[S_OPEN_S] >= self.up[i, UP_AUTO_FORM_S] and u[i, U_ONLINE] > 0.5:
+                elif self.up[i, UP_AUTO_FORM_S] > 0.0 and 0.0 <= since <= self.k[K_BLACK_S] and u[i, U_ONLINE] > 0.5:
                     u[i, U_LATCH] = 1.0
-                u[i, U_FORMING] = 1.0 if u[i, U_ONLINE] > 0.5 and (
-                    u[i, U_LATCH] > 0.5 or self._ordered(self.up[i, UP_SLOT_FORM], 0.0) > 0.5
-                ) else 0.0
+                u[i, U_TOLD_FORM] = told
+                u[i, U_FORMING] = 1.0 if u[i, U_ONLINE] > 0.5 and (u[i, U_LATCH] > 0.5 or told > 0.5) else 0.0
             elif self.up[i, UP_KIND] == GENSET:
                 u[i, U_FORMING] = self.up[i, UP_CAN_FORM] if u[i, U_RUNNING] > 0.5 else 0.0
             held = held or u[i, U_FORMING] > 0.5
@@ -646,6 +656,11 @@ cdef class MicrogridPlant:
             s[S_ROCOF] = 0.0
             return
         s[S_DEAD_S] = 0.0
+        if was == DEAD:                              # the first solution begins from flat voltages
+            s[S_V] = s[S_V] if s[S_V] > V_FLOOR else V_FLOOR
+            for i in range(self.n):
+                self._v[0, i] = s[S_V] if s[S_MODE] == ISLANDED else 1.0
+                self._v[1, i] = 0.0
         if s[S_MODE] == CONNECTED:
             s[S_ROCOF] = (s[S_GRID_HZ] - s[S_HZ]) / DT if was == CONNECTED else 0.0
             s[S_HZ] = s[S_GRID_HZ]
@@ -653,31 +668,44 @@ cdef class MicrogridPlant:
             return
         if was == DEAD:
             s[S_HZ] = self.k[K_HZ]
-            s[S_V] = s[S_V] if s[S_V] > V_FLOOR else V_FLOOR
         s[S_ANGLE] = wrapped(s[S_ANGLE] + TURN * (s[S_HZ] - s[S_GRID_HZ]) * DT)
 
     # --- units
 
-    cdef void _unit(self, int i) noexcept nogil:
+    cdef void _ready(self, int i) noexcept nogil:
+        """What a unit sees, and whether it takes part; before anybody knows who holds the voltage."""
         cdef double[:, ::1] u = self.u
         cdef double[:, ::1] up = self.up
-        cdef int bus = <int>up[i, UP_BUS], kind = <int>up[i, UP_KIND]
         cdef double[::1] s = self.s
-        self._mean[i] = u[i, U_PM_W]
+        cdef int bus = <int>up[i, UP_BUS], kind = <int>up[i, UP_KIND]
         u[i, U_V] = sqrt(self._v[0, bus] * self._v[0, bus] + self._v[1, bus] * self._v[1, bus])
-        u[i, U_PLL_HZ] = self.k[K_HZ] if s[S_MODE] == DEAD else (
-            u[i, U_PLL_HZ] + (s[S_HZ] - u[i, U_PLL_HZ]) * (DT / up[i, UP_PLL_S])
-        )
-        if s[S_MODE] != DEAD:
+        if s[S_MODE] == DEAD:
+            u[i, U_PLL_HZ] = self.k[K_HZ]
+        else:
+            u[i, U_PLL_HZ] += (s[S_HZ] - u[i, U_PLL_HZ]) * (DT / up[i, UP_PLL_S])
             self._protect(i)
+        if kind == ESS:
+            if (u[i, U_SOC] < 0.002 and u[i, U_P_W] > 0.0) or (u[i, U_SOC] > 0.998 and u[i, U_P_W] < 0.0):
+                self._trip_unit(i)
+            if u[i, U_ONLINE] < 0.5:
+                u[i, U_TIMER_S] -= DT
+                if u[i, U_TIMER_S] <= 0.0:
+                    u[i, U_ONLINE] = 1.0
+        elif kind == GENSET:
+            self._phase(i)
+        self._mean[i] = u[i, U_PM_W]
+
+    cdef void _unit(self, int i) noexcept nogil:
+        """What it feeds into its bus, as far as the island does not decide it."""
+        cdef int bus = <int>self.up[i, UP_BUS], kind = <int>self.up[i, UP_KIND]
         if kind == ESS:
             self._ess(i)
         elif kind == GENSET:
             self._genset(i)
         else:
             self._source_unit(i)
-        self._p[bus] -= u[i, U_P_W] / self.k[K_BASE_W]
-        self._q[bus] -= u[i, U_Q_VAR] / self.k[K_BASE_W]
+        self._p[bus] -= self.u[i, U_P_W] / self.k[K_BASE_W]
+        self._q[bus] -= self.u[i, U_Q_VAR] / self.k[K_BASE_W]
 
     cdef void _protect(self, int i) noexcept nogil:
         """The unit's own voltage and frequency limits."""
@@ -730,12 +758,6 @@ cdef class MicrogridPlant:
         share = up[i, UP_P_MAX] * u[i, U_DERATE] * heat * u[i, U_ONLINE]
         u[i, U_CHARGE_W_MAX] = share * clip((up[i, UP_SOC_HIGH] - u[i, U_SOC]) / up[i, UP_SOC_BAND], 0.0, 1.0)
         u[i, U_DISCHARGE_W_MAX] = share * clip((u[i, U_SOC] - up[i, UP_SOC_LOW]) / up[i, UP_SOC_BAND], 0.0, 1.0)
-        if (u[i, U_SOC] < 0.002 and u[i, U_P_W] > 0.0) or (u[i, U_SOC] > 0.998 and u[i, U_P_W] < 0.0):
-            self._trip_unit(i)
-        if u[i, U_ONLINE] < 0.5:
-            u[i, U_TIMER_S] -= DT
-            if u[i, U_TIMER_S] <= 0.0:
-                u[i, U_ONLINE] = 1.0
         if u[i, U_ONLINE] < 0.5 or s[S_MODE] == DEAD:
             u[i, U_P_W] = u[i, U_Q_VAR] = u[i, U_PM_W] = 0.0
             return
@@ -774,13 +796,13 @@ cdef class MicrogridPlant:
             wanted += up[i, UP_RATED_VA] * (self._ordered(up[i, UP_SLOT_V], 1.0) - u[i, U_V]) / up[i, UP_QV_DROOP]
         u[i, U_Q_VAR] += (clip(wanted, -left, left) - u[i, U_Q_VAR]) * (DT / 0.05)
 
-    cdef void _genset(self, int i) noexcept nogil:
+    cdef void _phase(self, int i) noexcept nogil:
+        """Start, synchronise, run, unload, stop."""
         cdef double[:, ::1] u = self.u
         cdef double[:, ::1] up = self.up
         cdef double[::1] s = self.s
         cdef bint wanted = self._ordered(up[i, UP_SLOT_START], 0.0) > 0.5 and u[i, U_FUEL_L] > 0.0
         cdef int phase = <int>u[i, U_PHASE]
-        cdef double target, move, reach
         if u[i, U_TIMER_S] > 0.0:
             u[i, U_TIMER_S] -= DT
         if phase == STOPPED:
@@ -799,19 +821,31 @@ cdef class MicrogridPlant:
             if not wanted:
                 phase = STOPPED
             elif s[S_MODE] == DEAD:
-                phase = RUNNING if up[i, UP_CAN_FORM] > 0.5 else WAITING
+                # onto a dead bus at once, if it can hold it
+                phase = RUNNING if up[i, UP_CAN_FORM] > 0.5 and s[S_V] < 0.1 else WAITING
                 u[i, U_TIMER_S] = up[i, UP_SYNC_S]
             elif u[i, U_TIMER_S] <= 0.0 and u[i, U_V] > 0.9:
                 phase = RUNNING
+        elif s[S_MODE] == DEAD and up[i, UP_CAN_FORM] < 0.5:
+            self._trip_unit(i)
+            return
         elif phase == RUNNING and not wanted:
             phase = STOPPING
         elif phase == STOPPING and wanted:
             phase = RUNNING
+        elif phase == STOPPING and u[i, U_PM_W] < 0.02 * up[i, UP_P_MAX]:
+            phase = STOPPED
+            u[i, U_P_W] = u[i, U_Q_VAR] = u[i, U_PM_W] = 0.0
         u[i, U_PHASE] = phase
         u[i, U_RUNNING] = 1.0 if phase == RUNNING or phase == STOPPING else 0.0
+
+    cdef void _genset(self, int i) noexcept nogil:
+        cdef double[:, ::1] u = self.u
+        cdef double[:, ::1] up = self.up
+        cdef double[::1] s = self.s
+        cdef int phase = <int>u[i, U_PHASE]
+        cdef double target, move, reach
         if u[i, U_RUNNING] < 0.5 or s[S_MODE] == DEAD:
-            if s[S_MODE] == DEAD and u[i, U_RUNNING] > 0.5 and up[i, UP_CAN_FORM] < 0.5:
-                self._trip_unit(i)
             u[i, U_P_W] = u[i, U_Q_VAR] = u[i, U_PM_W] = self._mean[i] = 0.0
             return
         target = clip(self._ordered(up[i, UP_SLOT_P], 0.0), up[i, UP_P_MIN], up[i, UP_P_MAX]) if phase == RUNNING else 0.0
@@ -824,11 +858,6 @@ cdef class MicrogridPlant:
         move = u[i, U_PM_W] + clip((target - u[i, U_PM_W]) * (1.0 - exp(-DT / up[i, UP_TAU_FORM_S])), -reach, reach)
         self._mean[i] = 0.5 * (u[i, U_PM_W] + move)
         u[i, U_PM_W] = move
-        if phase == STOPPING and u[i, U_PM_W] < 0.02 * up[i, UP_P_MAX]:
-            u[i, U_PHASE] = STOPPED
-            u[i, U_RUNNING] = u[i, U_FORMING] = 0.0
-            u[i, U_P_W] = u[i, U_Q_VAR] = u[i, U_PM_W] = self._mean[i] = 0.0
-            return
         if s[S_MODE] == CONNECTED:
             self._inertia(i, up[i, UP_CURRENT_MAX] * up[i, UP_RATED_VA] * u[i, U_V])
 
@@ -898,7 +927,7 @@ cdef class MicrogridPlant:
             return
         if l[j, L_OFF_S] > 0.0:
             l[j, L_COLD] = lp[j, LP_COLD_EXTRA] * (1.0 - exp(-l[j, L_OFF_S] / lp[j, LP_COLD_OFF_S]))
-            l[j, L_INRUSH] = 1.0 if l[j, L_OFF_S] > 0.1 else l[j, L_INRUSH]
+            l[j, L_INRUSH] = 1.0 - exp(-l[j, L_OFF_S] / RUN_OUT_S)
             l[j, L_OFF_S] = 0.0
         l[j, L_COLD] -= l[j, L_COLD] * (DT / lp[j, LP_COLD_ON_S])
         l[j, L_INRUSH] -= l[j, L_INRUSH] * (DT / lp[j, LP_INRUSH_S])
@@ -957,9 +986,7 @@ cdef class MicrogridPlant:
         if sweeps < 0:                               # no voltage carries this: the loads let go
             s[S_UNSOLVED] += 1.0
             s[S_SAG] *= 0.9
-            for bus in range(self.n):
-                self._v[0, bus] = root
-                self._v[1, bus] = 0.0
+            self._let_go(root)
         else:
             s[S_SAG] += (1.0 - s[S_SAG]) * 0.002
         for bus in range(3, self.n):
@@ -974,6 +1001,17 @@ cdef class MicrogridPlant:
         stub = self.k[K_STUB_W] * root * root if s[S_CLOSED] > 0.5 else 0.0
         s[S_IMPORT_W] = -stub
         s[S_REACTIVE_VAR] = -stub * self.k[K_STUB_TAN]
+
+    cdef void _let_go(self, double root) noexcept nogil:
+        """A step without a solution: flat voltages, no losses, what was drawn and fed in at the root."""
+        cdef double p = 0.0, q = 0.0
+        cdef int bus
+        for bus in range(self.n):
+            p += self._p[bus]
+            q += self._q[bus]
+            self._v[0, bus] = root
+            self._v[1, bus] = self._ir[bus] = self._ii[bus] = 0.0
+        self._ir[2], self._ii[2] = p / root, -q / root
 
     cdef void _swing(self) noexcept nogil:
         """Frequency and voltage of the island, and what each of its units gives."""

@@ -34,6 +34,7 @@ class Connection:
 
     Attributes:
         lost_piece_w: load of others on the piece of the utility that is lost with the grid, until the breaker opens.
+        sync_share: of the window that relay 25 allows itself, so that what moves until the contacts meet stays inside.
         order_hold_s: how long an order to close waits for the sync-check.
         loss_of_mains_s: time until the relay has cleared when the grid is gone; 0 when it does not see it.
         shock_rad: closing at a greater angle trips every machine and every unit that forms.
@@ -49,6 +50,7 @@ class Connection:
     sync_slip_hz: float = number(0.1, 0.0, 5.0)
     sync_voltage_pu: float = number(0.03, 0.0, 0.5)
     sync_angle_rad: float = number(0.1745, 0.0, 3.1416)
+    sync_share: float = number(0.8, 0.01, 1.0)
     dead_bus_closing: bool = True
     loss_of_mains_s: float = number(0.1, 0.0, 10.0)
     lost_piece_w: float = number(200e3, 0.0, 1e9)

@@ -219,6 +219,7 @@ class _Builder:
         k[kernel.K_CLOSE_S], k[kernel.K_OPEN_S], k[kernel.K_ORDER_S] = line.close_s, line.open_s, line.order_hold_s
         k[kernel.K_SYNC_CHECK], k[kernel.K_SYNC_HZ] = line.sync_check, line.sync_slip_hz
         k[kernel.K_SYNC_V], k[kernel.K_SYNC_RAD] = line.sync_voltage_pu, line.sync_angle_rad
+        k[kernel.K_SYNC_SHARE] = line.sync_share
         k[kernel.K_DEAD_BUS], k[kernel.K_LOSS_OF_MAINS_S] = line.dead_bus_closing, line.loss_of_mains_s
         k[kernel.K_STUB_W], k[kernel.K_STUB_TAN] = line.lost_piece_w, line.lost_piece_tan_phi
         k[kernel.K_V_TAU_S], k[kernel.K_V_RAMP] = island.voltage_tau_s, island.ramp_pu_per_s
