@@ -77,6 +77,9 @@ def _value(one: Field[Any], value: Any) -> tuple[str, Any]:
     """Reason against a value ("" for none) and the value in the field's type."""
     if one.type == "bool":
         return ("" if isinstance(value, bool) else f"{value!r} is neither true nor false"), value
+    if one.type == "tuple[str, ...]":
+        right = isinstance(value, list) and all(isinstance(word, str) and word for word in value)
+        return ("" if right else f"{value!r} is no list of words"), tuple(value) if right else value
     if one.type == "str":
         if not isinstance(value, str):
             return f"{value!r} is not text", value

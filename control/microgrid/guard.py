@@ -1,0 +1,136 @@
+"""The fast guard, one pure step every 10 ms: sees that the utility is gone, and says how much must go with it.
+
+A breaker that says open is believed at once. Frequency is believed from two out of three meters and only after several
+new samples in a row; with a breaker that says closed it means that the utility beyond is gone, and the mode machine
+opens. What is shed is decided by what was imported before: the memory is older than any frame of the event itself.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from gwanje.control.microgrid.settings import Guard
+
+MEMORY_EVERY_S = 0.1
+"""The import is remembered in steps of this; the one used is two to three steps old."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardState:
+    """What the guard remembers.
+
+    Attributes:
+        import_w: imports of the last steps of memory, oldest first.
+        since_s: since the memory moved.
+        open_before: the breaker was open in the last period; None before it was known.
+        beyond: new samples in a row with a frequency, or its rate, beyond the limits.
+        under: new samples in a row below the shedding frequency.
+        under_since_s: since the last step of under-frequency shedding.
+        stamp_s: of the last frequency sample.
+        from_hz: frequency at the begin of the rate's window.
+        from_s: when that was.
+        rocof_hz_per_s: last rate.
+    """
+
+    import_w: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    since_s: float = 0.0
+    open_before: bool | None = None
+    beyond: int = 0
+    under: int = 0
+    under_since_s: float = math.inf
+    stamp_s: float = -math.inf
+    from_hz: float = math.nan
+    from_s: float = -math.inf
+    rocof_hz_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GuardInputs:
+    """One process image; NaN for what may not be used.
+
+    Attributes:
+        now_s: monotonic.
+        closed: the breaker.
+        frequency_hz: two out of three.
+        stamp_s: of its sample.
+        import_w: measured.
+        island: a law of the island is in force, or none.
+        free_w: discharge that batteries and running generators could add at once.
+        room_w: charge that the batteries could add at once.
+        load_w: all loads.
+    """
+
+    now_s: float
+    closed: float
+    frequency_hz: float
+    stamp_s: float
+    import_w: float
+    island: bool
+    free_w: float
+    room_w: float
+    load_w: float
+
+
+@dataclass(frozen=True, slots=True)
+class GuardOutputs:
+    """What the guard wants in this period.
+
+    Attributes:
+        opened: the breaker has just opened while the tie-line law was in force.
+        grid_lost: frequency says that the utility is gone.
+        shed_w: to shed now.
+        curtail_w: generation to give up now.
+        lost_w: import that was lost, of the memory; NaN when it is not known.
+    """
+
+    opened: bool = False
+    grid_lost: bool = False
+    shed_w: float = 0.0
+    curtail_w: float = 0.0
+    lost_w: float = math.nan
+
+
+def step(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> tuple[GuardState, GuardOutputs]:
+    """One period."""
+    state = _samples(state, inputs, params, dt_s)
+    is_open = state.open_before if math.isnan(inputs.closed) else inputs.closed < 0.5
+    opened = state.open_before is False and is_open is True
+    lost_w = next((one for one in state.import_w if one == one), math.nan)
+    shed_w = curtail_w = 0.0
+    if opened and not inputs.island and lost_w == lost_w:
+        shed_w = max(lost_w * (1.0 + params.shed_margin) - inputs.free_w, 0.0) if lost_w > 0.0 else 0.0
+        curtail_w = max(-lost_w - inputs.room_w, 0.0)
+    under_since_s = state.under_since_s + dt_s
+    if is_open and state.under >= params.confirm_ticks and under_since_s >= params.under_every_s:
+        shed_w = max(shed_w, params.under_step * max(inputs.load_w, 0.0))
+        under_since_s = 0.0
+    after = replace(state, open_before=is_open, under_since_s=under_since_s)
+    lost = state.beyond >= params.confirm_ticks and not is_open
+    return after, GuardOutputs(opened and not inputs.island, lost, shed_w, curtail_w, lost_w)
+
+
+def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> GuardState:
+    """Memory of the import, rate of the frequency, and new samples beyond a limit."""
+    memory, since_s = state.import_w, state.since_s + dt_s
+    if since_s >= MEMORY_EVERY_S - 1e-9:
+        memory, since_s = (*memory[1:], inputs.import_w), 0.0
+    state = replace(state, import_w=memory, since_s=since_s)
+    hz = inputs.frequency_hz
+    if math.isnan(hz) or not inputs.stamp_s > state.stamp_s:
+        return state
+    rocof, from_hz, from_s = state.rocof_hz_per_s, state.from_hz, state.from_s
+    if math.isnan(from_hz) or inputs.stamp_s - from_s > 10.0 * params.rocof_window_s:
+        rocof, from_hz, from_s = 0.0, hz, inputs.stamp_s
+    elif inputs.stamp_s - from_s >= params.rocof_window_s - 1e-9:
+        rocof, from_hz, from_s = (hz - from_hz) / (inputs.stamp_s - from_s), hz, inputs.stamp_s
+    beyond = not params.frequency_low_hz <= hz <= params.frequency_high_hz or abs(rocof) > params.rocof_hz_per_s
+    return replace(
+        state,
+        beyond=state.beyond + 1 if beyond else 0,
+        under=state.under + 1 if hz < params.under_hz else 0,
+        stamp_s=inputs.stamp_s,
+        from_hz=from_hz,
+        from_s=from_s,
+        rocof_hz_per_s=rocof,
+    )

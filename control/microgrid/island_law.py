@@ -1,0 +1,94 @@
+"""The law of an island: sum of set-points above droop, such that the frequency comes back; trim of the voltage.
+
+The units' droop answers within milliseconds; this layer moves the sum of their set-points until the frequency is the
+wanted one. It begins from what is commanded, so that its coming into force moves nothing, and goes on from what the
+limits left of its last answer, so that nothing winds up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from gwanje.control.microgrid.device_settings import Battery, Generator
+from gwanje.control.microgrid.settings import Settings
+from gwanje.ext.droop import Restoration
+
+
+def stiffness_w_per_hz(
+    batteries: Sequence[tuple[Battery, bool]], generators: Sequence[tuple[Generator, bool]], nominal_hz: float
+) -> float:
+    """Power that droop moves for one hertz, of the units that form the grid (the flag beside each), W/Hz."""
+    found = sum(one.discharge_w_max / one.droop_pu for one, forms in batteries if forms)
+    found += sum(one.rated_w / one.droop_pu for one, runs in generators if runs and one.droop_pu > 0.0)
+    return found / nominal_hz
+
+
+class IslandLaw:
+    """Frequency and voltage restoration.
+
+    Args:
+        settings: of the site.
+
+    Attributes:
+        sum_w: wanted sum of all units' set-points.
+        voltage_pu: wanted set-point of the forming units.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._frequency = Restoration(*_frequency_gains(settings))
+        self._voltage = Restoration(*_voltage_gains(settings))
+        self._settings = settings
+        self._stamp_s = -math.inf
+        self.sum_w = 0.0
+        self.voltage_pu = 1.0
+
+    def retune(self, settings: Settings) -> None:
+        """Other gains; nothing moves by that."""
+        self._frequency.tune(*_frequency_gains(settings))
+        self._voltage.tune(*_voltage_gains(settings))
+        self._settings = settings
+
+    def begin(self) -> None:
+        """The law comes into force."""
+        self._frequency.reset()
+        self._voltage.reset()
+
+    @property
+    def frozen(self) -> bool:
+        """Frames are missing or too late: the units' droop alone holds the frequency."""
+        return self._frequency.frozen
+
+    @property
+    def gain_per_s(self) -> float:
+        """Integral gain in force."""
+        return self._frequency.gain_per_s
+
+    def step(
+        self, frequency_hz: float, stamp_s: float, age_s: float, target_hz: float, stiffness: float, achieved_w: float,
+        voltage_pu: float, voltage_target_pu: float, dt_s: float,
+    ) -> None:  # fmt: skip
+        """One period of the secondary layer; ``achieved_w`` is the sum of the units' present commands."""
+        island = self._settings.island
+        fresh = stamp_s > self._stamp_s
+        self._stamp_s = max(self._stamp_s, stamp_s)
+        delay_s = age_s + island.path_delay_s
+        self.sum_w = self._frequency.step(target_hz - frequency_hz, fresh, delay_s, stiffness, achieved_w, dt_s)
+        trim = island.voltage_trim_pu
+        wanted = self._voltage.step(voltage_target_pu - voltage_pu, fresh, delay_s, 1.0, self.voltage_pu, dt_s)
+        self.voltage_pu = min(max(wanted, 1.0 - trim), 1.0 + trim)
+
+    def rest_voltage(self, dt_s: float) -> None:
+        """Out of force: the trim goes back slowly."""
+        reach = 0.01 * dt_s
+        self.voltage_pu += min(max(1.0 - self.voltage_pu, -reach), reach)
+
+
+def _frequency_gains(settings: Settings) -> tuple[float, float, float, float, int]:
+    one = settings.island
+    return one.ki_per_s, one.kp, one.ki_delay_max, one.delay_s_max, one.missing_max
+
+
+def _voltage_gains(settings: Settings) -> tuple[float, float, float, float, int]:
+    one = settings.island
+    return one.voltage_ki_per_s, 0.0, one.ki_delay_max, one.delay_s_max, one.missing_max
