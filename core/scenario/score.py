@@ -214,8 +214,12 @@ class StepScore:
         waiting = bad & self.good_before
         took_s = look.at_s - self._cleared_s
         if not waiting.any():
-            self.recovered_s, self.phase = took_s, Phase.OVER
-        elif took_s > self.rule.recover_s:
+            self.recovered_s = took_s if self.recovered_s is None else self.recovered_s
+            if took_s - self.recovered_s >= self.rule.settle_s:
+                self.phase = Phase.OVER
+            return
+        self.recovered_s = None
+        if took_s > self.rule.recover_s:
             self.why = self.why or f"{int(waiting.sum())} tags not well again {self.rule.recover_s:g} s after it"
             self.phase = Phase.OVER
 

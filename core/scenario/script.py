@@ -54,7 +54,9 @@ class Rule:
         values: values that count as shown too, such as the state of a microphone.
         within_s: until when all must.
         hold_s: how long the fault stands.
-        recover_s: until when all are well again after it.
+        recover_s: until when all are well again after it …
+        settle_s: … and stay so for this long before they count among the others: what a fault leaves behind may take a
+            moment to show, such as a connection that is opened anew.
         params: further keys of the fault.
         skip: why faults of this kind are not set; empty for those that are.
     """
@@ -72,6 +74,7 @@ class Rule:
     skip: str = ""
     first: bool = False
     stays: bool = True
+    settle_s: float = 0.0
 
     def fits(self, driver: str, kind: str) -> bool:
         """Whether it is about a kind of fault of a driver's devices."""
@@ -287,6 +290,7 @@ def _rule(reader: Reader, times: tuple[float, float, float]) -> Rule:
         skip=reader.text("skip", ""),
         first=reader.flag("first", False),
         stays=reader.flag("stays", True),
+        settle_s=reader.number("settle_s", 0.0, 0.0, 60.0),
     )
     reader.finish()
     return rule

@@ -94,7 +94,7 @@ class ChargePoint:
 
     def plug_time(self) -> None:
         """Let the plug's time pass; what happens is found at the next report."""
-        self._happened += self.advance()
+        self._happened = self.advance()  # with what had happened before
 
     def advance(self) -> list[str]:
         """Let the plug's time pass; what happened there."""

@@ -123,6 +123,19 @@ def test_who_is_not_well_again_in_time_fails():
     assert (score.recovered_s, score.why) == (None, "1 tags not well again 10 s after it")
 
 
+def test_what_shows_only_after_the_fault_is_waited_for():
+    score = begun(replace(RULE, expect=Expect.ANY, settle_s=2.0))
+    score.cleared(16.0)
+    score.look(look(16.1, GOOD, GOOD, GOOD))
+    score.look(look(17.0, GOOD, BAD, GOOD))
+    score.look(look(18.0, GOOD, GOOD, GOOD))
+    score.look(look(19.9, GOOD, GOOD, GOOD))
+    assert score.phase is Phase.RECOVERING
+    score.look(look(20.0, GOOD, GOOD, GOOD))
+    assert score.passed
+    assert score.recovered_s == pytest.approx(2.0)
+
+
 def test_what_was_bad_before_need_neither_show_it_nor_recover():
     score = begun(RULE, BAD, GOOD)
     assert score.names == ("a.lamp1.fault",)

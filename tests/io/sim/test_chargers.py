@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from gwanje.core.clock import VirtualClock
 from gwanje.core.site.config import Device, Twin
 from gwanje.io.field.ocpp.facts import Profile
 from gwanje.io.field.ocpp.frames import check_call, check_result
 from gwanje.io.field.ocpp.v16 import V16
 from gwanje.io.field.ocpp.v201 import V201
 from gwanje.io.sim.city.chargers import KINDS, make_plug, read_stays
+from gwanje.io.sim.city.chargers_client import ChargePoint
 from gwanje.io.sim.city.chargers_messages import Messages
 from gwanje.io.sim.city.chargers_model import Limit, Plug, read_profile
 
@@ -148,6 +150,18 @@ def test_a_broken_meter_writes_what_is_no_number():
     assert "," in values[1]
     assert "-5" in values
     assert "NaN" in values
+
+
+def test_what_happens_at_a_plug_is_found_once_however_often_it_is_looked_at():
+    clock = VirtualClock()
+    plugged = plug(bikes=True)
+    plugged.stay, plugged.left_s, plugged.charging = None, 5.0, False
+    point = ChargePoint(device("2.0.1"), "ws://127.0.0.1:1", plugged, clock, 1.0, random.Random(1))
+    for _ in range(12):
+        clock.advance_ns(1_000_000_000)
+        point.plug_time()
+    assert point.advance() == ["arrived"]
+    assert point.advance() == []
 
 
 def test_a_device_becomes_a_plug_as_its_profile_says():
