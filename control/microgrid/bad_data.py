@@ -31,9 +31,11 @@ ODDS = 2.0 * np.log(99.0)
 """Difference of two squared normalised residuals below which neither reading is the one to blame at 99 : 1."""
 FLIP_MARGIN = 25.0
 """A switch is doubted only when this much more is explained by it than by any single reading (five sigmas)."""
+LINEAR = 30.0
+"""Normalised residual up to which its square is what its removal takes off the sum, to a tenth of a square."""
 ALIKE = 0.9
-"""Normalised residuals from this share of the largest on are compared by really removing each: they are linear."""
-TRIALS_MAX = 32
+"""Above it, readings with this share of the largest are compared by really removing each."""
+TRIALS_MAX = 16
 """Readings that are removed one by one for a comparison."""
 
 
@@ -136,21 +138,19 @@ class Judge:
         sigma = sigma.copy()
         removed: list[Reading] = []
         doubted: list[Reading] = []
-        turns = self.solve(z, sigma, closed)
+        turns = self.solve(z, sigma, closed) if flipped or len(switches) else turns
         while turns > 0 and self.suspicious() and len(removed) + len(doubted) < self.params.removed_max:
-            group = self._to_blame(z, sigma, closed, recognised)
+            worst, group = self._largest(), self._to_blame(z, sigma, closed, recognised)
             if len(group) == 1:
                 sigma[group[0]] = np.nan
                 removed += group
             elif group:
-                self.solve(z, sigma, closed)
-                worst = self._largest()
                 for one in group:
                     sigma[one] *= max(worst, 2.0)
                 doubted += group
             else:
                 break
-            turns = self.solve(z, sigma, closed)
+            turns = self.solve(z, sigma, closed, warm=True)
         settled = turns > 0 and not self.suspicious()
         return Verdict(turns, True, settled, tuple(removed), tuple(doubted), flipped, self.kernel.objective,
                        self.kernel.n_free)  # fmt: skip
@@ -165,23 +165,41 @@ class Judge:
         worst = float(these.max())
         if worst <= self.params.residual_limit:
             return []
-        alike = (these**2 >= worst**2 - ODDS) | (these >= ALIKE * worst)
+        linear = worst <= LINEAR
+        alike = (these**2 >= worst**2 - ODDS) | (these >= (1.0 if linear else ALIKE) * worst)
         rows, buses = np.nonzero(alike & (these > self.params.residual_limit))
         group = sorted(((int(a), int(b)) for a, b in zip(rows, buses, strict=True)), key=lambda one: -float(these[one]))
         if len(group) == 1:
             return group
-        objectives, known = [], []
-        for one in group[:TRIALS_MAX]:
-            trial = sigma.copy()
-            trial[one] = np.nan
-            objectives.append(self.kernel.objective if self.solve(z, trial, closed) > 0 else np.inf)
-            known.append(recognised is not None and recognised(one, float(z[one]), float(self.value[one])))
-        least = min(objectives) + ODDS
-        left = [i for i, objective in enumerate(objectives) if objective <= least]
-        recognisable = [i for i in left if known[i]]
-        if len(recognisable) == 1:
-            return [group[recognisable[0]]]
-        return [group[i] for i in left] + (group[TRIALS_MAX:] if len(left) == TRIALS_MAX else [])
+        others, left = self._without(group, z, sigma), list(range(len(group)))
+        if not linear:
+            others, objectives = self._tried(group[:TRIALS_MAX], z, sigma, closed)
+            least = min(objectives) + ODDS
+            left = [i for i, objective in enumerate(objectives) if objective <= least]
+            left += range(TRIALS_MAX, len(group)) if len(left) == TRIALS_MAX else ()
+        known = [i for i in left if i < len(others) and recognised is not None
+                 and recognised(group[i], float(z[group[i]]), others[i])]  # fmt: skip
+        return [group[known[0]]] if len(known) == 1 else [group[i] for i in left]
+
+    def _without(self, group: list[Reading], z: Floats, sigma: Floats) -> list[float]:
+        """What the others say in the place of each reading, by its residual and redundancy."""
+        given = np.array([max(float(sigma[one]), 1e-9) for one in group])
+        spread, value = (np.array([float(rows[one]) for one in group]) for rows in (self.spread, self.value))
+        read = np.array([float(z[one]) for one in group])
+        return list(read - (read - value) / np.maximum(1.0 - (spread / given) ** 2, 1e-9))
+
+    def _tried(
+        self, group: list[Reading], z: Floats, sigma: Floats, closed: Flags | None
+    ) -> tuple[list[float], list[float]]:
+        """The same, and the sum of squares that is left, by removing each in turn."""
+        others, objectives = [], []
+        for one in group:
+            kept, sigma[one] = float(sigma[one]), np.nan
+            solved = self.solve(z, sigma, closed, warm=True) > 0
+            sigma[one] = kept
+            others.append(float(self.value[one]) if solved else np.nan)
+            objectives.append(self.kernel.objective if solved else np.inf)
+        return others, objectives
 
     def _doubt_switches(
         self, z: Floats, sigma: Floats, closed: Flags | None, switches: Sequence[int]
