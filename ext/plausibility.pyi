@@ -10,6 +10,7 @@ RANGE: int
 RATE: int
 STUCK: int
 SIGN: int
+CLOCK: int
 
 class Plausibility:
     def __init__(
@@ -17,6 +18,20 @@ class Plausibility:
     ) -> None: ...
     def check(
         self, now_s: float, value: _Column, missing: _Flags, age_s: _Column, model: _Column, flags: _Flags
+    ) -> int: ...
+    def take(
+        self,
+        now_s: float,
+        value: _Column,
+        quality: npt.NDArray[np.uint16],
+        age_s: _Column,
+        model: _Column,
+        hold_s: _Column,
+        skew_s: float,
+        usable: _Column,
+        old_s: _Column,
+        stamp_s: _Column,
+        flags: _Flags,
     ) -> int: ...
 
 def median3(a: float, b: float, c: float, apart: float) -> tuple[float, int]: ...

@@ -1,16 +1,17 @@
 """Plausibility of measured values: range, rate, stuck, no number, sign against a model, and two out of three meters.
 
 One call judges all values of a process image. What is wrong with a value is a bit in its flags; a value with any bit
-must not be used. A jump is doubted until several samples in a row agree with it: a disturbance is real when it stays.
+but CLOCK must not be used. A sample is as old as its time stamp says, and never younger than since it came: a clock that
+runs ahead cannot keep a dead value alive. A jump is doubted until several samples in a row agree with it: a disturbance is real when it stays.
 A sign is wrong when the mirrored value fits the model and the value itself does not, several samples in a row.
 The twin is ``ext/reference/plausibility.py``.
 """
 
 from libc.math cimport NAN, fabs, isfinite
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint16_t, uint8_t
 from libc.stdlib cimport calloc, free
 
-MISSING, NUMBER, RANGE, RATE, STUCK, SIGN = 1, 2, 4, 8, 16, 32
+MISSING, NUMBER, RANGE, RATE, STUCK, SIGN, CLOCK = 1, 2, 4, 8, 16, 32, 64
 
 cdef enum:
     F_MISSING = 1
@@ -19,9 +20,12 @@ cdef enum:
     F_RATE = 8
     F_STUCK = 16
     F_SIGN = 32
+    F_CLOCK = 64
+    BAD = 0x8000               # of the quality: see core/tags/quality.py
     JUMP_SAMPLES = 3           # samples that must agree before a jump is believed
     SIGN_SAMPLES = 3           # samples in a row that must look mirrored
 
+cdef double NEVER_S = 1e18
 cdef double SIGN_SHARE = 0.3   # of the model: how near the mirrored value must be to it
 
 
@@ -35,6 +39,8 @@ cdef struct Watched:
     int mirrored
     int flags                  # of the last sample, without what the caller adds
     int seen
+    double stamp_s             # of the last sample, whatever it was
+    double came_s              # when it came
 
 
 cdef class Plausibility:
@@ -67,13 +73,68 @@ cdef class Plausibility:
                                 == self._n):
             raise ValueError("no values, or arrays of different length")
         self._low, self._high, self._rate, self._stuck_s, self._floor = low, high, rate_per_s, stuck_s, sign_floor
+        cdef Py_ssize_t i
         free(self._one)
         self._one = <Watched*>calloc(self._n, sizeof(Watched))
         if self._one == NULL:
             raise MemoryError()
+        for i in range(self._n):
+            self._one[i].stamp_s = self._one[i].came_s = -NEVER_S
 
     def __dealloc__(self):
         free(self._one)
+
+    cpdef int take(self, double now_s, const double[::1] value, const uint16_t[::1] quality, const double[::1] age_s,
+                   const double[::1] model, const double[::1] hold_s, double skew_s, double[::1] usable,
+                   double[::1] old_s, double[::1] stamp_s, uint8_t[::1] flags):
+        """Judge what came of a period; returns how many values may not be used.
+
+        Args:
+            now_s: monotonic.
+            value: (n,) as it came.
+            quality: (n,) as :class:`gwanje.core.tags.quality.Quality`.
+            age_s: (n,) by its time stamp; infinite or no number where nothing ever came.
+            model: (n,) what it should be about; NaN where nobody knows.
+            hold_s: (n,) older than this is missing.
+            skew_s: a sample this far in the future has a wrong clock.
+            usable: (n,) OUT: the values, NaN where they may not be used.
+            old_s: (n,) OUT: age by time stamp, or since it came if that is more.
+            stamp_s: (n,) OUT: when it was measured.
+            flags: (n,) OUT.
+
+        Raises:
+            ValueError: lengths differ.
+        """
+        cdef Py_ssize_t i, n = self._n
+        cdef int found, n_wrong = 0
+        cdef double age, stamp, old
+        cdef Watched* one
+        if not (value.shape[0] == quality.shape[0] == age_s.shape[0] == model.shape[0] == hold_s.shape[0]
+                == usable.shape[0] == old_s.shape[0] == stamp_s.shape[0] == flags.shape[0] == n):
+            raise ValueError("arrays of different length")
+        with nogil:
+            for i in range(n):
+                one = &self._one[i]
+                age = age_s[i] if isfinite(age_s[i]) else NEVER_S
+                stamp = now_s - age
+                if fabs(stamp - one.stamp_s) > 1e-6:
+                    one.stamp_s = stamp
+                    one.came_s = now_s
+                old = now_s - one.came_s
+                if age > old:
+                    old = age
+                if quality[i] & BAD or not old <= hold_s[i]:
+                    found = F_MISSING
+                else:
+                    found = self._judge(i, now_s, value[i], age, model[i])
+                usable[i] = value[i] if found == 0 else NAN
+                n_wrong += found != 0
+                if age < -skew_s or (old > hold_s[i] and now_s - one.came_s < 0.5 * hold_s[i] and age < NEVER_S):
+                    found |= F_CLOCK
+                old_s[i] = old
+                stamp_s[i] = one.stamp_s
+                flags[i] = <uint8_t>found
+        return n_wrong
 
     cpdef int check(self, double now_s, const double[::1] value, const uint8_t[::1] missing, const double[::1] age_s,
                     const double[::1] model, uint8_t[::1] flags):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gwanje.control.microgrid import degradations
-from gwanje.control.microgrid.image import CLOCK
-from gwanje.ext.plausibility import MISSING, NUMBER, RANGE, RATE, SIGN, STUCK
+from gwanje.ext.plausibility import CLOCK, MISSING, NUMBER, RANGE, RATE, SIGN, STUCK
 
 CAUSES = (
     (CLOCK, "시계 오차 또는 지연", "wrong clock or late"),

@@ -13,8 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from gwanje.control.microgrid import guard, modes
 from gwanje.control.microgrid.commands import Commands
 from gwanje.control.microgrid.fleet import Sharing
@@ -73,6 +71,7 @@ class MicrogridController:
         self._ticks = self._moded = 0
         self._now_s = math.nan
         self._lost_s = 0.0
+        self._state: dict[str, float | str] | None = None
         self._grid_hz = math.nan
         self._generators_w = 0.0
         self._fault = False
@@ -107,7 +106,8 @@ class MicrogridController:
             self._secondary(self.settings.timing.secondary_s)
         if self._ticks % supervisor_n == 0:
             self._supervise(self.settings.timing.supervisor_s)
-        self.supervisor.repeat()
+        if secondary:
+            self.supervisor.repeat()
         self._ticks += 1
         self.commands.advance(dt_s, out)
 
@@ -143,7 +143,12 @@ class MicrogridController:
         return lines
 
     def state(self) -> Mapping[str, float | str]:
-        """Mode and key figures."""
+        """Mode and key figures, as of the last secondary period."""
+        if self._state is None:
+            self._state = self._figures()
+        return self._state
+
+    def _figures(self) -> dict[str, float | str]:
         out, units = self._out, self.units
         return {
             "mode": out.mode.value if out else "unknown",
@@ -182,7 +187,7 @@ class MicrogridController:
         inputs = guard.GuardInputs(
             self._now_s, image.at(self._closed_at), image.frequency_hz, image.frequency_stamp_s,
             image.at(self._import_at), self._law not in TIE_LAWS,
-            self.supervisor.armed_free_w, self.supervisor.armed_room_w, float(np.nansum(units.load_w)),
+            self.supervisor.armed_free_w, self.supervisor.armed_room_w, units.total_load_w,
         )  # fmt: skip
         self._guard, found = guard.step(self._guard, inputs, self.settings.guard, dt_s)
         self._guard_out = found
@@ -231,6 +236,7 @@ class MicrogridController:
             self._modes = modes.initial(inputs.breaker_closed, inputs.bus_live)
             self._change(None, self._modes.law)
         self._requests.clear()
+        self._state = None
         self._modes, out = modes.step(self._modes, inputs, self.settings.modes, dt_s)
         self._out = out
         for line in out.told:

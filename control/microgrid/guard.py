@@ -105,7 +105,10 @@ def step(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> 
     if is_open and state.under >= params.confirm_ticks and under_since_s >= params.under_every_s:
         shed_w = max(shed_w, params.under_step * max(inputs.load_w, 0.0))
         under_since_s = 0.0
-    after = replace(state, open_before=is_open, under_since_s=under_since_s)
+    after = GuardState(
+        state.import_w, state.since_s, is_open, state.beyond, state.under, under_since_s, state.stamp_s, state.from_hz,
+        state.from_s, state.rocof_hz_per_s,
+    )  # fmt: skip
     lost = state.beyond >= params.confirm_ticks and not is_open
     return after, GuardOutputs(opened and not inputs.island, lost, shed_w, curtail_w, lost_w)
 
@@ -115,10 +118,12 @@ def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float)
     memory, since_s = state.import_w, state.since_s + dt_s
     if since_s >= MEMORY_EVERY_S - 1e-9:
         memory, since_s = (*memory[1:], inputs.import_w), 0.0
-    state = replace(state, import_w=memory, since_s=since_s)
     hz = inputs.frequency_hz
     if math.isnan(hz) or not inputs.stamp_s > state.stamp_s:
-        return state
+        return GuardState(
+            memory, since_s, state.open_before, state.beyond, state.under, state.under_since_s, state.stamp_s,
+            state.from_hz, state.from_s, state.rocof_hz_per_s,
+        )  # fmt: skip
     rocof, from_hz, from_s = state.rocof_hz_per_s, state.from_hz, state.from_s
     if math.isnan(from_hz) or inputs.stamp_s - from_s > 10.0 * params.rocof_window_s:
         rocof, from_hz, from_s = 0.0, hz, inputs.stamp_s
@@ -127,6 +132,8 @@ def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float)
     beyond = not params.frequency_low_hz <= hz <= params.frequency_high_hz or abs(rocof) > params.rocof_hz_per_s
     return replace(
         state,
+        import_w=memory,
+        since_s=since_s,
         beyond=state.beyond + 1 if beyond else 0,
         under=state.under + 1 if hz < params.under_hz else 0,
         stamp_s=inputs.stamp_s,

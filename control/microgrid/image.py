@@ -13,14 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gwanje.control.microgrid.settings import Settings
-from gwanje.core.tags.quality import Quality
 from gwanje.ext.plausibility import Plausibility, median3
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.uint8]
 
-CLOCK = 64
-"""Flag beside the kernel's: the time stamp is in the future, or far behind although samples keep coming."""
 NEVER_S = 1e18
 """Age of what never came."""
 FREQUENCY_LOW_HZ, FREQUENCY_HIGH_HZ = 45.0, 66.0
@@ -119,9 +116,12 @@ class Image:
         index: tag → its place.
         value: (n,) as it came, NaN where it may not be used.
         age_s: (n,) since it was measured; never less than since it came.
-        flags: (n,) reasons against it, see :mod:`gwanje.ext.plausibility` and :data:`CLOCK`.
+        stamp_s: (n,) when that was.
+        flags: (n,) reasons against it, see :mod:`gwanje.ext.plausibility`.
         model: (n,) what a layer expects it to be, NaN where none does; for the check of signs.
-        frequency_hz: of the island's or city's side, two out of three.
+        frequency_hz: of the city's side, two out of three.
+        frequency_stamp_s: when its newest meter measured.
+        frequency_age_s: since then.
         liar: index of the frequency meter that lies, or -1.
     """
 
@@ -142,46 +142,38 @@ class Image:
         self._skew_s = timing.skew_s
         self._apart_hz = settings.guard.meters_apart_hz
         self._meters = [self.index[f"grid.bus.frequency{k}_hz"] for k in (1, 2, 3)]
-        self._stamp_s = np.full(n, -NEVER_S)
-        self._came_s = np.full(n, -NEVER_S)
-        self.raw = np.full(n, math.nan)
+        self._meter_hold_s = timing.fast_hold_s
+        self._looked = (math.nan, math.nan, math.nan)
+        self.stamp_s = np.full(n, -NEVER_S)
         self.value = np.full(n, math.nan)
         self.age_s = np.full(n, math.inf)
         self.flags = np.zeros(n, np.uint8)
         self.model = np.full(n, math.nan)
         self.frequency_hz = math.nan
         self.frequency_age_s = math.inf
-        self.frequency_stamp_s = -math.inf
+        self.frequency_stamp_s = -NEVER_S
         self.liar = -1
 
     def take(self, now_s: float, values: Floats, quality: npt.NDArray[np.uint16], age_s: Floats) -> None:
         """Take a period's values in and judge them."""
-        stamp_s = now_s - np.where(np.isfinite(age_s), age_s, NEVER_S)
-        moved = np.abs(stamp_s - self._stamp_s) > 1e-6
-        np.copyto(self._came_s, now_s, where=moved)
-        np.copyto(self._stamp_s, stamp_s, where=moved)
-        np.fmax(age_s, now_s - self._came_s, out=self.age_s)
-        ahead = age_s < -self._skew_s
-        behind = (self.age_s > self._hold_s) & (now_s - self._came_s < 0.5 * self._hold_s)
-        missing = ((quality & int(Quality.BAD)) != 0) | ~(self.age_s <= self._hold_s)
-        np.copyto(self.raw, values)
-        self._judge.check(now_s, self.raw, missing.view(np.uint8), age_s, self.model, self.flags)
-        self.flags[ahead | behind] |= CLOCK
-        usable = (self.flags & ~np.uint8(CLOCK)) == 0
-        self.value.fill(math.nan)
-        np.copyto(self.value, self.raw, where=usable)
-        self._frequency()
+        self._judge.take(
+            now_s, values, quality, age_s, self.model, self._hold_s, self._skew_s, self.value, self.age_s,
+            self.stamp_s, self.flags,
+        )  # fmt: skip
+        a, b, c = self._meters
+        look = (float(self.stamp_s[a]), float(self.stamp_s[b]), float(self.stamp_s[c]))
+        if look != self._looked or now_s - self.frequency_stamp_s > self._meter_hold_s:
+            self._frequency(look)
+        self.frequency_age_s = now_s - self.frequency_stamp_s
 
-    def _frequency(self) -> None:
+    def _frequency(self, stamps: tuple[float, float, float]) -> None:
         a, b, c = self._meters
         value = self.value
-        found, liar = median3(float(value[a]), float(value[b]), float(value[c]), self._apart_hz)
-        self.liar, self.frequency_hz = liar, found
-        used = [at for k, at in enumerate(self._meters) if value[at] == value[at] and k != liar]
-        ages = [float(self.age_s[at]) for at in used]
-        stamps = [float(self._stamp_s[at]) for at in used]
-        self.frequency_age_s = min(ages, default=math.inf)
-        self.frequency_stamp_s = max(stamps, default=-math.inf)
+        three = (float(value[a]), float(value[b]), float(value[c]))
+        self.frequency_hz, self.liar = median3(*three, self._apart_hz)
+        used = [stamp for k, stamp in enumerate(stamps) if three[k] == three[k] and k != self.liar]
+        self._looked = stamps
+        self.frequency_stamp_s = max(used, default=self.frequency_stamp_s)
 
     def get(self, tag: str) -> float:
         """A value by its tag; NaN when it may not be used."""
@@ -189,7 +181,7 @@ class Image:
 
     def stamp(self, index: int) -> int:
         """Identity of a value's sample."""
-        stamp_s = float(self._stamp_s[index])
+        stamp_s = float(self.stamp_s[index])
         return round(stamp_s * 1e6) if stamp_s > 0.0 else 0
 
     def at(self, index: int) -> float:

@@ -34,6 +34,7 @@ class Units:
         usable: whether it takes part.
         running: whether each generator does.
         load_w: (n,) of each load; NaN when not known.
+        total_load_w: of all that are known.
         generation_w: (n,) of each plant.
         available_w: (n,) what each plant could give.
     """
@@ -71,6 +72,7 @@ class Units:
         self.running = [False for _ in settings.generator]
         self.given_w = [0.0 for _ in settings.generator]
         self.load_w = np.full(len(settings.load), math.nan)
+        self.total_load_w = 0.0
         self.generation_w = np.full(len(settings.source), math.nan)
         self.available_w = np.full(len(settings.source), math.nan)
         self._limits()
@@ -131,6 +133,7 @@ class Units:
             self.running[k] = running > 0.5 if running == running else self.running[k]
             self.given_w[k] = given_w if given_w == given_w else self.given_w[k]
         np.copyto(self.load_w, image.value[self._load_at])
+        self.total_load_w = float(np.nansum(self.load_w))
         np.copyto(self.generation_w, image.value[self._generation_at])
         np.copyto(self.available_w, image.value[self._available_at])
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-MISSING, NUMBER, RANGE, RATE, STUCK, SIGN = 1, 2, 4, 8, 16, 32
+MISSING, NUMBER, RANGE, RATE, STUCK, SIGN, CLOCK = 1, 2, 4, 8, 16, 32, 64
+NEVER_S = 1e18
+BAD = 0x8000
 JUMP_SAMPLES = 3
 SIGN_SAMPLES = 3
 SIGN_SHARE = 0.3
@@ -35,6 +37,8 @@ class Watched:
     mirrored: int = 0
     flags: int = 0
     seen: bool = False
+    stamp_s: float = -NEVER_S
+    came_s: float = -NEVER_S
 
 
 def judge(
@@ -67,8 +71,26 @@ def judge(
     believed, believed_at_s = one.believed, one.believed_at_s
     if not found & RATE:
         believed, believed_at_s, jumped = value, at_s, 0
-    after = Watched(value, believed, believed_at_s, at_s, unchanged_s, jumped, mirrored, found, True)
+    after = Watched(
+        value, believed, believed_at_s, at_s, unchanged_s, jumped, mirrored, found, True, one.stamp_s, one.came_s
+    )
     return after, found
+
+
+def take(
+    one: Watched, bounds: Bounds, now_s: float, value: float, quality: int, age_s: float, model: float, hold_s: float,
+    skew_s: float,
+) -> tuple[Watched, float, float, int]:  # fmt: skip
+    """One value of a period: what may be used of it, how old it is, its flags; see the kernel."""
+    age = age_s if math.isfinite(age_s) else NEVER_S
+    stamp = now_s - age
+    if abs(stamp - one.stamp_s) > 1e-6:
+        one = replace(one, stamp_s=stamp, came_s=now_s)
+    old = max(age, now_s - one.came_s)
+    one, found = judge(one, bounds, now_s, value, bool(quality & BAD) or not old <= hold_s, age, model)
+    usable = value if found == 0 else math.nan
+    late = old > hold_s and now_s - one.came_s < 0.5 * hold_s and age < NEVER_S
+    return one, usable, old, found | (CLOCK if age < -skew_s or late else 0)
 
 
 def median3(a: float, b: float, c: float, apart: float) -> tuple[float, int]:

@@ -99,3 +99,40 @@ def test_two_out_of_three():
 def test_other_lengths_are_refused():
     with pytest.raises(ValueError, match="length"):
         Plausibility(np.zeros(2), np.zeros(1), np.zeros(2), np.zeros(2), np.zeros(2))
+
+
+def test_take_equals_its_twin_whatever_the_clock_shows():
+    random = np.random.default_rng(9)
+    for _ in range(30):
+        names = ("low", "high", "rate_per_s", "stuck_s", "sign_floor")
+        one = Plausibility(*[np.array([getattr(BOUNDS, name)]) for name in names])
+        out = [np.zeros(1), np.zeros(1), np.zeros(1), np.zeros(1, np.uint8)]
+        state, stamp_s, skew_s = twin.Watched(), -math.inf, float(random.choice([0.0, -1.0, 1.0]))
+        for k in range(120):
+            now_s = 0.01 * k
+            if random.random() < 0.3:
+                stamp_s = now_s - float(random.uniform(0, 0.1)) - skew_s
+            value, quality = float(random.normal() * 60), int(random.choice([0, 0, 0, 0x8000]))
+            state, usable, old_s, flags = twin.take(
+                state, BOUNDS, now_s, value, quality, now_s - stamp_s, math.nan, 0.3, 0.2
+            )
+            one.take(now_s, np.array([value]), np.array([quality], np.uint16), np.array([now_s - stamp_s]),
+                     np.array([math.nan]), np.array([0.3]), 0.2, *out)  # fmt: skip
+            assert out[0][0] == pytest.approx(usable, nan_ok=True)
+            assert out[1][0] == pytest.approx(old_s)
+            assert out[3][0] == flags
+
+
+def test_a_clock_ahead_cannot_keep_a_dead_value_alive():
+    one = Plausibility(*[np.array([x]) for x in (-1.0, 1.0, np.inf, np.inf, np.inf)])
+    usable, old_s, stamp_s, flags = np.zeros(1), np.zeros(1), np.zeros(1), np.zeros(1, np.uint8)
+
+    def look(now_s, stamp):
+        one.take(now_s, np.array([0.5]), np.zeros(1, np.uint16), np.array([now_s - stamp]), np.array([math.nan]),
+                 np.array([0.3]), 0.2, usable, old_s, stamp_s, flags)  # fmt: skip
+        return int(flags[0])
+
+    assert look(10.0, 15.0) == kernel.CLOCK, "used, and told"
+    assert usable[0] == 0.5
+    assert look(10.4, 15.0) & kernel.MISSING
+    assert math.isnan(usable[0])
