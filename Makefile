@@ -2,13 +2,14 @@
 #   make run ARGS="--for 60 --no-hmi"     the city; ARGS go to `gwanje up`
 #   make test ARGS="tests/core -x"        the tests; ARGS go to pytest
 #   make bench ARGS="loop dispatch"       measurements beside their peers
+#   make bench-pymgrid ARGS="--scenarios 0,2 --hours 2000"   our plan on the 25 sites of python-microgrid
 #   make fuzz ARGS="--runs 1000000"       a million changed frames and requests under a coverage-guided fuzzer
 #   make lint                             ruff and mypy --strict
 
 SOURCES := pyproject.toml setup.py .ci/prepare $(wildcard ext/*.pyx ext/*.pxd ext/*.h ext/*.pxi)
 ARGS ?=
 
-.PHONY: run test bench fuzz lint clean
+.PHONY: run test bench bench-pymgrid fuzz lint clean
 
 run: .venv/ready-run
 	@.venv/bin/gwanje up $(ARGS)
@@ -18,6 +19,10 @@ test: .venv/ready-test
 
 bench: .venv/ready-bench
 	@.venv/bin/gwanje bench --peers $(ARGS)
+
+bench-pymgrid: .venv/ready-run
+	@bash control/microgrid/peers/pymgrid/prepare
+	@.venv/bin/python -m gwanje.control.microgrid.peers.pymgrid $(ARGS)
 
 fuzz: .venv/ready-test
 	@.venv/bin/python -m tests.fuzz.run $(ARGS)

@@ -29,13 +29,14 @@ cdef class OneStore:
         surplus_per_wh: price of what is generated and can go nowhere.
         steps_max: most steps of one plan.
         sources_max: most sources of one step.
+        levels_max: most slices of the worth of what is left at the end.
     Raises:
         ValueError: an efficiency out of range, or a limit that is negative or not finite.
     """
 
     cdef double energy_wh, charge_wh_max, discharge_wh_max, charge_efficiency, discharge_efficiency
     cdef double wear_per_wh, surplus_per_wh
-    cdef int steps_max, sources_max, room, n_pieces, n_moves
+    cdef int steps_max, sources_max, levels_max, room, n_pieces, n_moves
     cdef double* slope
     cdef double* length
     cdef double* other_slope
@@ -47,20 +48,20 @@ cdef class OneStore:
 
     def __cinit__(self, double energy_wh, double charge_wh_max, double discharge_wh_max, double charge_efficiency,
                   double discharge_efficiency, double wear_per_wh, double surplus_per_wh, int steps_max=400,
-                  int sources_max=8):
+                  int sources_max=8, int levels_max=64):
         limits = (energy_wh, charge_wh_max, discharge_wh_max, wear_per_wh, surplus_per_wh)
         if not all(isfinite(one) and one >= 0.0 for one in limits):
             raise ValueError("a limit or price of the store is negative or not finite")
         if not (0.0 < charge_efficiency <= 1.0 and 0.0 < discharge_efficiency <= 1.0):
             raise ValueError("an efficiency is above 0 and at most 1")
-        if steps_max < 1 or sources_max < 1:
-            raise ValueError("a plan has a step and a source")
+        if steps_max < 1 or sources_max < 1 or levels_max < 1:
+            raise ValueError("a plan has a step, a source and a level")
         self.energy_wh, self.charge_wh_max, self.discharge_wh_max = energy_wh, charge_wh_max, discharge_wh_max
         self.charge_efficiency, self.discharge_efficiency = charge_efficiency, discharge_efficiency
         self.wear_per_wh, self.surplus_per_wh = wear_per_wh, surplus_per_wh
-        self.steps_max, self.sources_max = steps_max, sources_max
+        self.steps_max, self.sources_max, self.levels_max = steps_max, sources_max, levels_max
         # A step has a piece for each source, one for surplus, and the load cuts one of them in two.
-        self.room = 1 + steps_max * (sources_max + 2)
+        self.room = levels_max + steps_max * (sources_max + 2)
         self.slope = <double*> malloc(4 * self.room * sizeof(double))
         self.move_slope = <double*> malloc(2 * (sources_max + 2) * sizeof(double))
         self.price = <double*> malloc(2 * sources_max * sizeof(double))
@@ -90,7 +91,7 @@ cdef class OneStore:
         return [(self.slope[one], self.length[one]) for one in range(self.n_pieces)]
 
     def plan(self, const double[::1] load_wh, const double[::1] floor_wh, const double[:, ::1] price,
-             const double[:, ::1] amount_wh, double end_per_wh):
+             const double[:, ::1] amount_wh, const double[::1] end_per_wh):
         """Value of the stored energy before the first of these steps.
 
         Args:
@@ -98,29 +99,68 @@ cdef class OneStore:
             floor_wh: (n_steps,) IN what the sources give at the least; negative is export, which is then a source too.
             price: (n_steps, n_sources) IN of each source, not negative.
             amount_wh: (n_steps, n_sources) IN most that it gives; the dearest is the load not served, infinite.
-            end_per_wh: worth of a Wh that is left after the last step.
+            end_per_wh: (n_levels,) IN worth of a Wh that is left after the last step, in equal slices from empty to
+                full; never rising: the first Wh in a store is worth the most.
         Raises:
             ValueError: shapes that do not fit, more steps or sources than there is room for, a negative or missing
-                number, or no source without a limit.
+                number, no source without a limit, or a rising worth.
         """
-        cdef int n = <int> load_wh.shape[0], n_sources = <int> price.shape[1], step
+        cdef int n = <int> load_wh.shape[0], n_sources = <int> price.shape[1], levels = <int> end_per_wh.shape[0]
+        cdef int step = 0, level
         cdef bint valid = True
         if floor_wh.shape[0] != n or price.shape[0] != n or amount_wh.shape[0] != n or amount_wh.shape[1] != n_sources:
             raise ValueError("shapes that do not fit")
         if n > self.steps_max or n_sources > self.sources_max:
             raise ValueError(f"room for {self.steps_max} steps of {self.sources_max} sources")
+        if not 1 <= levels <= self.levels_max:
+            raise ValueError(f"the worth at the end is in 1 to {self.levels_max} slices")
+        for level in range(levels):
+            if not isfinite(end_per_wh[level]) or (level > 0 and end_per_wh[level] > end_per_wh[level - 1]):
+                raise ValueError(f"level {level}: the worth at the end is missing or rises")
         with nogil:
-            self.n_pieces = 1
-            self.slope[0] = -end_per_wh
-            self.length[0] = self.energy_wh
+            self.n_pieces = levels
+            for level in range(levels):
+                self.slope[level] = -end_per_wh[level]
+                self.length[level] = self.energy_wh / levels
             for step in range(n - 1, -1, -1):
                 if not self.sort_sources(price, amount_wh, step, n_sources) or not isfinite(load_wh[step]):
                     valid = False
                     break
                 self.moves(load_wh[step], floor_wh[step], n_sources)
                 self.merge()
-        if not valid or not isfinite(end_per_wh):
+        if not valid:
             raise ValueError(f"step {step}: a number is missing or negative, or no source is without a limit")
+
+    def worth(self, double[::1] per_wh):
+        """What a Wh is worth before the steps of the last plan.
+
+        Args:
+            per_wh: (n_levels,) OUT mean of each equal slice from empty to full; fits ``end_per_wh`` of a plan.
+        """
+        cdef int levels = <int> per_wh.shape[0], level, i = 0
+        cdef double left, part, wide, sum_
+        if levels < 1:
+            raise ValueError("no levels")
+        with nogil:
+            wide = self.energy_wh / levels
+            left = self.length[0]
+            for level in range(levels):
+                part, sum_ = wide, 0.0
+                while part > 0.0:
+                    if left <= 0.0 and i + 1 < self.n_pieces:
+                        i += 1
+                        left = self.length[i]
+                        continue
+                    # The last piece ends where the store does, but for rounding.
+                    if i + 1 >= self.n_pieces or left > part:
+                        sum_ += self.slope[i] * part
+                        left -= part
+                        part = 0.0
+                    else:
+                        sum_ += self.slope[i] * left
+                        part -= left
+                        left = 0.0
+                per_wh[level] = -sum_ / wide if wide > 0.0 else 0.0
 
     def decide(self, double stored_wh, double load_wh, double floor_wh, const double[:, ::1] price,
                const double[:, ::1] amount_wh):

@@ -37,9 +37,9 @@ class OneStore:
         self.surplus_per_wh = surplus_per_wh
         self.value: list[_Piece] = [(0.0, energy_wh)]
 
-    def plan(self, load_wh: _Column, floor_wh: _Column, price: _Table, amount_wh: _Table, end_per_wh: float) -> None:
+    def plan(self, load_wh: _Column, floor_wh: _Column, price: _Table, amount_wh: _Table, end_per_wh: _Column) -> None:
         """Value of the energy before the first of these steps."""
-        self.value = [(-end_per_wh, self.energy_wh)]
+        self.value = [(-float(one), self.energy_wh / len(end_per_wh)) for one in end_per_wh]
         for step in range(len(load_wh) - 1, -1, -1):
             moves = self._moves(load_wh[step], floor_wh[step], price[step], amount_wh[step])
             self.value = _window(sorted([*self.value, *moves]), self.charge_wh_max, self.energy_wh)
@@ -62,6 +62,13 @@ class OneStore:
                 saved = cost * self.discharge_efficiency - self.wear_per_wh
                 found.append((-saved, given / self.discharge_efficiency))
         return sorted(found)
+
+    def worth(self, per_wh: _Column) -> None:
+        """What a Wh is worth before the steps of the last plan, in equal slices."""
+        slopes, lengths = np.array(self.value).T
+        ends, sums = np.cumsum(np.append(0.0, lengths)), np.cumsum(np.append(0.0, slopes * lengths))
+        levels = np.linspace(0.0, self.energy_wh, len(per_wh) + 1)
+        per_wh[:] = -np.diff(np.interp(levels, ends, sums)) / np.diff(levels)
 
     def decide(
         self, stored_wh: float, load_wh: float, floor_wh: float, price: _Column, amount_wh: _Column

@@ -10,6 +10,7 @@ from gwanje.ext.one_store import OneStore
 from gwanje.ext.reference.one_store import OneStore as Twin
 
 SEED = 41
+NOTHING = np.zeros(1)
 
 
 def draw(rng, n=None):
@@ -66,7 +67,7 @@ def programme(store, stored, load, floor, price, amount, end_per_wh, first=None)
 
 def make(kind, store, *later):
     made = kind(*store.values())
-    made.plan(*later, 0.0)
+    made.plan(*later, NOTHING)
     return made
 
 
@@ -116,21 +117,40 @@ def test_what_is_left_at_the_end_has_its_worth():
     nothing = (np.zeros(0), np.zeros(0), np.zeros((0, 2)), np.zeros((0, 2)))
     now = (np.array([[1e-4, 1e-2]]), np.array([[1e5, math.inf]]))
     kept, left = OneStore(*store.values()), OneStore(*store.values())
-    kept.plan(*nothing, 1.0)
-    left.plan(*nothing, 0.0)
+    kept.plan(*nothing, np.ones(1))
+    left.plan(*nothing, NOTHING)
     assert kept.decide(0.0, 0.0, 0.0, *now)[0] == pytest.approx(min(store["charge_wh_max"], store["energy_wh"]))
     assert left.decide(0.0, 0.0, 0.0, *now)[0] == 0.0
 
 
+def test_a_plan_continues_with_the_worth_of_another():
+    """Two plans of half the steps, joined by what the later says a Wh is worth, are the plan of all steps."""
+    rng = np.random.default_rng(SEED + 2)
+    for _ in range(20):
+        store, *steps = draw(rng, 16)
+        first, last = [one[:8].copy() for one in steps], [one[8:].copy() for one in steps]
+        whole, parts, twin = OneStore(*store.values(), levels_max=4_000), OneStore(*store.values()), Twin(*store.values())
+        parts.plan(*last, NOTHING)
+        twin.plan(*last, NOTHING)
+        levels, expected = np.empty(4_000), np.empty(4_000)
+        parts.worth(levels)
+        twin.worth(expected)
+        np.testing.assert_allclose(levels, expected, atol=1e-9)
+        whole.plan(*first, levels)
+        parts.plan(*steps, NOTHING)
+        at = np.linspace(0.0, store["energy_wh"], 40)
+        np.testing.assert_allclose(worth(whole.value, at), worth(parts.value, at), atol=2e-3)
+
+
 def test_a_floor_above_the_load_goes_into_the_store_before_it_is_lost():
     store = OneStore(1_000.0, 500.0, 500.0, 0.9, 0.9, 0.0, 1e-3)
-    store.plan(np.zeros(0), np.zeros(0), np.zeros((0, 1)), np.zeros((0, 1)), 0.0)
+    store.plan(np.zeros(0), np.zeros(0), np.zeros((0, 1)), np.zeros((0, 1)), NOTHING)
     change, cost = store.decide(0.0, 100.0, 300.0, np.array([[1e-2]]), np.array([[math.inf]]))
     assert change == pytest.approx(180.0)
     assert cost == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("wrong", ["price", "amount", "limit", "shape", "load"])
+@pytest.mark.parametrize("wrong", ["price", "amount", "limit", "shape", "load", "end"])
 def test_what_is_no_problem_is_refused(wrong):
     store = OneStore(1.0, 1.0, 1.0, 0.9, 0.9, 0.0, 0.0)
     load, floor = np.zeros(2), np.zeros(2)
@@ -143,10 +163,11 @@ def test_what_is_no_problem_is_refused(wrong):
         amount[1, 1] = 5.0
     elif wrong == "shape":
         floor = np.zeros(3)
-    else:
+    elif wrong == "load":
         load[0] = math.nan
-    with pytest.raises(ValueError, match=r"step|shapes"):
-        store.plan(load, floor, price, amount, 0.0)
+    end = np.array([0.0, 1.0]) if wrong == "end" else NOTHING
+    with pytest.raises(ValueError, match=r"step|shapes|level"):
+        store.plan(load, floor, price, amount, end)
 
 
 def test_a_store_that_cannot_be_is_refused():
