@@ -30,7 +30,7 @@ def run(options: BenchOptions) -> list[Result]:
     for n, goal_us in GOALS_US.items():
         found += _single(n, goal_us, options)
     found += _batch(options)
-    return found + _unbalanced(options)
+    return found + _of_pandapower(options) + _unbalanced(options)
 
 
 Arms = dict[str, Callable[[], object]]
@@ -161,6 +161,25 @@ def _batch(options: BenchOptions) -> list[Result]:
         )  # fmt: skip
     found = found or [result("powerflow.batch", ours_us, "us", rounds=options.rounds, watch=watch)]
     return found + _missing(options, "batch", took)
+
+
+def _of_pandapower(options: BenchOptions) -> list[Result]:
+    """Benchmark networks as pandapower has them: largest difference from the voltages that it finds."""
+    if not options.peers:
+        return []
+    peer = _installed("pandapower")
+    if peer is None:
+        return [unmeasured("powerflow.cigre", "pu", "pandapower is not installed (`make bench` does)")]
+    from gwanje.control.microgrid.peers import pandapower_networks as networks
+
+    found = [
+        result(f"powerflow.{name}_apart", networks.apart(networks.balanced(name)), "pu", rounds=1, peer=peer,
+               goal="<= 1e-8", note="largest difference of all node voltages")
+        for name in networks.BALANCED
+    ]  # fmt: skip
+    value = networks.apart_unbalanced(networks.european_lv())
+    note = "IEEE European low-voltage feeder, 2718 nodes, beside runpp_3ph"
+    return [*found, result("powerflow.european_lv_apart", value, "pu", rounds=1, peer=peer, goal="<= 1e-4", note=note)]
 
 
 def _unbalanced(options: BenchOptions) -> list[Result]:
