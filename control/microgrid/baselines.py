@@ -128,7 +128,7 @@ class DeadBeat:
     def ask(self, what: str, values: Mapping[str, float | str]) -> str:
         """Takes island, reconnect, black_start and import_setpoint."""
         if what == "import_setpoint":
-            self._import_wanted_w = float(values["import_w"])
+            self._import_wanted_w = float(values["w"])
         elif what in ("island", "reconnect", "black_start"):
             self._wish = what
         else:

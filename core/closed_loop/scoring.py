@@ -25,7 +25,8 @@ class Measure:
     Attributes:
         name: of the metric; its unit is the last word.
         of: kind, of :data:`KINDS`.
-        signals: their sum is looked at.
+        signals: their sum is looked at; one with "-" before its name is subtracted.
+        beside: another signal, for kinds that look at two.
         from_s: window, seconds of the run.
         until_s: its end.
         target: what it is compared with.
@@ -37,6 +38,7 @@ class Measure:
     name: str
     of: str
     signals: tuple[str, ...]
+    beside: str = ""
     from_s: float = 0.0
     until_s: float = math.inf
     target: float = 0.0
@@ -76,11 +78,13 @@ class Window:
         at_s: times.
         x: values.
         for_s: how long each stands: until the next.
+        beside: values of the other signal.
     """
 
     at_s: Floats
     x: Floats
     for_s: Floats
+    beside: Floats
 
     def mean(self, values: Floats) -> float:
         """Over time."""
@@ -135,6 +139,28 @@ def _rate_max(w: Window, m: Measure) -> float:
     return float((np.abs(np.diff(w.x)) / w.for_s[:-1]).max()) if len(w.x) > 1 else 0.0
 
 
+def _change_rms(w: Window, m: Measure) -> float:
+    """Root mean square of the change per second."""
+    return math.sqrt(float(np.mean((np.diff(w.x) / w.for_s[:-1]) ** 2))) if len(w.x) > 1 else 0.0
+
+
+def _fall(w: Window, m: Measure) -> float:
+    """Seconds until it first falls below the target; infinite when never."""
+    at = _fall_at(w, m)
+    return math.inf if at is None else float(w.at_s[at] - m.from_s)
+
+
+def _before_fall(w: Window, m: Measure) -> float:
+    """The other signal's last value before it falls below the target."""
+    at = _fall_at(w, m)
+    return math.nan if at is None else float(w.beside[at - 1])
+
+
+def _fall_at(w: Window, m: Measure) -> int | None:
+    falls = np.flatnonzero((w.x[:-1] >= m.target) & (w.x[1:] < m.target))
+    return int(falls[0]) + 1 if len(falls) else None
+
+
 KINDS: Mapping[str, Callable[[Window, Measure], float]] = {
     "min": lambda w, m: float(w.x.min()),
     "max": lambda w, m: float(w.x.max()),
@@ -151,6 +177,9 @@ KINDS: Mapping[str, Callable[[Window, Measure], float]] = {
     "quarter_max": _quarter_max,
     "rises": _rises,
     "rate_max": _rate_max,
+    "change_rms": _change_rms,
+    "fall": _fall,
+    "before_fall": _before_fall,
 }
 """What can be asked of a signal."""
 
@@ -163,13 +192,16 @@ def measured(record: Record, one: Measure) -> float:
     for_s = np.diff(record.at_s, append=2.0 * record.at_s[-1] - record.at_s[-2])
     x = np.zeros(int(inside.sum()))
     for signal in one.signals:
-        x = x + record.series[signal][inside]
+        values = record.series[signal.removeprefix("-")][inside]
+        x = x - values if signal.startswith("-") else x + values
+    beside = record.series[one.beside][inside] if one.beside else x
     kept = np.isfinite(x) & ((x > 0.0) if one.positive else True)
     if one.of in ("settle", "reach", "outside"):
         kept[:] = True  # what is not known is not near
     if not kept.any():
         return math.nan
-    return KINDS[one.of](Window(record.at_s[inside][kept], x[kept], for_s[inside][kept]), one) * one.scale
+    window = Window(record.at_s[inside][kept], x[kept], for_s[inside][kept], beside[kept])
+    return KINDS[one.of](window, one) * one.scale
 
 
 def score(record: Record, measures: Sequence[Measure]) -> dict[str, float]:

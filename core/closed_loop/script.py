@@ -78,8 +78,10 @@ class LoopScript:
     @property
     def signals(self) -> tuple[str, ...]:
         """That its measures need, and its price."""
-        priced = PRICED if self.money else ()
-        return tuple(dict.fromkeys((*priced, *(signal for one in self.measures for signal in one.signals))))
+        needed = [*(PRICED if self.money else ())]
+        for one in self.measures:
+            needed += [signal.removeprefix("-") for signal in (*one.signals, one.beside) if signal]
+        return tuple(dict.fromkeys(needed))
 
 
 def loop_names(site_root: Path) -> list[str]:
@@ -196,6 +198,7 @@ def _measure(reader: Reader) -> Measure:
         name=reader.text("name"),
         of=reader.text("of", choices=tuple(KINDS)),
         signals=tuple(signals),
+        beside=reader.text("beside", ""),
         from_s=reader.number("from_s", 0.0, 0.0, LENGTH_S_MAX),
         until_s=reader.number("until_s", LENGTH_S_MAX, 0.0, LENGTH_S_MAX),
         target=reader.number("target", 0.0),
@@ -203,6 +206,8 @@ def _measure(reader: Reader) -> Measure:
         scale=reader.number("scale", 1.0),
         positive=reader.flag("positive", False),
     )
+    if one.of == "before_fall" and not one.beside:
+        reader.problem("beside", "is missing: the signal that is looked at")
     if one.until_s <= one.from_s:
         reader.problem("until_s", "is not after from_s")
     reader.finish()

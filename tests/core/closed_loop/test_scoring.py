@@ -58,6 +58,16 @@ def test_signals_are_added_and_rises_and_rates_counted():
     assert number([0.0, 1.0, 0.0], "rate_max") == pytest.approx(10.0)
 
 
+def test_two_signals_are_subtracted_or_looked_at_side_by_side():
+    both = Record(np.arange(4.0), {"closed": np.array([1.0, 1.0, 0.0, 0.0]), "tie": np.array([9.0, 3.0, 0.5, 0.0])})
+    assert measured(both, Measure(name="m", of="before_fall", signals=("closed",), beside="tie", target=0.5)) == 3.0
+    assert measured(both, Measure(name="m", of="fall", signals=("closed",), target=0.5)) == 2.0
+    assert measured(both, Measure(name="m", of="max", signals=("tie", "-closed"))) == 8.0
+    assert number([1.0, 1.0], "fall", target=0.5) == math.inf
+    assert math.isnan(number([1.0, 1.0], "before_fall", target=0.5))
+    assert number([0.0, 0.3, 0.0], "change_rms") == pytest.approx(3.0)
+
+
 def test_criteria_need_a_number():
     one = Criterion(metric="m", at_least=1.0, at_most=2.0)
     assert one.holds({"m": 1.5})
