@@ -175,8 +175,8 @@ def against(config: ControlConfig, wanted: Mapping[str, float], reason: str, wat
 def _remembered(sets: tuple[ChangeSet, ...]) -> tuple[ChangeSet, ...]:
     """Not too many: first those go that have ended, then the oldest drafts; never the one on watch."""
     left = list(sets)
-    for going in (lambda one: one.state not in ON_WATCH | READY, lambda one: one.state not in ON_WATCH):
-        while len(left) > SETS_MAX and (first := next((one for one in left if going(one)), None)) is not None:
+    for staying in (ON_WATCH | READY, ON_WATCH):
+        while len(left) > SETS_MAX and (first := next((one for one in left if one.state not in staying), None)):
             left.remove(first)
     return tuple(left)
 

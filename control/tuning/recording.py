@@ -83,7 +83,7 @@ def recorded_world(config: ControlConfig, columns: Mapping[str, Column], from_ut
         NothingRecordedError: import or a battery was not recorded at all.
     """
     n = max(int((until_utc_ns - from_utc_ns) // round(TICK_S * NS_PER_S)), 0)
-    at = np.arange(n) * TICK_S
+    at: Floats = np.arange(n, dtype=np.float64) * TICK_S
     good = {tag: _good(columns.get(tag), from_utc_ns) for tag in tags_of(config)}
     needed = [config.tie_line.import_tag, *(one.discharge_tag for one in config.battery)]
     for tag in needed:

@@ -16,7 +16,7 @@ from gwanje import __version__
 from gwanje.core.bus.bus import Bus, BusError, RequestRefusedError, RequestTimeoutError
 from gwanje.core.city.part import PartError
 from gwanje.core.city.run_dir import RunDirError
-from gwanje.core.cli import alarms, bus, journal, keys, operate, safety, scan, scenario, sessions, tags, users
+from gwanje.core.cli import alarms, bus, journal, keys, operate, safety, scan, scenario, sessions, tags, tune, users
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
 from gwanje.core.site.toml_reader import ConfigErrors
@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     alarms.add(commands)
     scenario.add(commands)
     scan.add(commands)
+    tune.add(commands)
 
     bench = command("bench", _bench, "measure this machine")
     bench.add_argument("area", nargs="*", metavar="AREA", help=f"{', '.join(BENCHES)} (default: all)")

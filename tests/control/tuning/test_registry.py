@@ -1,5 +1,6 @@
 """The registry: every parameter of control with its facts, found by full name or last words."""
 
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,6 @@ CHUNGBUK = Path(__file__).parents[3] / "configs" / "chungbuk"
 
 @pytest.fixture(scope="module")
 def config():
-    import tomllib
-
     return parse(tomllib.loads((CHUNGBUK / "control.toml").read_text(encoding="utf-8")))
 
 

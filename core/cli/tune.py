@@ -1,0 +1,230 @@
+"""``gwanje tune``: parameters of control, their dry runs, and changes to the running loop."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gwanje.core.city.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
+from gwanje.core.cli.operate import Desk
+from gwanje.core.cli.parsing import CommandError, Commands, attached, history_of, with_site
+from gwanje.core.clock import NS_PER_S
+from gwanje.core.site.config import load_site
+
+TERMINAL = "gwanje.control.tuning.terminal"
+HISTORY = "gwanje.historian.query"
+PICTURE = "gwanje.hmi.response_picture"
+"""Modules of other parts, by name: core imports none of them."""
+HOUR_S = 3600.0
+PICTURE_S = 60.0
+"""Painting takes a second; a machine that tests beside takes longer."""
+
+
+def add(commands: Commands) -> None:
+    """Add the group."""
+    tune = commands.group("tune", "parameters of control: list, try, apply, watch, keep, roll back")
+    listed = tune.add("list", _list, "parameters with value, range, unit and owner")
+    listed.add_argument("pattern", nargs="?", default="", help="such as 'follow_*' (default: all)")
+    listed.add_argument("--changed", action="store_true", help="only those that differ from control.toml")
+    tried = tune.add("try", _try, "a dry run: old and new parameters on steps and on a recorded hour")
+    tried.add_argument("changes", nargs="+", metavar="NAME=VALUE")
+    which = tried.add_mutually_exclusive_group()
+    which.add_argument("--hour", metavar="FROM", help="begin of the recorded hour, ISO 8601 (default: the last hour)")
+    which.add_argument("--synthetic", action="store_true", help="steps alone")
+    tried.add_argument("--for", dest="for_s", type=float, default=HOUR_S, metavar="S", help="length of the stretch")
+    tried.add_argument("--history", type=Path, help="history folder (default: the running city's, or the last run's)")
+    tried.add_argument("--picture", type=Path, metavar="FILE.png", help="paint both responses")
+    tried.add_argument("--plant-delay", type=float, metavar="S", help="another delay of the model's path")
+    tried.add_argument("--plant-lag", type=float, metavar="S", help="another lag of the model's inverters")
+    tried.add_argument("--save", action="store_true", help="draft the change in the running city; needs --reason")
+    applied = tune.add("apply", _apply, "apply a drafted change, or NAME=VALUE …, without a bump, and watch it")
+    applied.add_argument("changes", nargs="+", metavar="NUMBER | NAME=VALUE")
+    applied.add_argument("--yes", action="store_true", help="accept the warnings")
+    applied.add_argument("--no-wait", action="store_true", help="do not follow the watch to its end")
+    rollback = tune.add("rollback", _rollback, "roll back the change on watch")
+    kept = tune.add("keep", _keep, "keep the change on watch before its time is over")
+    shown = tune.add("status", _status, "drafted and applied changes, what is on watch")
+    for one in (tried, applied):
+        one.add_argument("--watch", type=float, default=60.0, metavar="S", help="watch time (default: 60)")
+        one.add_argument("--guard", action="append", default=[], metavar="LIMIT=VALUE", help="such as error_rms_pct=1")
+    for one in (applied, rollback, kept):
+        one.add_argument("--reason", required=True, help="for the journal")
+    tried.add_argument("--reason", default="", help="for the journal")
+    for one in (listed, tried, shown):
+        one.add_argument("--json", action="store_true")
+    for one in (listed, tried, applied, rollback, kept, shown):
+        one.add_argument("--lang", choices=("ko", "en"), default="ko")
+        with_site(one)
+
+
+def _terminal() -> Any:
+    return importlib.import_module(TERMINAL)
+
+
+def _place(chosen: argparse.Namespace) -> Any:
+    """Where the command looks: the running city, or the site's files alone."""
+    site = load_site(chosen.site)
+    run_dir = chosen.run_dir or default_run_dir(site.id)
+    try:
+        data = Path(RunInfo.read(run_dir).data_dir).parent
+    except RunDirError:
+        if chosen.run_dir is not None:
+            raise
+        run_dir, data = None, default_data_base(chosen.site) / site.id
+    return _terminal().Place(site, data, run_dir, chosen.lang)
+
+
+@contextmanager
+def _desk(chosen: argparse.Namespace) -> Iterator[Desk]:
+    site, run_dir, _info = attached(chosen)
+    desk = Desk(site, run_dir, chosen.lang)
+    try:
+        yield desk
+    finally:
+        desk.bus.close()
+
+
+def _list(chosen: argparse.Namespace) -> int:
+    return int(_terminal().list_parameters(_place(chosen), chosen.pattern, chosen.changed, chosen.json))
+
+
+def _try(chosen: argparse.Namespace) -> int:
+    if chosen.save and not chosen.reason.strip():
+        raise CommandError("--save needs --reason: it goes into the journal")
+    place, terminal = _place(chosen), _terminal()
+    fetch, from_ns, until_ns, where = _stretch(chosen)
+    wish = terminal.Wish(chosen.changes, from_ns, until_ns, where, chosen.plant_delay, chosen.plant_lag)
+    tried = terminal.try_out(place, wish, fetch, chosen.json)
+    if chosen.picture is not None:
+        _paint(tried.picture, chosen.picture)
+        print(f"{chosen.picture}", file=sys.stderr if chosen.json else sys.stdout)
+    if not chosen.save:
+        return 0
+    with _desk(chosen) as desk:
+        number = terminal.save_draft(desk, _draft(chosen, tried.wanted, tried.figures))
+    if number:
+        print(f"gwanje tune apply {number} --reason …", file=sys.stderr if chosen.json else sys.stdout)
+    return 0 if number else 1
+
+
+def _draft(chosen: argparse.Namespace, wanted: Mapping[str, float], figures: Mapping[str, float]) -> Any:
+    limits = dict(_number(one) for one in chosen.guard)
+    return _terminal().Draft(wanted, chosen.reason, chosen.watch, limits, figures)
+
+
+def _number(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise CommandError(f"{text!r} is not LIMIT=VALUE") from None
+
+
+Points = Mapping[str, Any]
+
+
+def _stretch(chosen: argparse.Namespace) -> tuple[Callable[[list[str], int, int], Points], int | None, int, str]:
+    """How to read the historian, and which stretch; without a record, none."""
+    if chosen.synthetic:
+        return _nothing, None, 0, ""
+    if not 10.0 <= chosen.for_s <= 86_400.0:
+        raise CommandError("--for must be 10…86400 s")
+    history = importlib.import_module(HISTORY)
+    folder = history_of(chosen)
+    length_ns = round(chosen.for_s * NS_PER_S)
+    if chosen.hour is None:
+        with history.open_history(folder) as opened:
+            newest = opened.sql("SELECT min(utc_ns) AS a, max(utc_ns) AS b FROM points WHERE tag = 'grid.tie.import_w'")
+            first, last = newest.column("a")[0].as_py(), newest.column("b")[0].as_py()
+        if last is None:
+            raise CommandError(f"{folder}: the import was never recorded; `--synthetic` tries steps alone")
+        from_ns, until_ns = max(first, last - length_ns), last
+    else:
+        from_ns = _utc_ns(chosen.hour)
+        until_ns = from_ns + length_ns
+
+    def fetch(tags: list[str], begin_ns: int, end_ns: int) -> Points:
+        names = ", ".join(f"'{one}'" for one in tags)
+        asked = (
+            f"SELECT tag, utc_ns, value, quality FROM points WHERE tag IN ({names}) "
+            f"AND utc_ns BETWEEN {begin_ns} AND {end_ns} ORDER BY tag, utc_ns"
+        )
+        with history.open_history(folder) as opened:
+            return _by_tag(opened.sql(asked))
+
+    begin = datetime.fromtimestamp(from_ns / NS_PER_S, UTC)
+    return fetch, from_ns, until_ns, f"{begin:%Y-%m-%d %H:%M:%S} UTC + {(until_ns - from_ns) / NS_PER_S:.0f} s"
+
+
+def _nothing(_tags: list[str], _begin_ns: int, _end_ns: int) -> Points:
+    return {}
+
+
+def _by_tag(table: Any) -> Points:
+    """Tag → (times, values, qualities); the rows come sorted by tag."""
+    tags = table.column("tag").combine_chunks().dictionary_encode()
+    names, codes = tags.dictionary.to_pylist(), tags.indices.to_numpy(zero_copy_only=False)
+    columns = [table.column(key).to_numpy() for key in ("utc_ns", "value", "quality")]
+    return {name: tuple(one[codes == code] for one in columns) for code, name in enumerate(names)}
+
+
+def _utc_ns(text: str) -> int:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise CommandError(f"{text!r} is no time such as 2026-11-21T13:00:00+09:00") from None
+    return round(when.astimezone(UTC).timestamp()) * NS_PER_S
+
+
+def _paint(data: Mapping[str, Any], target: Path) -> None:
+    """Have the picture painted in a process that may load Qt."""
+    if target.suffix != ".png" or not target.absolute().parent.is_dir():
+        raise CommandError(f"{target} is no PNG file in a folder that exists")
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "responses.json"
+        source.write_text(json.dumps(data), encoding="utf-8")
+        command = [sys.executable, "-m", PICTURE, str(source), str(target.absolute())]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PICTURE_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise CommandError("the picture was not painted within a minute") from None
+    if done.returncode:
+        raise CommandError(f"the picture was not painted: {done.stderr.strip().splitlines()[-1:] or done.returncode}")
+
+
+def _apply(chosen: argparse.Namespace) -> int:
+    terminal = _terminal()
+    with _desk(chosen) as desk:
+        if len(chosen.changes) == 1 and chosen.changes[0].isdecimal():
+            number = int(chosen.changes[0])
+        else:
+            _, now = terminal.configs(_place(chosen))
+            wanted = {one.name: value for one, value in terminal.wanted_of(now, chosen.changes)}
+            number = terminal.save_draft(desk, _draft(chosen, wanted, {}))
+        if not number:
+            return 1
+        return int(terminal.apply(desk, number, chosen.reason, chosen.yes, not chosen.no_wait))
+
+
+def _rollback(chosen: argparse.Namespace) -> int:
+    with _desk(chosen) as desk:
+        return int(_terminal().roll_back(desk, chosen.reason))
+
+
+def _keep(chosen: argparse.Namespace) -> int:
+    with _desk(chosen) as desk:
+        return int(_terminal().keep(desk, chosen.reason))
+
+
+def _status(chosen: argparse.Namespace) -> int:
+    with _desk(chosen) as desk:
+        return int(_terminal().status(desk, chosen.json))

@@ -1,0 +1,140 @@
+"""``gwanje tune`` as a person reads it, without a city: list, dry runs on steps and on a recorded stretch, pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gwanje.control.microgrid.params import parse
+from gwanje.control.tuning.desk import FILE
+from gwanje.control.tuning.recording import tags_of
+from gwanje.core.cli import main as cli
+from gwanje.core.clock import VirtualClock
+from gwanje.core.site.config import load_site
+from gwanje.core.tags.table import Tag, TagTable
+from gwanje.historian.config import HistorianConfig
+from gwanje.historian.recorder import Recorder
+
+CHUNGBUK = Path(__file__).parents[3] / "configs" / "chungbuk"
+UTC0 = 1_767_225_600_000_000_000
+"""2026-01-01T00:00:00Z."""
+SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def site():
+    return load_site(CHUNGBUK)
+
+
+@pytest.fixture
+def asked(capsys, tmp_path, monkeypatch, site):
+    """Runs a command about the default site in a place where no city runs: code, output, complaints."""
+    monkeypatch.setattr(cli.tune, "load_site", lambda _path: site)
+    monkeypatch.setattr(cli.tune, "default_run_dir", lambda _site: tmp_path / "no-city")
+    monkeypatch.setattr(cli.tune, "default_data_base", lambda _root: tmp_path / "var")
+
+    def ask(*arguments):
+        code = cli.main(["tune", *arguments, "--lang", "en"])
+        shown = capsys.readouterr()
+        return code, shown.out, shown.err
+
+    ask.data = tmp_path / "var" / site.id
+    ask.data.mkdir(parents=True)
+    return ask
+
+
+def record(folder, site):
+    """A history in which the factory's load swings, with a hole of five seconds."""
+    config = parse(site.control)
+    tags = tags_of(config)
+    table = TagTable.build([Tag(name, "W", "field") for name in tags])
+    recorder = Recorder(folder, table, HistorianConfig(), VirtualClock(UTC0))
+    ids = table.indices(tags).astype(np.uint32)
+    for k in range(SECONDS * 20):
+        now_s = k / 20
+        if 12.0 <= now_s < 17.0:
+            continue
+        value = dict.fromkeys(tags, 0.0)
+        value["jincheon.factory.load_w"] = 5e5 + 5e4 * np.sin(now_s)
+        value["jincheon.ess1.discharge_w"] = 1e5 + 5e4 * np.sin(now_s)
+        value |= {"grid.tie.import_w": 4e5, "control.tie.import_setpoint_w": 4e5}
+        value |= {"jincheon.ess1.soc": 0.5, "eumseong.ess2.soc": 0.5}
+        values = np.array([value[name] for name in tags])
+        recorder.add_scan(ids, values, np.zeros(len(tags), np.uint16), np.full(len(tags), UTC0 + k * 50_000_000))
+    recorder.flush()
+    recorder.commit()
+    return folder
+
+
+def test_the_list_says_everything_of_a_parameter(asked):
+    code, out, _ = asked("list", "ki_per_s")
+    assert code == 0
+    assert "tie_line.ki_per_s" in out
+    assert "2 1/s  (0…20, default 2)  control: integral gain of the observer" in out
+    _, out, _ = asked("list", "--json")
+    rows = {one["name"]: one for one in json.loads(out)}
+    assert len(rows) == 44
+    assert rows["loop.period_ms"]["needs_restart"]
+    assert rows["tie_line.kp"]["role"] == "engineer"
+    assert asked("list", "nothing_*")[0] == 2
+
+
+def test_what_was_kept_is_listed_beside_the_file(asked):
+    book = {"sets": [], "kept": {"tie_line.kp": {"value": 0.2, "file": 0.3}}, "next_number": 2, "last_kept": 1}
+    (asked.data / FILE).write_text(json.dumps(book))
+    _, out, _ = asked("list", "--changed")
+    assert out.splitlines() == [
+        "tie_line.kp         0.2      (0…0.9, default 0.3)  control: proportional gain of the observer"
+        "  ← control.toml 0.3"
+    ]
+
+
+def test_steps_are_tried_and_painted(asked, tmp_path):
+    picture = tmp_path / "step.png"
+    code, out, _ = asked("try", "ki_per_s=8", "kp=0.6", "path_delay_s=0.02", "--synthetic", "--picture", str(picture))
+    assert code == 0
+    assert "tie_line.ki_per_s 2 → 8 1/s" in out
+    overshoot = next(line.split() for line in out.splitlines() if "Set-point: overshoot" in line)
+    assert float(overshoot[-3]) < 5.0 < float(overshoot[-2])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 20_000
+
+
+def test_a_recorded_stretch_is_tried_and_its_gap_is_said(asked, tmp_path, site):
+    history = record(tmp_path / "history", site)
+    stretch = ("--hour", "2026-01-01T00:00:00+00:00", "--for", str(SECONDS), "--history", str(history))
+    code, out, err = asked("try", "lead_s=0", *stretch, "--json")
+    assert code == 0, err
+    told = json.loads(out)
+    assert told["changes"] == {"tie_line.lead_s": 0.0}
+    assert [(round(gap["from_s"]), round(gap["until_s"])) for gap in told["gaps"]] == [(12, 17)]
+    before, after = told["figures"]["hour"]["before"], told["figures"]["hour"]["after"]
+    assert before["rms_pct"] < 0.5 * after["rms_pct"]
+    assert before["rated_s"] == pytest.approx(5.0, abs=0.2)
+    code, out, _ = asked("try", "lead_s=0", "--history", str(history), "--for", "10")
+    assert "2026-01-01 00:00:19 UTC + 10 s" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("try", "ki_pr_s=3", "--synthetic"), "near: tie_line.ki_per_s"),
+        (("try", "ki_per_s=99", "--synthetic"), "99 is not within 0…20 1/s"),
+        (("try", "ki_per_s", "--synthetic"), "not NAME=VALUE"),
+        (("try", "ki_per_s=x", "--synthetic"), "no number"),
+        (("try", "kp=0.2", "--hour", "yesterday"), "no time"),
+        (("try", "kp=0.2", "--synthetic", "--picture", "/nowhere/x.png"), "no PNG file"),
+        (("try", "kp=0.2", "--synthetic", "--save"), "--reason"),
+        (("status",), "no running city"),
+        (("apply", "kp=0.2", "--reason", "x"), "no running city"),
+    ],
+)
+def test_what_cannot_be_is_one_line(asked, arguments, why, tmp_path, monkeypatch, site):
+    monkeypatch.setattr("gwanje.core.cli.parsing.load_site", lambda _path: site)
+    monkeypatch.setattr("gwanje.core.cli.parsing.default_run_dir", lambda _site: tmp_path / "no-city")
+    history = ("--history", str(tmp_path)) if "--hour" in arguments else ()
+    code, _, err = asked(*arguments, *history)
+    assert code == 2
+    assert why in err
+    assert len(err.splitlines()) == 1
