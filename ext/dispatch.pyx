@@ -411,8 +411,9 @@ cdef class BatteryDispatcher:
                                      self._horizon_s)
                 self._lower[i] = box.lower
                 self._upper[i] = box.upper
-                self._g[i] = battery_participation(discharging, self._discharge_max[i], self._soc[i], self._soc_min,
-                                                   self._soc_max, self._floor)
+                self._g[i] = battery_participation(
+                    discharging, self._discharge_max[i] if discharging else self._charge_max[i], self._soc[i],
+                    self._soc_min, self._soc_max, self._floor)
             found = dispatch_solve(&self._x0[0], &self._g[0], &self._lower[0], &self._upper[0], &self._x[0], self._n,
                                    demand, self._price)
             if found.status != DISPATCH_INVALID:

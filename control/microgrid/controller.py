@@ -74,6 +74,7 @@ class MicrogridController:
         self._state: dict[str, float | str] | None = None
         self._grid_hz = math.nan
         self._generators_w = 0.0
+        self._opens = False
         self._fault = False
         self._setpoint_w = math.nan
         self.residual_w = self.shortage_w = 0.0
@@ -186,7 +187,7 @@ class MicrogridController:
         image, units = self.image, self.units
         inputs = guard.GuardInputs(
             self._now_s, image.at(self._closed_at), image.frequency_hz, image.frequency_stamp_s,
-            image.at(self._import_at), self._law not in TIE_LAWS,
+            image.at(self._import_at), self._law not in TIE_LAWS or self._opens,
             self.supervisor.armed_free_w, self.supervisor.armed_room_w, units.total_load_w,
         )  # fmt: skip
         self._guard, found = guard.step(self._guard, inputs, self.settings.guard, dt_s)
@@ -243,6 +244,7 @@ class MicrogridController:
             self._tell(line.kind, line.ko, line.en)
         if out.law is not self._law:
             self._change(self._law, out.law)
+        self._opens = out.breaker is Order.OPEN or (self._opens and out.mode is Mode.ISLANDING)
         order = {Order.OPEN: 0.0, Order.CLOSE: 1.0}.get(out.breaker, math.nan)
         self._order(self._breaker_to, order)
         self._order(self._reset_to, 1.0 if out.reset_relay else math.nan)
@@ -265,6 +267,8 @@ class MicrogridController:
             self._setpoint_w = seen_w
             self.supervisor.begin_tie(seen_w)
             self.reactive.begin(self.reactive.sum_var, self.image.get("grid.tie.reactive_var"))
+        if law is Law.TIE and before is Law.DRIVE_TIE_TO_ZERO:
+            self.supervisor.begin_tie(self._setpoint_w)
         if law in (Law.OFF, Law.ENERGISE) and before not in (Law.OFF, Law.ENERGISE):
             self.supervisor.shed_all()
 

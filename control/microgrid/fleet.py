@@ -17,10 +17,10 @@ from gwanje.control.microgrid.settings import Limits
 from gwanje.ext.dispatch import Dispatcher
 
 J_PER_WH = 3600.0
-AGREE_S = 60.0
-"""A counted charge follows a shown one that agrees with this time constant, …"""
-DISAGREE_S = 900.0
-"""… and one that does not with this: a device may have found out that it was wrong."""
+TRUST_S = 3600.0
+"""A counted charge follows the shown one with this: slow enough to see a stuck one at a tenth of the rated power."""
+DOUBT_S = 4.0 * TRUST_S
+"""The same for one that does not agree: it may have found out that it was wrong."""
 LOSS_SHARE = 0.08
 """Of the power, what may be lost between terminals and cells: counted against the battery in either direction."""
 
@@ -73,7 +73,7 @@ def count(charge: Charge, seen: Seen, commanded_w: float, battery: Battery, limi
     apart = seen.soc - counted
     # Told once, a drift is over only when both agree well again.
     drifted = abs(apart) > limits.soc_drift * (0.5 if charge.drifted else 1.0)
-    counted += apart * min(dt_s / (DISAGREE_S if drifted else AGREE_S), 1.0)
+    counted += apart * min(dt_s / (DOUBT_S if drifted else TRUST_S), 1.0)
     if not drifted:
         return replace(known, counted=counted, low=seen.soc, high=seen.soc, drifted=False)
     return replace(known, counted=counted, low=min(seen.soc, counted), high=max(seen.soc, counted), drifted=True)

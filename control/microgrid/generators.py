@@ -10,7 +10,13 @@ from gwanje.control.microgrid.units import Units
 BEST_SHARE = 0.8
 """Of its rating, where a generator that charges batteries is run."""
 CHARGE_SHARE = 0.8
-"""Of the batteries' charging power, what generators may use."""
+"""Of the batteries' charging power, what generators may use while the charge is low, …"""
+REST_SHARE = 0.3
+"""… and of their discharging power, what they are left with otherwise."""
+COMING_S = 6.0
+"""After its starting time, how long a generator may be waited for."""
+SOON_S = 20.0
+"""Slower ones are not waited for."""
 
 
 class Generators:
@@ -36,31 +42,40 @@ class Generators:
         """One step; ``short`` says that loads are put off or off for want of power."""
         settings, units, commands = self._settings, self._units, self._commands
         island, soc = settings.island, units.mean_soc()
-        in_island = law in (Law.ISLAND, Law.SYNC, Law.ENERGISE)
+        own = law in (Law.ISLAND, Law.SYNC, Law.ENERGISE, Law.DRIVE_TIE_TO_ZERO)
         top_w = units.top_w()
         loaded = top_w > 0.0 and units.commanded_w() > island.generator_load_share * top_w
-        need = in_island and (soc < island.generator_start_soc or loaded or short or top_w <= 0.0)
-        enough = not in_island or (soc > island.generator_stop_soc and not loaded and not short)
+        need = own and (soc < island.generator_start_soc or loaded or short or top_w <= 0.0)
+        enough = not own or (soc > island.generator_stop_soc and not loaded and not short)
+        targets = self._targets_w(soc)
         started = False
         for k, unit in enumerate(settings.generator):
-            runs = units.running[k]
+            runs, to, start_to = units.running[k], units.generation_to[k], units.start_to[k]
             self._ran_s[k] = self._ran_s[k] + dt_s if self._on[k] else 0.0
             # One after another: what the first brings is seen before the next is asked, unless it does not come.
             if need and not self._on[k] and not started and self._others_up(k):
                 self._on[k] = started = True
             elif enough and self._on[k] and self._ran_s[k] >= island.generator_run_s:
                 self._stop(k)
-            commands.present[units.start_to[k]] = commands.wanted[units.start_to[k]] = float(self._on[k])
-            to = units.generation_to[k]
+            commands.present[start_to] = commands.wanted[start_to] = float(self._on[k])
             if not self._on[k] and not runs:
                 commands.release(to)
                 continue
+            least_w = unit.least_share * unit.rated_w
             if commands.present[to] != commands.present[to]:
-                commands.begin(to, unit.least_share * unit.rated_w)
-            if self._on[k] and runs:
-                commands.wanted[to] = self._target_w(k)
-            elif self._on[k]:
-                commands.wanted[to] = unit.least_share * unit.rated_w
+                commands.begin(to, least_w)
+            commands.wanted[to] = targets[k] if self._on[k] and runs and not enough else least_w
+
+    @property
+    def coming(self) -> bool:
+        """One has been asked to start and may still come: loads wait for it."""
+        return any(
+            on and not runs and ran_s < unit.start_s + COMING_S
+            for on, runs, ran_s, unit in zip(
+                self._on, self._units.running, self._ran_s, self._settings.generator, strict=True
+            )
+            if unit.start_s <= SOON_S
+        )
 
     def _others_up(self, k: int) -> bool:
         """Every generator before this one runs, or has had its time to."""
@@ -72,16 +87,22 @@ class Generators:
             for j in before
         )
 
-    def _target_w(self, k: int) -> float:
-        """Between least and best power, such that the batteries can take what is left over."""
-        unit, units = self._settings.generator[k], self._units
-        best_w, least_w = BEST_SHARE * unit.rated_w, unit.least_share * unit.rated_w
-        now_w = float(self._commands.present[units.generation_to[k]])
-        spare_w = units.commanded_w() - CHARGE_SHARE * units.bottom_w()
-        wanted_w = now_w + spare_w
-        if units.commanded_w() > 0.9 * units.top_w():
-            best_w = unit.rated_w
-        return min(max(min(wanted_w, best_w), least_w), unit.rated_w)
+    def _targets_w(self, soc: float) -> list[float]:
+        """Set-points such that the batteries have what they need: charge when they are low, else room both ways."""
+        settings, units = self._settings, self._units
+        island = settings.island
+        low = soc < 0.5 * (island.generator_start_soc + island.generator_stop_soc)
+        rest_w = CHARGE_SHARE * units.bottom_w() if low else REST_SHARE * units.top_w()
+        present = [float(self._commands.present[to]) for to in units.generation_to]
+        now_w = sum(one for one, runs in zip(present, units.running, strict=True) if runs and one == one)
+        left_w = now_w + units.commanded_w() - rest_w
+        best_share = 1.0 if units.commanded_w() > 0.9 * units.top_w() else BEST_SHARE
+        found = []
+        for unit, runs in zip(settings.generator, units.running, strict=True):
+            take_w = min(max(left_w, unit.least_share * unit.rated_w), best_share * unit.rated_w)
+            found.append(take_w)
+            left_w -= take_w if runs else 0.0
+        return found
 
     def _stop(self, k: int) -> None:
         """Down to its least power first; then off."""

@@ -1,8 +1,9 @@
 """The fast guard, one pure step every 10 ms: sees that the utility is gone, and says how much must go with it.
 
 A breaker that says open is believed at once. Frequency is believed from two out of three meters and only after several
-new samples in a row; with a breaker that says closed it means that the utility beyond is gone, and the mode machine
-opens. What is shed is decided by what was imported before: the memory is older than any frame of the event itself.
+new samples in a row, or with the first one when the import has vanished with it: two witnesses that share no
+instrument. With a breaker that says closed that means that the utility beyond is gone, and the mode machine opens. What
+is shed is decided by what was imported before: the memory is older than any frame of the event itself.
 """
 
 from __future__ import annotations
@@ -24,24 +25,24 @@ class GuardState:
         import_w: imports of the last steps of memory, oldest first.
         since_s: since the memory moved.
         open_before: the breaker was open in the last period; None before it was known.
+        alone_before: there was no utility in the last period, by breaker or witnesses.
         beyond: new samples in a row with a frequency, or its rate, beyond the limits.
         under: new samples in a row below the shedding frequency.
         under_since_s: since the last step of under-frequency shedding.
         stamp_s: of the last frequency sample.
-        from_hz: frequency at the begin of the rate's window.
-        from_s: when that was.
-        rocof_hz_per_s: last rate.
+        hz: its value.
+        rocof_hz_per_s: its rate, filtered.
     """
 
     import_w: tuple[float, float, float] = (math.nan, math.nan, math.nan)
     since_s: float = 0.0
     open_before: bool | None = None
+    alone_before: bool = False
     beyond: int = 0
     under: int = 0
     under_since_s: float = math.inf
     stamp_s: float = -math.inf
-    from_hz: float = math.nan
-    from_s: float = -math.inf
+    hz: float = math.nan
     rocof_hz_per_s: float = 0.0
 
 
@@ -77,7 +78,7 @@ class GuardOutputs:
     """What the guard wants in this period.
 
     Attributes:
-        opened: the breaker has just opened while the tie-line law was in force.
+        opened: supply has just become the microgrid's own while the tie-line law was in force.
         grid_lost: frequency says that the utility is gone.
         shed_w: to shed now.
         curtail_w: generation to give up now.
@@ -95,22 +96,24 @@ def step(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> 
     """One period."""
     state = _samples(state, inputs, params, dt_s)
     is_open = state.open_before if math.isnan(inputs.closed) else inputs.closed < 0.5
-    opened = state.open_before is False and is_open is True
     lost_w = next((one for one in state.import_w if one == one), math.nan)
+    vanished = abs(lost_w) >= params.vanishing_w and abs(inputs.import_w) <= 0.25 * abs(lost_w)
+    lost = not is_open and (state.beyond >= params.confirm_ticks or (state.beyond >= 1 and vanished))
+    alone = lost or is_open is True
+    opened = alone and not state.alone_before and state.open_before is False and not inputs.island
     shed_w = curtail_w = 0.0
-    if opened and not inputs.island and lost_w == lost_w:
+    if opened and lost_w == lost_w:
         shed_w = max(lost_w * (1.0 + params.shed_margin) - inputs.free_w, 0.0) if lost_w > 0.0 else 0.0
         curtail_w = max(-lost_w - inputs.room_w, 0.0)
     under_since_s = state.under_since_s + dt_s
-    if is_open and state.under >= params.confirm_ticks and under_since_s >= params.under_every_s:
+    if alone and state.under >= params.confirm_ticks and under_since_s >= params.under_every_s:
         shed_w = max(shed_w, params.under_step * max(inputs.load_w, 0.0))
         under_since_s = 0.0
     after = GuardState(
-        state.import_w, state.since_s, is_open, state.beyond, state.under, under_since_s, state.stamp_s, state.from_hz,
-        state.from_s, state.rocof_hz_per_s,
+        state.import_w, state.since_s, is_open, alone, state.beyond, state.under, under_since_s, state.stamp_s,
+        state.hz, state.rocof_hz_per_s,
     )  # fmt: skip
-    lost = state.beyond >= params.confirm_ticks and not is_open
-    return after, GuardOutputs(opened and not inputs.island, lost, shed_w, curtail_w, lost_w)
+    return after, GuardOutputs(opened, lost, shed_w, curtail_w, lost_w)
 
 
 def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> GuardState:
@@ -121,14 +124,14 @@ def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float)
     hz = inputs.frequency_hz
     if math.isnan(hz) or not inputs.stamp_s > state.stamp_s:
         return GuardState(
-            memory, since_s, state.open_before, state.beyond, state.under, state.under_since_s, state.stamp_s,
-            state.from_hz, state.from_s, state.rocof_hz_per_s,
+            memory, since_s, state.open_before, state.alone_before, state.beyond, state.under, state.under_since_s,
+            state.stamp_s, state.hz, state.rocof_hz_per_s,
         )  # fmt: skip
-    rocof, from_hz, from_s = state.rocof_hz_per_s, state.from_hz, state.from_s
-    if math.isnan(from_hz) or inputs.stamp_s - from_s > 10.0 * params.rocof_window_s:
-        rocof, from_hz, from_s = 0.0, hz, inputs.stamp_s
-    elif inputs.stamp_s - from_s >= params.rocof_window_s - 1e-9:
-        rocof, from_hz, from_s = (hz - from_hz) / (inputs.stamp_s - from_s), hz, inputs.stamp_s
+    rocof, since = state.rocof_hz_per_s, inputs.stamp_s - state.stamp_s
+    if state.hz != state.hz or since > 10.0 * params.rocof_window_s:
+        rocof = 0.0
+    else:  # a single false sample goes out again with the next one
+        rocof += ((hz - state.hz) / since - rocof) * min(since / params.rocof_window_s, 1.0)
     beyond = not params.frequency_low_hz <= hz <= params.frequency_high_hz or abs(rocof) > params.rocof_hz_per_s
     return replace(
         state,
@@ -137,7 +140,6 @@ def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float)
         beyond=state.beyond + 1 if beyond else 0,
         under=state.under + 1 if hz < params.under_hz else 0,
         stamp_s=inputs.stamp_s,
-        from_hz=from_hz,
-        from_s=from_s,
+        hz=hz,
         rocof_hz_per_s=rocof,
     )

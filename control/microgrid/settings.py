@@ -65,10 +65,13 @@ class Guard:
     rocof_hz_per_s: float = number(
         4.0, 0.5, 50.0, "Hz/s", "주파수 변화율 한계", "islanded beside a breaker that says closed", "protection"
     )
-    rocof_window_s: float = number(0.1, 0.02, 1.0, "s", "변화율 창", "over which the rate is taken", "protection")
+    rocof_window_s: float = number(0.1, 0.02, 1.0, "s", "변화율 필터", "filter of the rate", "protection")
     frequency_low_hz: float = number(59.3, 45.0, 61.0, "Hz", "저주파수 한계", "islanded below", "protection")
     frequency_high_hz: float = number(60.5, 49.0, 65.0, "Hz", "고주파수 한계", "islanded above", "protection")
     confirm_ticks: int = number(3, 1, 20, "", "확정 횟수", "periods in a row", "protection")
+    vanishing_w: float = number(
+        100e3, 1e3, 1e9, "W", "수전 소실 판정", "an import at least so large can vanish", "protection"
+    )
     meters_apart_hz: float = number(
         0.2, 0.01, 2.0, "Hz", "주파수계 편차 한계", "a meter farther from the middle lies", "protection"
     )

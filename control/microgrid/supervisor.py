@@ -130,7 +130,7 @@ class Supervisor:
         amounts = np.where(np.isnan(units.load_w), 0.0, units.load_w)
         may = [one.tier != "critical" and not gone for one, gone in zip(loads, off, strict=True)]
         self._table.arm(np.array([load_value(one) for one in loads]), amounts, np.array(may, np.uint8))
-        self.armed_free_w = units.free_w() - settings.guard.reserve_share * units.top_w()
+        self.armed_free_w = units.forming_free_w(settings.guard.reserve_share)
         self.armed_room_w = units.commanded_w() - units.bottom_w()
 
     def shed(self, amount_w: float) -> list[str]:
@@ -192,6 +192,10 @@ class Supervisor:
         elif island_now:
             room_w = units.free_w() - ROOM_RESERVE * units.top_w()
             short_w, surplus_w = self._island_balance(shortage_w)
+        elif law is Law.DRIVE_TIE_TO_ZERO:
+            # The island begins with room in its batteries, or not at all.
+            short_w, surplus_w = self._island_balance(tie.kernel.unserved_w)
+            room_w = 0.0
         else:
             unserved_w = tie.kernel.unserved_w
             short_w = max(min(unserved_w, import_w - allowed_w), 0.0) if import_w == import_w else 0.0
@@ -200,7 +204,7 @@ class Supervisor:
         left_w = self._flex(short_w, GIVE_BACK_SHARE * max(room_w, 0.0), dt_s)
         back_w = units.commanded_w() - units.bottom_w() if island_now else import_w - settings.setpoint.import_min_w
         self._curtailed(surplus_w, GIVE_BACK_SHARE * max(back_w, 0.0) if surplus_w <= 0.0 else 0.0, dt_s)
-        if left_w > 0.0:
+        if left_w > 0.0 and not self._generators.coming:
             names = self.shed(left_w)
             if names:
                 text = ", ".join(names)

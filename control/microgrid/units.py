@@ -185,6 +185,17 @@ class Units:
             found += max(unit.rated_w - given, 0.0) if runs and unit.droop_pu > 0.0 else 0.0
         return found
 
+    def forming_free_w(self, reserve_share: float) -> float:
+        """Discharge that the forming units could add within milliseconds, less a share of theirs in reserve."""
+        found = 0.0
+        for one, to, box, usable in zip(self._settings.battery, self.power_to, self.box, self.usable, strict=True):
+            present_w = float(self._commands.present[to])
+            if one.forming and usable and present_w == present_w:
+                found += (1.0 - reserve_share) * box.high_w - present_w
+        for unit, runs, given_w in zip(self._settings.generator, self.running, self.given_w, strict=True):
+            found += max((1.0 - reserve_share) * unit.rated_w - given_w, 0.0) if runs and unit.droop_pu > 0.0 else 0.0
+        return found
+
     def batteries_free_w(self) -> float:
         """Discharge that the batteries could add to their commands."""
         return self.top_w() - self.commanded_w()

@@ -173,7 +173,8 @@ def test_battery_fleet_agrees_with_twin(n, seed, demand, dt_s):
     ramp, energy = random.uniform(1e4, 1e6, n), random.uniform(1e8, 4e9, n)
     soc, previous = random.uniform(0, 1, n), random.uniform(-2e5, 2e5, n)
     box = twin.battery_limits(charge, discharge, previous, ramp, dt_s, soc, 0.05, 0.95, energy, 60.0)
-    g = twin.battery_participation(demand > 0, discharge, soc, 0.05, 0.95, 0.02)
+    rated = discharge if demand > 0 else charge
+    g = twin.battery_participation(demand > 0, rated, soc, 0.05, 0.95, 0.02)
     expected = twin.dispatch(np.zeros(n), g, box.lower, box.upper, demand)
     x = previous.copy()
     kernel = BatteryDispatcher(charge, discharge, ramp, energy, soc, x)

@@ -1,0 +1,8 @@
+"""The loop and the light plant of this folder are modules beside the tests."""
+
+import sys
+from pathlib import Path
+
+HERE = str(Path(__file__).parent)
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
