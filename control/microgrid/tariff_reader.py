@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
 from gwanje.control.microgrid.local_time import HOLIDAY, SATURDAY, WEEKDAY, day_number
+from gwanje.control.microgrid.site_document import SiteDocument, origin, part
 from gwanje.control.microgrid.tariff import (
     BANDS,
     CENTI,
@@ -26,7 +26,7 @@ from gwanje.control.microgrid.tariff import (
 )
 from gwanje.core.site.config import Site
 from gwanje.core.site.time_zones import time_zones
-from gwanje.core.site.toml_reader import ConfigErrors, Document, KeyPath, Reader
+from gwanje.core.site.toml_reader import ConfigErrors, KeyPath, Reader
 
 TERMS_FILE, HOLIDAYS_FILE, FOLDER = "tariffs.toml", "holidays.toml", "tariffs"
 KINDS = {"weekday": WEEKDAY, "saturday": SATURDAY, "holiday": HOLIDAY}
@@ -51,7 +51,7 @@ def load_tariff(root: Path, name: str | None = None, zone: str = "Asia/Seoul") -
     tariff = None
     if terms is not None:
         path = root / FOLDER / f"{name or chosen}.toml"
-        document = _Document.open(root, path)
+        document = SiteDocument.open(root, path)
         tariff = _tariff(document, path.stem, terms)
         documents.append(document)
     problems = [problem for document in documents for problem in document.problems]
@@ -73,41 +73,21 @@ def problems(site: Site) -> list[tuple[str, KeyPath, str]]:
     documents, terms, _ = _terms(site.root, site.timezone)
     if terms is not None:
         for name in tariff_names(site.root):
-            document = _Document.open(site.root, site.root / FOLDER / f"{name}.toml")
+            document = SiteDocument.open(site.root, site.root / FOLDER / f"{name}.toml")
             _tariff(document, name, terms)
             documents.append(document)
     return [(one.file, path, reason) for one in documents for path, reason in one.found]
 
 
-@dataclass(slots=True)
-class _Document(Document):
-    """A document that remembers the path of each problem besides its line."""
-
-    file: str = ""
-    found: list[tuple[KeyPath, str]] = field(default_factory=list)
-
-    @classmethod
-    def open(cls, root: Path, path: Path) -> _Document:
-        file = path.relative_to(root).as_posix()
-        plain = Document.load(path, f"{root.name}/{file}")
-        found: list[tuple[KeyPath, str]] = [((), one.reason) for one in plain.problems]
-        return cls(plain.name, plain.content, plain.lines, list(plain.problems), plain.readable, "", file, found)
-
-    def problem(self, path: KeyPath, reason: str) -> None:
-        """See :class:`Document`."""
-        Document.problem(self, path, reason)
-        self.found.append((path, reason))
-
-
-def _terms(root: Path, zone: str) -> tuple[list[_Document], Terms | None, str]:
+def _terms(root: Path, zone: str) -> tuple[list[SiteDocument], Terms | None, str]:
     """The files read, the terms (``None`` when they cannot be used) and the tariff that the contract names."""
-    terms_file, holidays_file = _Document.open(root, root / TERMS_FILE), _Document.open(root, root / HOLIDAYS_FILE)
-    documents = [terms_file, holidays_file]
+    documents = [SiteDocument.open(root, root / name) for name in (TERMS_FILE, HOLIDAYS_FILE)]
+    terms_file, holidays_file = documents
     if not (terms_file.readable and holidays_file.readable):
         return documents, None, ""
     years, holidays = _holidays(holidays_file.root())
     reader = terms_file.root()
-    contract, demand, rounding = (_part(reader, key) for key in ("contract", "demand", "rounding"))
+    contract, demand, rounding = (part(reader, key) for key in ("contract", "demand", "rounding"))
     name = contract.text("tariff")
     if name and name not in tariff_names(root):
         contract.problem("tariff", f"there is no {FOLDER}/{name}.toml; there are {', '.join(tariff_names(root))}")
@@ -131,17 +111,11 @@ def _terms(root: Path, zone: str) -> tuple[list[_Document], Terms | None, str]:
         carbon=_dated(reader, "carbon", "kg_per_kwh", 0.0, 5.0, decimals=6),
         holidays=frozenset(holidays),
         holiday_years=tuple(years),
-        assumptions=tuple(text for text in (_origin(one) for one in (contract, demand, rounding)) if text),
+        assumptions=tuple(text for text in (origin(one) for one in (contract, demand, rounding)) if text),
     )
     for one in (contract, demand, rounding, reader):
         one.finish()
     return documents, None if terms_file.problems or holidays_file.problems else terms, name
-
-
-def _part(reader: Reader, key: str) -> Reader:
-    """A table that must be there; an empty one, complained of once, when it is not."""
-    found = reader.reader(key, required=True)
-    return found if found is not None else Reader(Document(reader.document.name, {}, {(): 1}), (), {})
 
 
 def _holidays(reader: Reader) -> tuple[list[int], list[int]]:
@@ -165,11 +139,11 @@ def _holidays(reader: Reader) -> tuple[list[int], list[int]]:
     return [int(one) for one in years], days
 
 
-def _tariff(document: _Document, name: str, terms: Terms) -> Tariff | None:
+def _tariff(document: SiteDocument, name: str, terms: Terms) -> Tariff | None:
     if not document.readable:
         return None
     reader = document.root()
-    head = _part(reader, "tariff")
+    head = part(reader, "tariff")
     name_ko, name_en = head.text("name_ko"), head.text("name_en")
     head.finish()
     periods = [_period(one) for one in reader.readers("period", required=True)]
@@ -197,7 +171,7 @@ def _period(reader: Reader) -> Period:
         holiday_as=_band(reader, "holiday_as"),
         seasons=tuple(seasons),
         discounts=tuple(_discount(one) for one in reader.readers("discount")),
-        assumption=_origin(reader),
+        assumption=origin(reader),
     )
     reader.finish()
     return period
@@ -230,7 +204,7 @@ def _discount(reader: Reader) -> Discount:
         slots=tuple(_slots(reader, "hours")),
         share=reader.number("share", low=0.0, high=1.0),
         until=UNTIL_CHANGED if until is None else day_number(until),
-        assumption=_origin(reader),
+        assumption=origin(reader),
     )
     reader.finish()
     return discount
@@ -242,7 +216,7 @@ def _dated(reader: Reader, key: str, value: str, low: float, high: float, decima
     for one in reader.readers(key, required=True):
         begin = _date(one, "from")
         number = _money(one, value, low, high, decimals)
-        assumption = _origin(one)
+        assumption = origin(one)
         one.finish()
         if begin is not None:
             if entries and begin <= entries[-1][0]:
@@ -251,14 +225,6 @@ def _dated(reader: Reader, key: str, value: str, low: float, high: float, decima
     if not entries:
         reader.problem(key, "there is no entry")
     return to_dated(entries)
-
-
-def _origin(reader: Reader) -> str:
-    """What is assumed; a table names a source, an assumption or both."""
-    source, assumption = reader.text("source", default=""), reader.text("assumption", default="")
-    if not source and not assumption:
-        reader.problem(None, "names neither source nor assumption")
-    return assumption
 
 
 def _money(reader: Reader, key: str, low: float, high: float, decimals: int = 2) -> float:

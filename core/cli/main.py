@@ -16,7 +16,21 @@ from gwanje import __version__
 from gwanje.core.bus.bus import Bus, BusError, RequestRefusedError, RequestTimeoutError
 from gwanje.core.city.part import PartError
 from gwanje.core.city.run_dir import RunDirError
-from gwanje.core.cli import alarms, bus, journal, keys, operate, safety, scan, scenario, sessions, tags, tune, users
+from gwanje.core.cli import (
+    alarms,
+    bus,
+    journal,
+    keys,
+    operate,
+    safety,
+    scan,
+    scenario,
+    sessions,
+    tags,
+    tune,
+    users,
+    year,
+)
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands, attached, history_of, with_site
 from gwanje.core.clock import SystemClock
 from gwanje.core.site.toml_reader import ConfigErrors
@@ -27,6 +41,7 @@ BENCHES = {
     "loop": "gwanje.control.bench:run_loop",
     "dispatch": "gwanje.control.bench:run_dispatch",
     "powerflow": "gwanje.control.microgrid.powerflow_bench:run",
+    "estimation": "gwanje.control.microgrid.estimation_bench:run",
     "mpc": "gwanje.control.microgrid.planner.bench:run",
     "acoustic": "gwanje.control.acoustic.bench:run",
     "field": "gwanje.io.field.bench:run",
@@ -127,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     scenario.add(commands)
     scan.add(commands)
     tune.add(commands)
+    year.add(commands)
 
     bench = command("bench", _bench, "measure this machine")
     bench.add_argument("area", nargs="*", metavar="AREA", help=f"{', '.join(BENCHES)} (default: all)")

@@ -15,6 +15,7 @@ PART_CHECKS = (
     "gwanje.io.config_check",
     "gwanje.control.microgrid.params",
     "gwanje.control.microgrid.tariff_reader",
+    "gwanje.control.microgrid.year_settings",
     "gwanje.control.acoustic.settings",
     "gwanje.historian.config",
     "gwanje.hmi.display.loader",
