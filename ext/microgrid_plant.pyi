@@ -13,6 +13,11 @@ DEAD: Final[int]
 ESS: Final[int]
 GENSET: Final[int]
 SOURCE: Final[int]
+STOPPED: Final[int]
+STARTING: Final[int]
+WAITING: Final[int]
+RUNNING: Final[int]
+STOPPING: Final[int]
 R_27: Final[int]
 R_59: Final[int]
 R_81U: Final[int]
@@ -229,6 +234,7 @@ class MicrogridPlant:
     shown: _Floats
     bias: _Floats
     v: _Floats
+    drawn: _Floats
     steps: int
     def __init__(
         self,

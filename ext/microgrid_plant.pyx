@@ -319,6 +319,7 @@ cdef class MicrogridPlant:
         shown: (n_instruments,) what the instruments show.
         bias: (n_instruments,) what they lie by; NaN for a dead one.
         v: (2, n) real and imaginary part of the voltages, per unit.
+        drawn: (2, n) active and reactive power drawn at each bus in the last step, less what was fed in, per unit.
         steps: milliseconds since the start.
 
     Raises:
@@ -326,10 +327,10 @@ cdef class MicrogridPlant:
         ValueError: a table has not its shape, or points beyond another.
     """
 
-    cdef readonly object memory, system, unit, load, order, shown, bias, v
+    cdef readonly object memory, system, unit, load, order, shown, bias, v, drawn
     cdef readonly long long steps
     cdef int n, n_units, n_loads, n_relays, n_slots, n_instruments
-    cdef double[::1] s, k, _order, _shown, _bias, _mean, _r, _x, _p, _q, _ir, _ii, _none, _share, _hz_mean
+    cdef double[::1] s, k, _order, _shown, _bias, _mean, _r, _x, _p, _q, _ir, _ii, _none, _share
     cdef double[:, ::1] u, up, l, lp, _ocv, _v, _slots
     cdef double[:, ::1] _relay
     cdef int[::1] _parent, _city_parent, _begin, _bus
@@ -375,7 +376,8 @@ cdef class MicrogridPlant:
         self._told = np.zeros(self.n_slots, np.int64)
         self._take_instruments(_table(instruments, (self.n_instruments, 3), "instruments"))
         self._seed = <uint64_t>seed
-        self._mean, self._p, self._q = np.zeros(max(n_units, 1)), np.zeros(n), np.zeros(n)
+        self._mean, self.drawn = np.zeros(max(n_units, 1)), np.zeros((2, n))
+        self._p, self._q = self.drawn[0], self.drawn[1]
         self._ir, self._ii, self._none = np.zeros(n), np.zeros(n), np.zeros(1)
         self.v = np.zeros((2, n))
         self.v[0] = 1.0
@@ -667,7 +669,7 @@ cdef class MicrogridPlant:
             s[S_ANGLE] = wrapped(s[S_ANGLE]) * 0.99
             return
         if was == DEAD:
-            s[S_HZ] = self.k[K_HZ]
+            s[S_HZ], s[S_ROCOF] = self.k[K_HZ], 0.0
         s[S_ANGLE] = wrapped(s[S_ANGLE] + TURN * (s[S_HZ] - s[S_GRID_HZ]) * DT)
 
     # --- units
@@ -764,7 +766,7 @@ cdef class MicrogridPlant:
         room = up[i, UP_CURRENT_MAX] * up[i, UP_RATED_VA] * u[i, U_V]
         target = self._ordered(up[i, UP_SLOT_P], 0.0)
         if u[i, U_FORMING] > 0.5:
-            target += up[i, UP_RATED_VA] * (self._ordered(up[i, UP_SLOT_HZ], self.k[K_HZ]) - s[S_HZ]) / (
+            target += up[i, UP_RATED_VA] * (self._ordered(up[i, UP_SLOT_HZ], self.k[K_HZ]) - self._ahead_hz()) / (
                 up[i, UP_DROOP] * self.k[K_HZ]
             )
             target = clip(target, -u[i, U_CHARGE_W_MAX], u[i, U_DISCHARGE_W_MAX])
@@ -839,6 +841,10 @@ cdef class MicrogridPlant:
         u[i, U_PHASE] = phase
         u[i, U_RUNNING] = 1.0 if phase == RUNNING or phase == STOPPING else 0.0
 
+    cdef double _ahead_hz(self) noexcept nogil:
+        """Frequency in the middle of this step: what makes droop and swing together of second order."""
+        return self.s[S_HZ] + 0.5 * DT * self.s[S_ROCOF] if self.s[S_MODE] == ISLANDED else self.s[S_HZ]
+
     cdef void _genset(self, int i) noexcept nogil:
         cdef double[:, ::1] u = self.u
         cdef double[:, ::1] up = self.up
@@ -850,7 +856,7 @@ cdef class MicrogridPlant:
             return
         target = clip(self._ordered(up[i, UP_SLOT_P], 0.0), up[i, UP_P_MIN], up[i, UP_P_MAX]) if phase == RUNNING else 0.0
         if up[i, UP_DROOP] > 0.0 and (phase == RUNNING or s[S_MODE] == ISLANDED):
-            target += up[i, UP_RATED_VA] * (self._ordered(up[i, UP_SLOT_HZ], self.k[K_HZ]) - s[S_HZ]) / (
+            target += up[i, UP_RATED_VA] * (self._ordered(up[i, UP_SLOT_HZ], self.k[K_HZ]) - self._ahead_hz()) / (
                 up[i, UP_DROOP] * self.k[K_HZ]
             )
         target = clip(target, 0.0, up[i, UP_P_MAX] * u[i, U_DERATE])
@@ -862,7 +868,7 @@ cdef class MicrogridPlant:
             self._inertia(i, up[i, UP_CURRENT_MAX] * up[i, UP_RATED_VA] * u[i, U_V])
 
     cdef void _source_unit(self, int i) noexcept nogil:
-        """What the weather gives, below a limit, the frequency's and the current's; nothing for a while after a dead bus."""
+        """What the weather gives, below all its limits; nothing for a while after a dead bus."""
         cdef double[:, ::1] u = self.u
         cdef double[:, ::1] up = self.up
         cdef double reach = up[i, UP_RAMP] * DT
@@ -1044,12 +1050,12 @@ cdef class MicrogridPlant:
             if u[i, U_FORMING] > 0.5:
                 u[i, U_Q_VAR] = need_q * up[i, UP_RATED_VA] / rated
         over = sqrt(need * need + need_q * need_q) / (room * s[S_V] if s[S_V] > V_FLOOR else room * V_FLOOR)
-        if over > 1.0:
-            s[S_V] *= clip(1.0 / over, 0.9, 1.0)
-        else:
-            # a bus that fell for a moment is lifted at once, a dead one softly, so that its iron does not saturate
-            ramp = (self.k[K_V_RAMP] if s[S_OPEN_S] < self.k[K_BLACK_S] else self.k[K_V_RAMP_BLACK]) * DT
-            s[S_V] += clip((target - held) / rated * (DT / self.k[K_V_TAU_S]), -ramp, ramp)
+        # a bus that fell for a moment is lifted at once, a dead one softly, so that its iron does not saturate; neither
+        # beyond what the units' current carries, which the loads answer two steps late: hence half of it (by ratio)
+        ramp = (self.k[K_V_RAMP] if s[S_OPEN_S] < self.k[K_BLACK_S] else self.k[K_V_RAMP_BLACK]) * DT
+        lack = s[S_V] + clip((target - held) / rated * (DT / self.k[K_V_TAU_S]), -ramp, ramp)
+        over = s[S_V] * clip(1.0 / sqrt(over), 0.9, 2.0)
+        s[S_V] = lack if lack < over else over
         s[S_V] = clip(s[S_V], V_FLOOR, 1.3)
 
     cdef void _account(self) noexcept nogil:

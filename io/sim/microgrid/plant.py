@@ -1,4 +1,4 @@
-"""The simulated microgrid as :class:`gwanje.core.closed_loop.interface.Plant`: kernel, world and disturbances as one."""
+"""The simulated microgrid as :class:`gwanje.core.closed_loop.interface.Plant`: kernel, world, disturbances."""
 
 from __future__ import annotations
 

@@ -20,7 +20,10 @@ from gwanje.io.sim.series import DAY_S, CityData, Pulses, Tones
 SECOND = 1_000
 """Steps of the kernel."""
 
-SHOPS = ((0.0, 0.18), (7.0, 0.22), (9.5, 0.75), (12.0, 1.0), (14.0, 0.9), (18.5, 1.0), (21.0, 0.7), (22.5, 0.25), (24.0, 0.18))
+SHOPS = (
+    (0.0, 0.18), (7.0, 0.22), (9.5, 0.75), (12.0, 1.0), (14.0, 0.9), (18.5, 1.0), (21.0, 0.7), (22.5, 0.25),
+    (24.0, 0.18),
+)  # fmt: skip
 """Hour of the day and share of the peak: shops."""
 CLINIC = ((0.0, 0.55), (6.0, 0.6), (8.5, 0.95), (12.0, 1.0), (17.5, 0.9), (20.0, 0.65), (24.0, 0.55))
 """The same for a clinic that never closes."""
