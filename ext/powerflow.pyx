@@ -2,8 +2,8 @@
 """Power flow of a radial network, single phase, by backward and forward sweeps; nogil, nothing allocates per call.
 
 Every bus but the source hangs on one branch. From flat or last voltages: the currents that the loads draw, summed from
-the leaves to the source (backward), then the voltage drops from the source to the leaves (forward), until no voltage
-moves by more than ``tolerance``. Loads are of constant power; a bus may have a shunt admittance, a branch an ideal
+the leaves to the source (backward), then the voltage drops from the source to the leaves (forward), until what further
+sweeps would still move, by the rate at which the moves shrink, is within ``tolerance``. Loads are of constant power; a bus may have a shunt admittance, a branch an ideal
 transformer at its parent's end. A few loops are closed by compensation: each is cut, and the current through the cut is
 corrected in every sweep by the loop's own impedance matrix, until the voltage across it is none.
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from gwanje.ext.radial import NetworkError, breadth_first
 
-from gwanje.ext.radial_sweep cimport GwNet, gw_solve, gw_solve_lanes
+from gwanje.ext.radial_sweep cimport GwNet, gw_solve_foreseeing, gw_solve_lanes
 
 from libc.math cimport NAN, isfinite
 
@@ -40,7 +40,7 @@ cdef class RadialNetwork:
         loop_r: (m,) its resistance.
         loop_x: (m,) its reactance.
         source_v: complex voltage of the source.
-        tolerance: largest move of a voltage's real or imaginary part in the last sweep, per unit.
+        tolerance: how far a voltage's real or imaginary part may still be from where the sweeps lead, per unit.
         sweeps_max: sweeps after which a case counts as not solvable.
 
     Attributes:
@@ -182,7 +182,7 @@ cdef class RadialNetwork:
             self._q[k] = q[self._order[k]]
         if not (warm and self._warm):
             self._flat()
-        sweeps = gw_solve(
+        sweeps = gw_solve_foreseeing(
             &self._net, &self._p[0], &self._q[0], &self._vr[0], &self._vi[0], &self._ir[0], &self._ii[0],
             &self._jr[0], &self._ji[0],
         )

@@ -46,12 +46,20 @@ GW_CLONES static void gw_draw(const GwNet* restrict w, const double* restrict p,
     }
 }
 
-/* Sweeps until nothing moves; gives how many, or minus how many when they did not settle. */
-static int gw_solve(const GwNet* restrict w, const double* restrict p, const double* restrict q,
-                    double* restrict vr, double* restrict vi, double* restrict ir, double* restrict ii,
-                    double* restrict jr, double* restrict ji)
+/* What further sweeps would still move, by the last two moves: the rest of a geometric series, or the move itself. */
+static inline double gw_left(double moved, double before)
+{
+    return moved < 0.5 * before ? moved * moved / (before - moved) : moved;
+}
+
+/* Sweeps until nothing moves (or, foreseeing, until nothing further would); gives how many, or minus how many when they
+ * did not settle. */
+static inline int gw_sweeps(const GwNet* restrict w, const double* restrict p, const double* restrict q,
+                            double* restrict vr, double* restrict vi, double* restrict ir, double* restrict ii,
+                            double* restrict jr, double* restrict ji, int foreseeing)
 {
     const int* restrict up = w->parent;
+    double before = 0;
     for (int sweep = 1; sweep <= w->sweeps_max; sweep++) {
         double moved = 0;
         gw_draw(w, p, q, vr, vi, ir, ii);
@@ -88,10 +96,25 @@ static int gw_solve(const GwNet* restrict w, const double* restrict p, const dou
                 jr[m] += ar * ir[k] - ai * ii[k];
                 ji[m] += ar * ii[k] + ai * ir[k];
             }
-        if (moved <= w->tolerance) return sweep;
+        if ((foreseeing ? gw_left(moved, before) : moved) <= w->tolerance) return sweep;
         if (!(moved < 1e3)) return -sweep;
+        before = moved;
     }
     return -w->sweeps_max;
+}
+
+static inline int gw_solve(const GwNet* restrict w, const double* restrict p, const double* restrict q,
+                    double* restrict vr, double* restrict vi, double* restrict ir, double* restrict ii,
+                    double* restrict jr, double* restrict ji)
+{
+    return gw_sweeps(w, p, q, vr, vi, ir, ii, jr, ji, 0);
+}
+
+static inline int gw_solve_foreseeing(const GwNet* restrict w, const double* restrict p, const double* restrict q,
+                               double* restrict vr, double* restrict vi, double* restrict ir, double* restrict ii,
+                               double* restrict jr, double* restrict ji)
+{
+    return gw_sweeps(w, p, q, vr, vi, ir, ii, jr, ji, 1);
 }
 
 /* Eight scenarios; arrays are (n, 8). No loops. done[l] gets the sweeps of lane l, negative when it did not settle. */
@@ -100,6 +123,7 @@ GW_CLONES __attribute__((unused)) static void gw_solve_lanes(const GwNet* restri
                                      double* restrict ir, double* restrict ii, int* restrict done)
 {
     const long L = GW_LANES;
+    double before[GW_LANES] = {0};
     for (long l = 0; l < L; l++) done[l] = 0;
     for (int sweep = 1; sweep <= w->sweeps_max; sweep++) {
         double moved[GW_LANES] = {0};
@@ -141,8 +165,9 @@ GW_CLONES __attribute__((unused)) static void gw_solve_lanes(const GwNet* restri
         }
         int open = 0;
         for (long l = 0; l < L; l++) {
-            if (!done[l] && moved[l] <= w->tolerance) done[l] = sweep;
+            if (!done[l] && gw_left(moved[l], before[l]) <= w->tolerance) done[l] = sweep;
             if (!done[l] && !(moved[l] < 1e3)) done[l] = -sweep;
+            before[l] = moved[l];
             open += !done[l];
         }
         if (!open) return;

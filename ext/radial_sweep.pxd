@@ -19,6 +19,9 @@ cdef extern from "radial_sweep.h":
         double vsr, vsi, tolerance
         int sweeps_max
     int gw_solve(const GwNet*, const double*, const double*, double*, double*, double*, double*, double*, double*) noexcept nogil
+    int gw_solve_foreseeing(
+        const GwNet*, const double*, const double*, double*, double*, double*, double*, double*, double*
+    ) noexcept nogil
     void gw_solve_lanes(
         const GwNet*, const double*, const double*, double*, double*, double*, double*, int*
     ) noexcept nogil

@@ -38,6 +38,7 @@ def solve(
     v[levels[0]] = source_v
     for level in levels[1:]:
         v[level] = v[up[level]] / t[level]
+    last = 0.0
     for sweep in range(1, sweeps_max + 1):
         current = np.conj(s / v) + y * v
         for level in reversed(levels[1:]):
@@ -46,10 +47,12 @@ def solve(
         for level in levels[1:]:
             v[level] = v[up[level]] / t[level] - z[level] * current[level]
         moved = max(np.abs((v - before).real).max(), np.abs((v - before).imag).max())
-        if moved <= tolerance:
+        left = moved**2 / (last - moved) if moved < 0.5 * last else moved
+        if left <= tolerance:
             return v, sweep
         if not moved < 1e3:
             break
+        last = moved
     return np.full(n, complex(np.nan, np.nan)), -sweep
 
 
