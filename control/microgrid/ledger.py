@@ -17,7 +17,7 @@ import numpy as np
 
 from gwanje.control.microgrid.ledger_entry import BALANCED, CO2_UNITS_PER_KG, SOURCE_SIGN, Channel, Entry, add
 from gwanje.control.microgrid.local_time import QUARTER_NS, civil
-from gwanje.control.microgrid.tariff import Tariff
+from gwanje.control.microgrid.tariff import Tariff, TariffError
 
 UNITS_PER_MWH = 3_600_000_000_000
 """Milliwatts times nanoseconds in a milliwatt-hour."""
@@ -325,9 +325,14 @@ def priced(entry: Entry, params: LedgerParams) -> Entry:
         for k, one in enumerate(params.channels)
         if one.role in ("load", "loss")
     )
+    try:
+        cost, unpriced = bought * int(params.tariff.energy_centi_krw_per_kwh(when)[0]), 0
+    except TariffError:
+        cost, unpriced = 0, bought
     return replace(
         entry,
-        import_cost=bought * int(params.tariff.energy_centi_krw_per_kwh(when)[0]),
+        import_cost=cost,
+        unpriced_mwh=unpriced,
         import_co2=bought * carbon,
         avoided_co2=(load + sold - bought) * carbon - own,
     )

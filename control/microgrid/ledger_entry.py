@@ -63,6 +63,7 @@ class Entry:
         gap_ns: time without any sample.
         peak_import_mwh: greatest net import of a whole quarter of an hour.
         import_cost: imported energy times energy price, milliwatt-hours times hundredths of a won per kWh.
+        unpriced_mwh: imported energy for which the tariff has no price, such as before its first period.
         import_co2: imported energy times the utility's carbon.
         avoided_co2: what the utility did not have to generate times its carbon, less that of the city's own fuels.
     """
@@ -82,6 +83,7 @@ class Entry:
     gap_ns: int = 0
     peak_import_mwh: int = 0
     import_cost: int = 0
+    unpriced_mwh: int = 0
     import_co2: int = 0
     avoided_co2: int = 0
 
@@ -210,6 +212,7 @@ def add(first: Entry, second: Entry) -> Entry:
         gap_ns=first.gap_ns + second.gap_ns,
         peak_import_mwh=max(first.peak_import_mwh, second.peak_import_mwh),
         import_cost=first.import_cost + second.import_cost,
+        unpriced_mwh=first.unpriced_mwh + second.unpriced_mwh,
         import_co2=first.import_co2 + second.import_co2,
         avoided_co2=first.avoided_co2 + second.avoided_co2,
     )

@@ -188,6 +188,15 @@ def test_cost_and_carbon_follow_the_tariff():
     assert co2_kg(quarter.avoided_co2) == pytest.approx(1.0 * 0.4173 - 0.25 * 0.7)
 
 
+def test_energy_without_a_price_is_told_not_free():
+    params = LedgerParams(CHANNELS, tariff=load_tariff(CHUNGBUK))
+    early = local_midnight_utc_ns(day_number(date(2024, 10, 23)), "Asia/Seoul") + 95 * QUARTER_NS
+    _, closed = run([Sample(early, early + 2 * QUARTER_NS, flows(tie=4000.0, homes=4000.0), (0.0,))], params)
+    before, after = of(closed, "quarter")
+    assert (before.unpriced_mwh, before.import_cost) == (1_000_000, 0)
+    assert (after.unpriced_mwh, after.import_cost) == (0, 1_000_000 * 11_600)
+
+
 MILD = st.floats(-1e6, 1e6)
 ROUGH = st.one_of(MILD, st.sampled_from([math.nan, math.inf, 1e300, -0.0, 1e-9]))
 SPANS = st.integers(1, 40 * 60).map(lambda second: second * S + second)

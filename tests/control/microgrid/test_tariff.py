@@ -239,6 +239,40 @@ def test_errors_name_file_line_and_key(site, file, old, new, told):
     assert f"town/{file}:" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("spans", "n", "first", "last"),
+    [
+        ('["22:00-24:00"]', 8, 88, 95),
+        ('["00:00-24:00"]', 96, 0, 95),
+        ('["23:45-00:15"]', 2, 0, 95),
+        ('["00:00-00:15", "23:45-24:00"]', 2, 0, 95),
+        ("[]", 0, None, None),
+    ],
+)
+def test_spans_reach_midnight_from_both_sides(site, spans, n, first, last):
+    path = site / FILE
+    text = path.read_text(encoding="utf-8").replace('off_peak = ["22:00-08:00"]', 'off_peak = ["22:00-08:00"] # old')
+    text = text.replace('off_peak = ["22:00-08:00"] # old', f"off_peak = {spans}")
+    for peak in ('["11:00-12:00", "13:00-18:00"]', '["09:00-12:00", "16:00-19:00"]', '["15:00-21:00"]'):
+        text = text.replace(f"peak = {peak}", "peak = []")
+    path.write_text(text, encoding="utf-8")
+    day = utc("2026-06-16T00:00")[0] + np.arange(96) * 900 * 10**9
+    cheap = np.flatnonzero(load_tariff(site).band(day) == BANDS.index("off_peak"))
+    assert len(cheap) == n
+    if n:
+        assert (cheap[0], cheap[-1]) == (first, last)
+
+
+@pytest.mark.parametrize(
+    "span", ["22:00", "08:00-08:00", "24:00-08:00", "25:00-26:00", "8-9", "07:60-09:00", "-1:00-2:00"]
+)
+def test_spans_that_are_none(site, span):
+    path = site / FILE
+    path.write_text(path.read_text(encoding="utf-8").replace("22:00-08:00", span), encoding="utf-8")
+    with pytest.raises(ConfigErrors, match="is not a span of quarters"):
+        load_tariff(site)
+
+
 def test_missing_files_are_told(site):
     (site / "holidays.toml").unlink()
     with pytest.raises(ConfigErrors, match=r"holidays\.toml:1: cannot be read"):
