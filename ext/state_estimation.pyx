@@ -12,8 +12,8 @@ the bus's branch at the parent's end; of the source: what it delivers), ``ARRIVI
 the branch at the bus). Results have a further row ``ANGLE``, radians ahead of the source. All in per unit.
 
 Sources: F. C. Schweppe, J. Wildes, "Power system static-state estimation", IEEE Trans. Power App. Syst. 89 (1970);
-A. Monticelli, State Estimation in Electric Power Systems (1999), chapters 2, 7; elimination on trees as in R. E. Kalman
-filters and smoothers (H. E. Rauch, F. Tung, C. T. Striebel, AIAA Journal 3 (1965)), here with the bus in place of time.
+A. Monticelli, State Estimation in Electric Power Systems (1999); the two passes are a Kalman filter and its smoother
+(H. E. Rauch, F. Tung, C. T. Striebel, AIAA Journal 3 (1965)) along a tree instead of time.
 """
 
 import numpy as np

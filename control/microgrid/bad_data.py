@@ -7,8 +7,8 @@ explain the same as well (odds below 99 : 1, which is the difference of their sq
 error that is recognised decides (ten times, wrong sign, …), otherwise all of them count less. A switch that says what
 is not so is found first: its other position must explain more than the removal of any single reading.
 
-Source: A. Monticelli, State Estimation in Electric Power Systems (1999), chapters 7, 8; A. Abur, A. Gómez Expósito,
-Power System State Estimation: Theory and Implementation (2004), chapters 5, 8.
+Source: A. Monticelli, State Estimation in Electric Power Systems (1999); A. Abur, A. Gómez Expósito, Power System State
+Estimation: Theory and Implementation (2004).
 """
 
 from __future__ import annotations
