@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass
+from functools import partial
 from typing import Any
 
 from gwanje.control.microgrid.fields import ControlConfigError, Problem, choice, number, table, tables
@@ -16,6 +17,8 @@ from gwanje.core.site.toml_reader import KeyPath
 from gwanje.core.tags.table import TagTable
 from gwanje.ext.control_loop import FAST, SLOW
 from gwanje.ext.reference.tie_line import BatteryParams, TieLineParams
+
+_number = partial(number, owner="engineer")
 
 BATTERIES_MAX = 16
 """What the kernel has room for."""
@@ -30,9 +33,9 @@ J_PER_WH = 3600.0
 class LoopParams:
     """The loop: its period (ms), SCHED_FIFO priority (0 none), threads that race for each tick, memory locking."""
 
-    period_ms: float = number(10.0, 1.0, 100.0, "ms", "주기", "period")
-    fifo_priority: int = number(80, 0, 99, "", "SCHED_FIFO 우선순위 (0: 없음)", "priority of SCHED_FIFO; 0 for none")
-    threads: int = number(2, 1, 8, "", "주기마다 경쟁하는 스레드 수", "threads that race for each tick")
+    period_ms: float = _number(10.0, 1.0, 100.0, "ms", "주기", "period")
+    fifo_priority: int = _number(80, 0, 99, "", "SCHED_FIFO 우선순위 (0: 없음)", "priority of SCHED_FIFO; 0 for none")
+    threads: int = _number(2, 1, 8, "", "주기마다 경쟁하는 스레드 수", "threads that race for each tick")
     lock_memory: bool = True
 
 
@@ -43,47 +46,47 @@ class TieParams:
     import_tag: str
     breaker_tag: str = ""
     lease: str = "tie_line"
-    ki_per_s: float = number(2.0, 0.0, 20.0, "1/s", "관측기 적분 이득", "integral gain of the observer")
-    kp: float = number(0.3, 0.0, 0.9, "", "관측기 비례 이득", "proportional gain of the observer")
-    path_delay_s: float = number(
+    ki_per_s: float = _number(2.0, 0.0, 20.0, "1/s", "관측기 적분 이득", "integral gain of the observer")
+    kp: float = _number(0.3, 0.0, 0.9, "", "관측기 비례 이득", "proportional gain of the observer")
+    path_delay_s: float = _number(
         0.1, 0.0, 1.0, "s", "지령 경로 지연 (인버터 제외)", "delay of the path without the inverter"
     )
-    inverter_lag_s: float = number(0.08, 0.0, 5.0, "s", "인버터 1차 지연", "first-order lag of the inverters")
-    lead_s: float = number(0.2, 0.0, 2.0, "s", "순부하 선행 보상 시간", "how far the feed-forward is extrapolated")
-    lead_filter_s: float = number(0.15, 0.01, 5.0, "s", "순부하 기울기 필터", "filter of the feed-forward's slope")
-    lead_w_max: float = number(40e3, 0.0, 1e9, "W", "선행 보상 한계", "bound of the extrapolation")
-    import_hold_s: float = number(
+    inverter_lag_s: float = _number(0.08, 0.0, 5.0, "s", "인버터 1차 지연", "first-order lag of the inverters")
+    lead_s: float = _number(0.2, 0.0, 2.0, "s", "순부하 선행 보상 시간", "how far the feed-forward is extrapolated")
+    lead_filter_s: float = _number(0.15, 0.01, 5.0, "s", "순부하 기울기 필터", "filter of the feed-forward's slope")
+    lead_w_max: float = _number(40e3, 0.0, 1e9, "W", "선행 보상 한계", "bound of the extrapolation")
+    import_hold_s: float = _number(
         0.3, 0.02, 10.0, "s", "수전 계측 없음: 동결까지", "age of the import at which all is frozen"
     )
-    import_fail_s: float = number(
+    import_fail_s: float = _number(
         1.0, 0.05, 60.0, "s", "수전 계측 없음: 제어 포기까지", "age of the import at which control is given up"
     )
-    recover_s: float = number(0.5, 0.0, 60.0, "s", "수전 계측 복귀 확인 시간", "how long the import must be back")
-    stuck_w: float = number(50e3, 1.0, 1e9, "W", "수전 계측 고착 판정", "move of the rest by which the import is stuck")
-    meter_hold_s: float = number(
+    recover_s: float = _number(0.5, 0.0, 60.0, "s", "수전 계측 복귀 확인 시간", "how long the import must be back")
+    stuck_w: float = _number(50e3, 1.0, 1e9, "W", "수전 계측 고착 판정", "stuck while the rest moves by more")
+    meter_hold_s: float = _number(
         1.0, 0.0, 60.0, "s", "계량기 마지막 값 유지", "how long a meter's last value stands in"
     )
-    battery_hold_s: float = number(
+    battery_hold_s: float = _number(
         0.5, 0.05, 60.0, "s", "ESS 계측 없음: 제외까지", "age of a battery's power at which it is left out"
     )
-    battery_known_s: float = number(
+    battery_known_s: float = _number(
         1.0, 0.05, 60.0, "s", "ESS 마지막 출력으로 보는 시간", "how long a battery is taken to deliver its last power"
     )
-    soc_hold_s: float = number(
+    soc_hold_s: float = _number(
         10.0, 0.1, 600.0, "s", "충전율 계측 없음: 제외까지", "age of the state of charge at which it is left out"
     )
-    soc_min: float = number(0.05, 0.0, 1.0, "", "최소 충전율", "least state of charge")
-    soc_max: float = number(0.95, 0.0, 1.0, "", "최대 충전율", "greatest state of charge")
-    taper_s: float = number(
+    soc_min: float = _number(0.05, 0.0, 1.0, "", "최소 충전율", "least state of charge")
+    soc_max: float = _number(0.95, 0.0, 1.0, "", "최대 충전율", "greatest state of charge")
+    taper_s: float = _number(
         60.0, 1.0, 3600.0, "s", "충전율 한계 부근 출력 완화", "time over which the energy near the limits is spread"
     )
-    participation_floor: float = number(
+    participation_floor: float = _number(
         0.02, 1e-3, 1.0, "", "한계 부근 ESS 최소 분담", "least share of a battery near its limit"
     )
-    follow_tolerance: float = number(
+    follow_tolerance: float = _number(
         0.15, 0.01, 2.0, "", "ESS 추종 허용 오차 (정격 대비)", "miss of a battery that is let pass, of its rating"
     )
-    follow_window: float = number(
+    follow_window: float = _number(
         0.06,
         0.0,
         1.0,
@@ -91,12 +94,12 @@ class TieParams:
         "추종하지 않는 ESS에 주는 폭 (정격 대비)",
         "window of one that does not follow, of its rating",
     )
-    follow_release: float = number(
+    follow_release: float = _number(
         0.03, 0.0, 1.0, "", "다시 추종한다고 보는 오차 (정격 대비)", "miss at which it follows again, of its rating"
     )
-    follow_s: float = number(0.5, 0.05, 60.0, "s", "추종 오차 허용 시간", "how long it may miss")
-    release_s: float = number(2.0, 0.0, 600.0, "s", "추종 확인 시간", "how long it must follow to be released")
-    rms_start_s: float = number(10.0, 0.0, 3600.0, "s", "오차 평가 시작", "from when on the error is rated")
+    follow_s: float = _number(0.5, 0.05, 60.0, "s", "추종 오차 허용 시간", "how long it may miss")
+    release_s: float = _number(2.0, 0.0, 600.0, "s", "추종 확인 시간", "how long it must follow to be released")
+    rms_start_s: float = _number(10.0, 0.0, 3600.0, "s", "오차 평가 시작", "from when on the error is rated")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,16 +107,16 @@ class SetpointParams:
     """How the import set-point is chosen; see :mod:`gwanje.control.microgrid.tie_setpoint`."""
 
     strategy: str = choice("smooth", "smooth", "fixed", ko="수전 목표 방식", en="how the import is chosen")
-    fixed_w: float = number(0.0, -1e9, 1e9, "W", "고정 수전 목표", "import that `fixed` holds")
-    tau_s: float = number(900.0, 1.0, 86_400.0, "s", "순부하 평균 시정수", "time constant of the mean net load")
-    ramp_w_per_s: float = number(2e3, 1.0, 1e9, "W/s", "수전 목표 변화율", "how fast the import moves")
-    import_min_w: float = number(-1.5e6, -1e9, 1e9, "W", "수전 목표 하한", "least import")
-    import_max_w: float = number(2.25e6, -1e9, 1e9, "W", "수전 목표 상한", "greatest import")
-    soc_target: float = number(0.5, 0.0, 1.0, "", "목표 충전율", "state of charge aimed at")
-    soc_restore_s: float = number(
+    fixed_w: float = _number(0.0, -1e9, 1e9, "W", "고정 수전 목표", "import that `fixed` holds")
+    tau_s: float = _number(900.0, 1.0, 86_400.0, "s", "순부하 평균 시정수", "time constant of the mean net load")
+    ramp_w_per_s: float = _number(2e3, 1.0, 1e9, "W/s", "수전 목표 변화율", "how fast the import moves")
+    import_min_w: float = _number(-1.5e6, -1e9, 1e9, "W", "수전 목표 하한", "least import")
+    import_max_w: float = _number(2.25e6, -1e9, 1e9, "W", "수전 목표 상한", "greatest import")
+    soc_target: float = _number(0.5, 0.0, 1.0, "", "목표 충전율", "state of charge aimed at")
+    soc_restore_s: float = _number(
         28_800.0, 60.0, 604_800.0, "s", "목표 충전율 복귀 시간", "time in which it would be reached"
     )
-    headroom: float = number(
+    headroom: float = _number(
         0.9, 0.1, 1.0, "", "ESS 출력 중 수전 목표가 쓰는 몫", "share of the batteries' power that it may use up"
     )
 
@@ -129,10 +132,10 @@ class Battery:
     online_tag: str = ""
     charge_max_tag: str = ""
     discharge_max_tag: str = ""
-    charge_w_max: float = number(MISSING, 0.0, 1e9, "W", "최대 충전 출력", "greatest charging power")
-    discharge_w_max: float = number(MISSING, 0.0, 1e9, "W", "최대 방전 출력", "greatest discharging power")
-    ramp_w_per_s: float = number(MISSING, 1.0, 1e9, "W/s", "최대 출력 변화율", "greatest change")
-    energy_wh: float = number(MISSING, 1.0, 1e12, "Wh", "용량", "capacity")
+    charge_w_max: float = _number(MISSING, 0.0, 1e9, "W", "최대 충전 출력", "greatest charging power")
+    discharge_w_max: float = _number(MISSING, 0.0, 1e9, "W", "최대 방전 출력", "greatest discharging power")
+    ramp_w_per_s: float = _number(MISSING, 1.0, 1e9, "W/s", "최대 출력 변화율", "greatest change")
+    energy_wh: float = _number(MISSING, 1.0, 1e12, "Wh", "용량", "capacity")
     label_ko: str = ""
     label_en: str = ""
 

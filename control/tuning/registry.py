@@ -11,7 +11,7 @@ import difflib
 import fnmatch
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from gwanje.control.microgrid.params import ControlConfig, cross_problems
@@ -156,6 +156,25 @@ def sections_of(config: ControlConfig) -> list[Section]:
         Section("setpoint", config.setpoint, live=True),
         *(Section(f"battery.{one.name}", one, live=True) for one in config.battery),
     ]
+
+
+def sections_within(name: str, whole: Any, *, live: bool = False) -> list[Section]:
+    """A section for every dataclass that is a member of a dataclass, and for each of several that have names.
+
+    Args:
+        name: put before all of them.
+        whole: such as the settings of the microgrid's controller.
+        live: whether a running loop takes other values.
+    """
+    found = []
+    for one in fields(whole):
+        value = getattr(whole, one.name)
+        if is_dataclass(value):
+            found.append(Section(f"{name}.{one.name}", value, live))
+        elif isinstance(value, tuple):
+            named = [each for each in value if is_dataclass(each) and hasattr(each, "name")]
+            found += [Section(f"{name}.{one.name}.{each.name}", each, live) for each in named]
+    return found
 
 
 def with_values(config: ControlConfig, values: Mapping[str, float]) -> ControlConfig:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
+from gwanje.control.microgrid.settings import FILE as MICROGRID_FILE
+from gwanje.control.microgrid.settings import read_settings
 from gwanje.control.tuning import change_set
 from gwanje.control.tuning.change_set import WATCH_S, Book, State
 from gwanje.control.tuning.desk import APPLY_POINT, FILE, FILE_BYTES_MAX, KEEP_POINT
@@ -19,9 +21,11 @@ from gwanje.control.tuning.recording import Column, NothingRecordedError, record
 from gwanje.control.tuning.registry import (
     Parameter,
     Registry,
+    Section,
     UnknownParameterError,
     problems_of,
     sections_of,
+    sections_within,
     with_values,
 )
 from gwanje.control.tuning.service import SERVICE
@@ -93,10 +97,26 @@ def _why(desk: Desk, one: Mapping[str, Any]) -> str:
     return desk.text({"text_ko": one["why_ko"], "text_en": one["why_en"]})
 
 
+def microgrid_sections(site_root: Path) -> list[Section]:
+    """The parameters of the microgrid's controller, where the site has one; they are taken when it starts.
+
+    Raises:
+        CommandError: its file is wrong.
+    """
+    if not (site_root / MICROGRID_FILE).is_file():
+        return []
+    try:
+        return sections_within("microgrid", read_settings(site_root))
+    except ValueError as error:
+        raise CommandError(f"{MICROGRID_FILE}: " + "; ".join(str(error).splitlines())) from None
+
+
 def list_parameters(place: Place, pattern: str, changed: bool, as_json: bool) -> int:
     """``gwanje tune list``."""
     file, now = configs(place)
-    said, found = Registry(sections_of(file)).values(), Registry(sections_of(now)).match(pattern)
+    others = microgrid_sections(place.site.root)
+    said = Registry([*sections_of(file), *others]).values()
+    found = Registry([*sections_of(now), *others]).match(pattern)
     if changed:
         found = [one for one in found if one.value != said[one.name]]
     if not found and pattern:

@@ -338,6 +338,21 @@ def until(condition, seconds=30.0):
     assert condition()
 
 
+def test_other_parameters_are_taken_while_the_thread_runs():
+    loop = standalone_loop()
+    batteries, meters = len(loop.batteries_usable), len(loop.meters_live)
+    battery, sign = np.full((batteries, 4), 5e5), np.ones(meters)
+    loop.start(fifo_priority=0, cpus=(-1, -1), lock_memory=False)
+    for ki_per_s in (1.0, 2.0, 3.0, 4.0, 5.0):
+        scalars, steps, _, _ = params(**{KI: ki_per_s})
+        loop.set_params(scalars, steps, battery, sign, 12.5e3)
+        until(lambda: loop.swapped[0] == SWAP_DONE)
+    ticks = loop.ticks
+    until(lambda: loop.ticks > ticks + 3)
+    loop.stop()
+    assert loop.swapped == (SWAP_DONE, 0.0)
+
+
 def test_thread_counts_ticks_and_every_period_is_accounted_for():
     loop = standalone_loop()
     clock = SystemClock()

@@ -71,10 +71,14 @@ def test_the_list_says_everything_of_a_parameter(asked):
     code, out, _ = asked("list", "ki_per_s")
     assert code == 0
     assert "tie_line.ki_per_s" in out
-    assert "2 1/s  (0…20, default 2)  control: integral gain of the observer" in out
+    assert "2 1/s  (0…20, default 2)  engineer: integral gain of the observer" in out
+    assert "microgrid.island.ki_per_s" in out
     _, out, _ = asked("list", "--json")
     rows = {one["name"]: one for one in json.loads(out)}
-    assert len(rows) == 44
+    assert len([name for name in rows if not name.startswith("microgrid.")]) == 44
+    assert len(rows) > 150
+    assert all(one["ko"] and one["en"] and one["owner"] for one in rows.values())
+    assert all(one["needs_restart"] for name, one in rows.items() if name.startswith("microgrid."))
     assert rows["loop.period_ms"]["needs_restart"]
     assert rows["tie_line.kp"]["role"] == "engineer"
     assert asked("list", "nothing_*")[0] == 2
@@ -85,7 +89,7 @@ def test_what_was_kept_is_listed_beside_the_file(asked):
     (asked.data / FILE).write_text(json.dumps(book))
     _, out, _ = asked("list", "--changed")
     assert out.splitlines() == [
-        "tie_line.kp         0.2      (0…0.9, default 0.3)  control: proportional gain of the observer"
+        "tie_line.kp         0.2      (0…0.9, default 0.3)  engineer: proportional gain of the observer"
         "  ← control.toml 0.3"
     ]
 
