@@ -326,6 +326,8 @@ class Link:
             session.keep(now_ns)
             if session.out:
                 self._flush()
+            if self._session is not session:
+                return  # a camera that takes nothing more was given up just now
             if now_ns - self._reported_ns >= REPORT_NS and intake.heard_ns:
                 self._reported_ns = now_ns
                 self._send_report(session, intake, now_ns)

@@ -141,6 +141,18 @@ def test_a_camera_that_is_well_is_heard(transport):
         assert ear.link.failure == ""
 
 
+def test_a_camera_that_is_given_up_while_it_is_asked_for_life_gets_no_report():
+    with camera(playing) as one, Ear(one.url) as ear:
+        ear.listen(lambda: ear.position() > 4_000, "sound")
+        link, line = ear.link, ear.link._socket
+        line.shutdown(socket.SHUT_WR)  # what is written now breaks the line
+        link._session.out = b"OPTIONS"
+        link._reported_ns = 0
+        link.look(ear.clock.mono_ns())
+        assert (link.step, link.errors) == (Step.WAITING, 1)
+        ear.listen(lambda: one.connections == 2 and link.step is Step.PLAYING, "the next connection")
+
+
 def test_datagrams_of_others_are_not_believed():
     def spoofed(self: Camera, one, client) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
