@@ -1,5 +1,6 @@
 """Tariffs: prices at every kind of boundary, days of all kinds, the reform of 2026, and errors with file and line."""
 
+import dataclasses
 import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -197,9 +198,19 @@ def test_cut_goes_towards_zero():
     assert [cut(7, 2), cut(-7, 2), cut(0, 5)] == [3, -3, 0]
 
 
-def test_site_is_right_and_its_names_are_known():
-    assert problems(load_site(CHUNGBUK)) == []
+def test_site_is_right_and_its_names_are_known(site):
+    chungbuk = load_site(CHUNGBUK)
+    assert problems(chungbuk) == []
     assert tariff_names(CHUNGBUK) == ["general_b_high_a_2", "industrial_b_high_a_2"]
+    # what `gwanje check` gets of a wrong file, also of a tariff that nobody chose; a site may have no tariffs at all
+    other = site / "tariffs" / "general_b_high_a_2.toml"
+    other.write_text(other.read_text(encoding="utf-8").replace("[tariff]", "[tarif]"), encoding="utf-8")
+    told = problems(dataclasses.replace(chungbuk, root=site))
+    assert [(file, path) for file, path, _ in told] == [
+        ("tariffs/general_b_high_a_2.toml", ("tariff",)),
+        ("tariffs/general_b_high_a_2.toml", ("tarif",)),
+    ]
+    assert problems(dataclasses.replace(chungbuk, root=site.parent)) == []
 
 
 FILE = "tariffs/industrial_b_high_a_2.toml"
