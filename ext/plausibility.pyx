@@ -180,7 +180,7 @@ cdef class Plausibility:
                 one.unchanged_s = 0.0
             if one.unchanged_s > self._stuck_s[i]:
                 found |= F_STUCK
-            if one.seen and fabs(value - one.believed) > self._rate[i] * (at_s - one.believed_at_s):
+            if one.seen and fabs(value - one.believed) > self._rate[i] * fabs(at_s - one.believed_at_s):
                 one.jumped += 1
                 if one.jumped < JUMP_SAMPLES:
                     found |= F_RATE

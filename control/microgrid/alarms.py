@@ -8,12 +8,12 @@ from gwanje.control.microgrid import degradations
 from gwanje.ext.plausibility import CLOCK, MISSING, NUMBER, RANGE, RATE, SIGN, STUCK
 
 CAUSES = (
-    (CLOCK, "시계 오차 또는 지연", "wrong clock or late"),
     (NUMBER, "숫자 아님", "no number"),
     (RANGE, "범위 벗어남", "out of range"),
     (SIGN, "부호 반전", "sign flipped"),
     (STUCK, "고착", "stuck"),
     (RATE, "급변", "jumps"),
+    (CLOCK, "시계 오차 또는 지연", "wrong clock or late"),
     (MISSING, "수신 없음", "nothing comes"),
 )
 """Bits of the image's flags, the most telling first."""
@@ -29,6 +29,7 @@ TEXTS = {
     "charge_unsure": ("{ko} SoC 불확실: 보수적 한계 적용", "{en}: state of charge is unsure, the safer value bounds"),
     "battery_end": ("{ko} SoC 한계 도달", "{en} is at the end of its charge"),
     "meter_missing": ("{ko} 계측 사용 불가({cause})", "{en} cannot be used ({cause})"),
+    "clock": ("{ko} 시각 이상({cause})", "{en}: time stamps are wrong ({cause})"),
     "island_frozen": ("주파수 복원 정지: 드룹만 작동", "frequency restoration stands still: droop alone holds"),
     "shortage": ("공급 부족: 수요를 다 채울 수 없음", "supply is short: the demand cannot be met"),
     "surplus": ("잉여 발전: 재생에너지 출력 제한", "surplus: renewable generation is curtailed"),

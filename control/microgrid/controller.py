@@ -38,6 +38,8 @@ GRID_FILTER_S = 0.3
 """While connected the forming units' set-point follows the utility's frequency with this, so that their droop rests."""
 GRID_REACH_HZ = 0.1
 """… but no farther from nominal than this."""
+OVER_S = 0.5
+"""What is carried over into the tie-line law fades out with this."""
 TOLD_MAX = 1000
 """Lines kept for a caller that does not fetch them."""
 
@@ -75,6 +77,7 @@ class MicrogridController:
         self._grid_hz = math.nan
         self._generators_w = 0.0
         self._opens = False
+        self._over_w: list[float] | None = None
         self._fault = False
         self._setpoint_w = math.nan
         self.residual_w = self.shortage_w = 0.0
@@ -286,8 +289,21 @@ class MicrogridController:
         self.tie.step(self._setpoint_w, in_force, self.units.box, self.units.charge)
         if self._law in TIE_LAWS and self.tie.kernel.mode in (RUN, HOLD):
             self.residual_w = self.shortage_w = self.tie.kernel.unserved_w
-            for to, setpoint_w in zip(self.units.power_to, self.tie.setpoints, strict=True):
-                self._want_power(to, float(setpoint_w))
+            self._carry_over()
+            for to, setpoint_w, over_w in zip(self.units.power_to, self.tie.setpoints, self._over_w or (), strict=True):
+                self._want_power(to, float(setpoint_w) + over_w)
+        else:
+            self._over_w = None
+
+    def _carry_over(self) -> None:
+        """The law begins from what batteries deliver, the commands from what they were: the difference fades out."""
+        if self._over_w is None:
+            present = [float(one) for one in self.commands.present[self.units.power_to]]
+            pairs = zip(present, self.tie.setpoints, strict=True)
+            self._over_w = [one - float(setpoint_w) if one == one else 0.0 for one, setpoint_w in pairs]
+            return
+        fade = max(1.0 - self.settings.timing.tie_s / OVER_S, 0.0)
+        self._over_w = [one * fade for one in self._over_w]
 
     def _want_power(self, to: int, wanted_w: float) -> None:
         """Only of a battery that was found: its first command is what it delivers."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from gwanje.control.microgrid.device_settings import Device
 from gwanje.control.microgrid.fleet import J_PER_WH, Bounds, Charge
@@ -19,6 +20,14 @@ from gwanje.control.microgrid.settings import Settings
 from gwanje.ext.reference.tie_line import BatteryParams, TieLineParams
 from gwanje.ext.tie_line import TieLine
 
+TRUSTED_SHARE = 0.8
+"""Of all metered power, what must be fresh for an import to be estimated."""
+MIRROR_SHARE = 0.3
+"""Of what is expected, how near to its mirror image an import is taken for one."""
+DOUBT_SHARE = 0.05
+"""Of the rating: a remainder that jumps by more is learnt only when it …"""
+DOUBT_S = 1.0
+"""… stays for so long."""
 REMAINDER_S = 2.0
 """Time constant of the remainder that stands in for what no meter shows."""
 
@@ -91,8 +100,9 @@ class TieLaw:
         ]
         self._import_at = index["grid.tie.import_w"]
         self._meters, self._batteries = np.zeros((len(names), 3)), np.zeros((n, 9))
-        self._import = np.zeros(3)
-        self._remainder_w, self._missing_s = math.nan, 0.0
+        self._import, self._known_w = np.zeros(3), np.zeros(len(names))
+        self._remainder_w, self._missing_s, self._doubted_s = math.nan, 0.0, 0.0
+        self._doubt_w = DOUBT_SHARE * settings.site.rating_w
         self._stood = (math.nan, math.nan)
         self._stamp = 0
         self.setpoints = np.zeros(n)
@@ -129,7 +139,9 @@ class TieLaw:
                 online > 0.5, -box[k].low_w, box[k].high_w,
             )  # fmt: skip
             delivered_w += power_w if power_w == power_w else float(self.setpoints[k])
-        self._look_at_import(float(np.nansum(meters * self._sign)), delivered_w)
+        fresh = self._meters[:, 1] > 0.0
+        np.copyto(self._known_w, meters, where=fresh)
+        self._look_at_import(float(self._known_w @ self._sign), delivered_w, self._trusted(fresh))
         stamp = image.stamp(self._import_at)
         self._stamp = self._stamp + 1 if self.estimated else stamp
         self.kernel.step(
@@ -137,28 +149,41 @@ class TieLaw:
             self.setpoints,
         )  # fmt: skip
 
-    def _look_at_import(self, net_w: float, delivered_w: float) -> None:
-        """Measured, or what everything else says that it is."""
+    def _trusted(self, fresh: npt.NDArray[np.bool_]) -> bool:
+        """Whether enough of the power is measured to say what the import is."""
+        size_w = np.abs(self._known_w)
+        return bool(size_w[fresh].sum() >= TRUSTED_SHARE * size_w.sum())
+
+    def _look_at_import(self, net_w: float, delivered_w: float, trusted: bool) -> None:
+        """Measured, or what everything else says that it is; nothing while too little of that is measured."""
         at, remainder_w = self._import_at, self._remainder_w
         expected_w = net_w - delivered_w + (remainder_w if remainder_w == remainder_w else 0.0)
         seen_w = self._image.at(at)
-        self.expected_w = self._image.model[at] = expected_w
+        self.expected_w = expected_w
+        sure = trusted and remainder_w == remainder_w
+        self._image.model[at] = expected_w if sure else math.nan
         self.estimated = False
         if seen_w != self._stood[0]:
             self._stood = (seen_w, expected_w)
         self.stuck = abs(expected_w - self._stood[1]) > self._settings.tie.stuck_w
-        if seen_w == seen_w and not self.stuck:
+        # A mirrored import is not waited for: acted on, it would do twice the harm of a missing one.
+        mirrored = sure and seen_w * expected_w < 0.0 and abs(seen_w + expected_w) <= MIRROR_SHARE * abs(expected_w)
+        mirrored = mirrored and abs(expected_w) >= self._doubt_w
+        if seen_w == seen_w and not self.stuck and not mirrored:
+            off = sure and abs(seen_w - expected_w) > self._doubt_w
+            self._doubted_s = self._doubted_s + self._period_s if off else 0.0
             reach_w = self._settings.tie.correction_share * self._settings.site.rating_w
             missed_w = seen_w - (net_w - delivered_w)
             if math.isnan(remainder_w):
                 remainder_w = missed_w
-            remainder_w += (missed_w - remainder_w) * min(self._period_s / REMAINDER_S, 1.0)
+            if self._doubted_s == 0.0 or self._doubted_s > DOUBT_S:
+                remainder_w += (missed_w - remainder_w) * min(self._period_s / REMAINDER_S, 1.0)
             self._remainder_w = min(max(remainder_w, -reach_w), reach_w)
             self._missing_s = 0.0
             self._import[:] = (seen_w, 1.0, self._image.age_s[at])
             return
         self._missing_s += self._period_s
-        if self._missing_s > self._settings.timing.fast_hold_s:
+        if trusted and self._missing_s > self._settings.timing.fast_hold_s:
             self.estimated = True
             self._import[:] = (expected_w, 1.0, 0.0)
         else:

@@ -69,6 +69,7 @@ class Units:
         self.charge = [Charge() for _ in settings.battery]
         self.box = [Bounds(0.0, 0.0) for _ in settings.battery]
         self.usable = [False for _ in settings.battery]
+        self._unknown_s = [math.inf for _ in settings.battery]
         self.running = [False for _ in settings.generator]
         self.given_w = [0.0 for _ in settings.generator]
         self.load_w = np.full(len(settings.load), math.nan)
@@ -123,8 +124,9 @@ class Units:
             self.seen[k], self.charge[k] = seen, charge
             box = self.box[k] = bounds(charge, one, settings.limits)
             commands.low[to], commands.high[to] = box.low_w, box.high_w
-            power_age_s = float(image.age_s[self._seen_at[k][0]])
-            fresh = power_age_s <= settings.tie.battery_hold_s
+            known = seen.discharge_w == seen.discharge_w
+            self._unknown_s[k] = float(image.age_s[self._seen_at[k][0]]) if known else self._unknown_s[k] + dt_s
+            fresh = self._unknown_s[k] <= settings.tie.battery_hold_s
             self.usable[k] = seen.online > 0.5 and fresh and charge.low == charge.low
             if math.isnan(commanded_w) and self.usable[k]:
                 commands.begin(to, seen.discharge_w)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from gwanje.control.microgrid.alarms import Alarms
 from gwanje.control.microgrid.device_settings import Device
 from gwanje.control.microgrid.image import Image
 from gwanje.control.microgrid.settings import Settings
 from gwanje.control.microgrid.units import Units
+from gwanje.ext.plausibility import CLOCK
 
 DERATED_SHARE = 0.9
 """A battery that reports less than this of its rating has derated."""
@@ -36,6 +39,10 @@ class Watch:
         for one in devices:
             labels[one.name] = (one.label_ko or one.name, one.label_en or one.name)
         self._alarms = Alarms(labels)
+        # The connection's own tags are told of by name: several instruments stand behind them.
+        self._places: dict[str, list[int]] = {}
+        for tag, at in image.index.items():
+            self._places.setdefault(tag if tag.startswith("grid.") else tag.rpartition(".")[0], []).append(at)
         self._meters = [(one.name, image.index[f"{one.name}.load_w"]) for one in settings.load]
         self._meters += [(one.name, image.index[f"{one.name}.generation_w"]) for one in plants]
 
@@ -50,15 +57,15 @@ class Watch:
         """One step; lines as (kind, Korean, English)."""
         image, units, settings = self._image, self._units, self._settings
         holds, flags = dict(others), {}
-        index = image.index
-        holds["import_missing"] = image.flags[index["grid.tie.import_w"]] != 0
+        index, unusable = image.index, image.flags & ~np.uint8(CLOCK)
+        holds["import_missing"] = unusable[index["grid.tie.import_w"]] != 0
         flags["import_missing"] = int(image.flags[index["grid.tie.import_w"]])
-        holds["breaker_unknown"] = image.flags[index["grid.breaker.closed"]] != 0
+        holds["breaker_unknown"] = unusable[index["grid.breaker.closed"]] != 0
         flags["breaker_unknown"] = int(image.flags[index["grid.breaker.closed"]])
         holds["frequency_missing"] = image.frequency_hz != image.frequency_hz
         flags["frequency_missing"] = int(image.flags[index["grid.bus.frequency1_hz"]])
         for k, (tag, _, _) in enumerate(METERS):
-            holds[f"frequency_liar:{tag}"] = image.liar == k or bool(image.flags[index[tag]])
+            holds[f"frequency_liar:{tag}"] = image.liar == k or bool(unusable[index[tag]])
         for k, battery in enumerate(settings.battery):
             charge, name = units.charge[k], battery.name
             bits = int(image.flags[index[f"{name}.discharge_w"]] | image.flags[index[f"{name}.online"]])
@@ -68,11 +75,15 @@ class Watch:
             holds[f"battery_not_following:{name}"] = limited[k] and not island
             least_w = min(charge.charge_w_max / battery.charge_w_max, charge.discharge_w_max / battery.discharge_w_max)
             holds[f"battery_derated:{name}"] = least_w < DERATED_SHARE
-            holds[f"charge_unsure:{name}"] = charge.drifted or bool(image.flags[index[f"{name}.soc"]])
+            holds[f"charge_unsure:{name}"] = charge.drifted or bool(unusable[index[f"{name}.soc"]])
             holds[f"battery_end:{name}"] = (
                 charge.low < settings.limits.soc_min + END_SHARE or charge.high > settings.limits.soc_max - END_SHARE
             )
         for name, at in self._meters:
-            holds[f"meter_missing:{name}"] = bool(image.flags[at])
+            holds[f"meter_missing:{name}"] = bool(unusable[at])
             flags[f"meter_missing:{name}"] = int(image.flags[at])
+        late = (image.flags & CLOCK) != 0
+        for name, places in self._places.items():
+            holds[f"clock:{name}"] = bool(late[places].any())
+            flags[f"clock:{name}"] = CLOCK
         return self._alarms.step(holds, flags, dt_s)

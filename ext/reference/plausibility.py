@@ -60,7 +60,7 @@ def judge(
     if unchanged_s > bounds.stuck_s:
         found |= STUCK
     jumped = 0
-    if one.seen and abs(value - one.believed) > bounds.rate_per_s * (at_s - one.believed_at_s):
+    if one.seen and abs(value - one.believed) > bounds.rate_per_s * abs(at_s - one.believed_at_s):
         jumped = one.jumped + 1
         if jumped < JUMP_SAMPLES:
             found |= RATE

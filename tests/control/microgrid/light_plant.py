@@ -63,6 +63,7 @@ class LightPlant:
     def __init__(self, reads, writes, seed=0, socs=(0.5, 0.5, 0.5)):
         self.random = np.random.default_rng(seed)
         self.measured, self.commanded = tuple(reads), tuple(writes)
+        self.heard = np.full(len(self.commanded), math.nan)
         self.loads, self.sources = dict(LOADS), dict(SOURCES)
         self.given = dict(SOURCES)
         self.limit = dict.fromkeys(SOURCES, math.inf)
@@ -194,9 +195,10 @@ class LightPlant:
         return self.load_w(name) if word == "load_w" else float(self.closed_load[name])
 
     def command(self, values):
-        for tag, value in zip(self.commanded, values, strict=True):
-            if value == value:
-                self._obey(tag, float(value))
+        for k in np.flatnonzero((values != self.heard) & ~np.isnan(values)):
+            self._obey(self.commanded[k], float(values[k]))
+        # Orders to breakers pass; set-points stand.
+        self.heard = values.copy()
 
     def _obey(self, tag, value):
         name, _, word = tag.rpartition(".")
