@@ -113,6 +113,7 @@ class Channel:
         self._stuck_value = np.full(n, np.nan)
         self._pending, self._fresh = np.full(n, np.nan), np.zeros(n, bool)
         self._due_s, self._last_arrival_s = np.zeros(n), np.full(n, -np.inf)
+        self._soonest_s, self._any_fresh = np.inf, False
         self.sent = self.lost = 0
         self.next_s = 0.0
         for pattern, way in ways:
@@ -179,12 +180,16 @@ class Channel:
         if dead.any():
             quality[dead] = DEAD_BAD
 
-    def fresh(self, now_s: float, out: Floats) -> None:
-        """What has come since the last call, NaN where nothing did: commands that reach their devices now."""
+    def fresh(self, now_s: float, out: Floats) -> bool:
+        """Whether something has come since the last call; then what, NaN where nothing did."""
         self._arrive(now_s)
+        if not self._any_fresh:
+            return False
         out[:] = np.nan
         np.copyto(out, self._value, where=self._fresh)
         self._fresh[:] = False
+        self._any_fresh = False
+        return True
 
     def _each(self, pattern: str, new: Callable[[Way], Way]) -> int:
         fits = [k for k, tag in enumerate(self._tags) if fnmatchcase(tag, pattern)]
@@ -246,12 +251,15 @@ class Channel:
     def _fly(self, at: npt.NDArray[np.intp], value: Floats, stamp_s: Floats, arrive_s: Floats) -> None:
         if len(at):
             self._flights.append(_Flight(at, value, stamp_s, arrive_s))
+            self._soonest_s = min(self._soonest_s, float(arrive_s.min()))
             if len(self._flights) > IN_FLIGHT_MAX:
                 self.lost += len(self._flights.pop(0).at)
 
     def _arrive(self, now_s: float) -> None:
         """Take what has come; in the order of arrival where several values of one tag come at once."""
         limit_s = now_s + 1e-9
+        if self._soonest_s > limit_s:
+            return
         rest = []
         for flight in self._flights:
             due = flight.arrive_s <= limit_s
@@ -263,7 +271,9 @@ class Channel:
                 self._stamp_s[at] = flight.stamp_s[due][newer]
                 self._came_s[at] = arrive_s[newer]
                 self._fresh[at] = True
+                self._any_fresh = True
             if flight.last_s > limit_s:
                 wait = ~due
                 rest.append(_Flight(flight.at[wait], flight.value[wait], flight.stamp_s[wait], flight.arrive_s[wait]))
         self._flights = rest
+        self._soonest_s = min((float(one.arrive_s.min()) for one in rest), default=np.inf)

@@ -179,8 +179,7 @@ class ClosedLoop:
         if len(self._heard_at):
             self.down.put(now_s, self._out[self._heard_at])
             self._out[:] = np.nan
-            self.down.fresh(now_s, self._fresh)
-            if np.isfinite(self._fresh).any():
+            if self.down.fresh(now_s, self._fresh):
                 self._orders[:] = np.nan
                 self._orders[self._obey_at] = self._fresh
                 self.plant.command(self._orders)
@@ -193,24 +192,22 @@ class ClosedLoop:
             self._values[self._read_at] = self._v
             self._quality[self._read_at] = self._q
             self._age_s[self._read_at] = self._a
-        before_w = self._total_w()
+        before = self._last_out[self._total_at].copy()
         self.controller.step(now_s, self._values, self._quality, self._age_s, self._out)
         np.copyto(self._last_out, self._out, where=np.isfinite(self._out))
         self._state = self.controller.state()
         mode = str(self._state.get("mode", ""))
         modes = self.record.modes
         if not modes or modes[-1][1] != mode:
-            step_w = abs(self._total_w() - before_w) if modes else 0.0
+            # a unit that is commanded for the first time steps from nothing known: no bump
+            step_w = abs(float(np.nansum(self._last_out[self._total_at] - before)))
             modes.append((now_s, mode))
-            if len(modes) > 1 and math.isfinite(step_w):
+            if len(modes) > 1:
                 self.record.bumps.append((now_s, mode, step_w))
                 self.record.bump_w = max(self.record.bump_w, step_w)
         lines = self.controller.told()
         if lines:
             self.record.told.extend(lines[: LINES_MAX - len(self.record.told)])
-
-    def _total_w(self) -> float:
-        return float(np.nansum(self._last_out[self._total_at]))
 
     def _happen(self, event: Event, now_s: float) -> None:
         if event.kind == "ask":
