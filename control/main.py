@@ -41,7 +41,7 @@ from gwanje.core.state_file import StateFile
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import StoreError
 from gwanje.ext.control_loop import FAST, ControlLoop
-from gwanje.ext.reference.tie_line import WAIT
+from gwanje.ext.reference.tie_line import HOLD, RUN, WAIT
 
 SHELL_NS = 100_000_000
 SUPERVISE_EVERY = 10
@@ -239,6 +239,7 @@ class Shell:
             abs(unserved_w) > degradations.SATURATED_SHARE * rating_w,
             self._loop.lost,
             self._degraded,
+            self._loop.mode in (RUN, HOLD),
         )
         for one in self._desk.turn(seen, SHELL_NS * 1e-9):
             self._tell(one.class_name, "control", one.ko, one.en, one.data)

@@ -194,18 +194,30 @@ class Desk:
                 return Code.OWNER, reason[: change_set.REASON_MAX]
             one = self._book.get(number)
         assert one is not None, "refusal_of knows it"
-        for change in one.changes:
+        for entered, change in enumerate(one.changes):
             if why := self._record(_entry(change.name, change.before, change.after, f"{author}: {one.reason}")):
+                with self._lock:
+                    self._owe(one, f"not applied: {why}", entered)
                 return Code.JOURNAL, why
         with self._lock:
-            if reason := change_set.refusal_of(self._book, number, self.config):
-                return Code.OWNER, reason[: change_set.REASON_MAX]
-            self._save(change_set.moved(self._book, number, State.APPLYING, self._clock.utc_ns()))
-            try:
-                self._swap(with_values(self.config, one.after), force=False)
-            except (ValueError, RuntimeError) as error:
-                self._move(number, State.REFUSED, (str(error), str(error)))
-                return Code.OWNER, str(error)
+            refused = self._begin(one)
+            if refused is not None:
+                self._owe(one, f"not applied: {refused[1]}")
+        return refused
+
+    def _begin(self, one: ChangeSet) -> tuple[Code, str] | None:
+        """Hand a journalled set to the loop; what was right a moment ago may not be so now."""
+        if reason := change_set.refusal_of(self._book, one.number, self.config):
+            return Code.OWNER, reason[: change_set.REASON_MAX]
+        try:
+            self._save(change_set.moved(self._book, one.number, State.APPLYING, self._clock.utc_ns()))
+        except OSError as error:
+            return Code.STATE, error.strerror or str(error)
+        try:
+            self._swap(with_values(self.config, one.after), force=False)
+        except (ValueError, RuntimeError) as error:
+            self._move(one.number, State.REFUSED, (str(error), str(error)))
+            return Code.OWNER, str(error)
         return None
 
     def _keep(self, number: int, author: str) -> tuple[Code, str] | None:
@@ -319,11 +331,10 @@ class Desk:
                 return False
         return True
 
-    def _owe(self, one: ChangeSet, why: str) -> None:
-        """The journal shall tell that the old values are in force again."""
-        self._owed.extend(
-            _entry(change.name, change.after, change.before, f"change {one.number}: {why}") for change in one.changes
-        )
+    def _owe(self, one: ChangeSet, why: str, n: int = change_set.CHANGES_MAX) -> None:
+        """The journal shall tell that the old values of the first ``n`` changes are in force again."""
+        reason = f"change {one.number}: {why}"
+        self._owed.extend(_entry(each.name, each.after, each.before, reason) for each in one.changes[:n])
 
     def _tell(self, class_name: str, one: ChangeSet, ko: str, en: str, **figures: float) -> None:
         changes = ", ".join(f"{change.name} {change.before:g}→{change.after:g}" for change in one.changes)

@@ -35,12 +35,14 @@ class Seen:
         saturated: the batteries' limits leave some of the demand unserved.
         ticks_lost: so far.
         degradations: told so far.
+        controlling: the loop moves the batteries; while it does not, nothing is proven and the watch stands still.
     """
 
     error_pct: float
     saturated: bool
     ticks_lost: int
     degradations: int
+    controlling: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,11 @@ def begin(seen: Seen) -> GuardState:
 
 def step(state: GuardState, seen: Seen, limits: Limits, dt_s: float) -> tuple[GuardState, tuple[str, str] | None]:
     """One look, ``dt_s`` after the last; with the reason in Korean and English when a limit is exceeded."""
-    known = math.isfinite(seen.error_pct)
+    known = seen.controlling and math.isfinite(seen.error_pct)
     square = seen.error_pct**2 if known else state.mean_square
     state = replace(
         state,
-        watched_s=state.watched_s + dt_s,
+        watched_s=state.watched_s + (dt_s if seen.controlling else 0.0),
         mean_square=state.mean_square + (square - state.mean_square) * -math.expm1(-dt_s / RMS_TAU_S),
         error_max_pct=max(state.error_max_pct, abs(seen.error_pct)) if known else state.error_max_pct,
         saturated_s=state.saturated_s + (dt_s if seen.saturated else 0.0),

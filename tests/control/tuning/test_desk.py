@@ -55,6 +55,63 @@ def test_it_is_in_the_journal_before_anything_happens(rig):
     ]  # fmt: skip
 
 
+def test_a_change_that_half_entered_the_journal_is_told_not_to_be(rig):
+    rig.go(3)
+    number = rig.draft({"ki_per_s": 3.0, "kp": 0.2})
+    answers = iter(["", "the core does not answer"])
+    rig.desk._record = lambda _entry: next(answers)
+    assert str(rig.desk.carry_out(command(number)).code) == "journal_unwritable"
+    owed = rig.desk.owed()
+    assert (owed["parameter"], owed["before"], owed["value"]) == ("tie_line.ki_per_s", 3.0, 2.0)
+    assert "not applied" in owed["reason"]
+    rig.desk.paid()
+    assert rig.desk.owed() is None
+    assert rig.state(number) == "draft"
+
+
+def test_the_watch_stands_still_while_nothing_is_controlled(rig):
+    rig.go(3)
+    number = rig.apply({"ki_per_s": 3.0}, watch_s=5.0)
+    rig.go(1)
+    rig.lease_s = -1.0
+    rig.go(20)
+    assert rig.state(number) == "applied"
+    rig.lease_s = 5.0
+    rig.go(6)
+    assert rig.state(number) == "kept"
+
+
+def test_what_cannot_be_kept_is_not_applied(rig, monkeypatch):
+    rig.go(2)
+    number = rig.draft({"ki_per_s": 3.0})
+
+    def full(_state):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rig.desk._state, "save", full)
+    assert str(rig.desk.carry_out(command(number)).code) == "state_unwritable"
+    assert "No space left" in rig.desk.owed()["reason"]
+    rig.go(1)
+    assert rig.desk.config.tie_line.ki_per_s == 2.0
+
+
+def test_a_disk_that_fills_up_in_the_watch_time_rolls_back(rig, monkeypatch):
+    rig.go(2)
+    number = rig.apply({"ki_per_s": 3.0}, watch_s=5.0)
+    rig.go(1)
+
+    def full(_state):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rig.desk._state, "save", full)
+    rig.go(6)
+    assert rig.state(number) == "rolled_back"
+    assert "it cannot be kept: No space left on device" in rig.told[-1].en
+    monkeypatch.undo()
+    rig.start()
+    assert rig.desk.config.tie_line.ki_per_s == 2.0
+
+
 def test_a_wild_gain_trips_the_guard_and_is_rolled_back_by_itself(rig):
     rig.go(10)
     number = rig.apply(WILD, watch_s=60.0, error_rms_pct=1.0)

@@ -11,7 +11,7 @@ import numpy as np
 from gwanje.control.loop import build_loop
 from gwanje.control.microgrid.params import parse
 from gwanje.control.tuning.desk import BUMP_SHARE_MAX, FILE, FILE_BYTES_MAX, Desk, taken_up
-from gwanje.control.tuning.guard import Seen
+from gwanje.control.tuning.guard import Limits, Seen
 from gwanje.core.authority.principal import Role
 from gwanje.core.clock import VirtualClock
 from gwanje.core.commands.messages import Command
@@ -20,6 +20,7 @@ from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.ext.control_loop import FAST, SLOW
+from gwanje.ext.reference.tie_line import HOLD, RUN
 
 S = 1_000_000_000
 RATING_W = 2.5e6
@@ -66,6 +67,7 @@ class Rig:
         self.recorded, self.journal_fails, self.told, self.degradations = [], "", [], 0
         self.load_w, self.pv_w, self.discharge_w, self.soc, self.losses_w = 8e5, 5e5, 0.0, 0.5, 2e4
         self.written_w, self.arriving = 0.0, deque()
+        self.lease_s = 5.0
         self.error_w, self.setpoints_w, self.ticks = [], [], 0
         self.start()
 
@@ -99,7 +101,8 @@ class Rig:
         while self.arriving and self.arriving[0][0] <= now:
             for name, value in zip(MEASURED, self.arriving.popleft()[1], strict=True):
                 self.writers["field"].write_one(self.tags.index(name), value, int(Quality.GOOD), 1, now)
-        self.writers["core"].write_one(self.tags.index("system.lease.tie_line_until_s"), now / S + 5.0, 0, 1, now)
+        until_s = now / S + self.lease_s
+        self.writers["core"].write_one(self.tags.index("system.lease.tie_line_until_s"), until_s, 0, 1, now)
         self.loop.tick(now, 0.01)
         setpoint_w = self.store.read(self.tags.index("control.ess.discharge_setpoint_w")).value
         if self.ticks % 5 == 2:
@@ -117,13 +120,14 @@ class Rig:
                 self.tick()
             error_w = self.store.read(self.tags.index("control.tie.error_w")).value
             unserved_w = self.store.read(self.tags.index("control.tie.unserved_w")).value
-            seen = Seen(100.0 * error_w / RATING_W, abs(unserved_w) > 25e3, self.loop.lost, self.degradations)
+            seen = Seen(
+                100.0 * error_w / RATING_W, abs(unserved_w) > 25e3, self.loop.lost, self.degradations,
+                self.loop.mode in (RUN, HOLD),
+            )  # fmt: skip
             self.told += self.desk.turn(seen, 0.1)
         return np.array(self.error_w[first:])
 
     def draft(self, wanted, watch_s=20.0, **limits):
-        from gwanje.control.tuning.guard import Limits
-
         made = self.desk.draft(wanted, "kim", "better", Limits(**limits), watch_s, {})
         assert not isinstance(made, list), made
         return made.number
