@@ -192,6 +192,7 @@ class MicrogridController:
             self._now_s, image.at(self._closed_at), image.frequency_hz, image.frequency_stamp_s,
             image.at(self._import_at), self._law not in TIE_LAWS or self._opens,
             self.supervisor.armed_free_w, self.supervisor.armed_room_w, units.total_load_w,
+            self.supervisor.starting_s > 0.0,
         )  # fmt: skip
         self._guard, found = guard.step(self._guard, inputs, self.settings.guard, dt_s)
         self._guard_out = found

@@ -15,6 +15,8 @@ from gwanje.control.microgrid.settings import Guard
 
 MEMORY_EVERY_S = 0.1
 """The import is remembered in steps of this; the one used is two to three steps old."""
+STARTING_HZ = 0.7
+"""How much lower the frequency may dip while motors start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class GuardInputs:
         free_w: discharge that batteries and running generators could add at once.
         room_w: charge that the batteries could add at once.
         load_w: all loads.
+        starting: motors of a load that has just returned are starting: a dip is expected.
     """
 
     now_s: float
@@ -71,6 +74,7 @@ class GuardInputs:
     free_w: float
     room_w: float
     load_w: float
+    starting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float)
         import_w=memory,
         since_s=since_s,
         beyond=state.beyond + 1 if beyond else 0,
-        under=state.under + 1 if hz < params.under_hz else 0,
+        under=state.under + 1 if hz < params.under_hz - (STARTING_HZ if inputs.starting else 0.0) else 0,
         stamp_s=inputs.stamp_s,
         hz=hz,
         rocof_hz_per_s=rocof,

@@ -14,6 +14,8 @@ from gwanje.control.microgrid.device_settings import Battery, Generator
 from gwanje.control.microgrid.settings import Settings
 from gwanje.ext.droop import Restoration
 
+TRIM_FROM_PU = 0.9
+
 
 def stiffness_w_per_hz(
     batteries: Sequence[tuple[Battery, bool]], generators: Sequence[tuple[Generator, bool]], nominal_hz: float
@@ -75,7 +77,9 @@ class IslandLaw:
         delay_s = age_s + island.path_delay_s
         self.sum_w = self._frequency.step(target_hz - frequency_hz, fresh, delay_s, stiffness, achieved_w, dt_s)
         trim = island.voltage_trim_pu
-        wanted = self._voltage.step(voltage_target_pu - voltage_pu, fresh, delay_s, 1.0, self.voltage_pu, dt_s)
+        # While a dead bus comes up there is nothing to trim: the units do that by themselves.
+        error_pu = voltage_target_pu - voltage_pu if voltage_pu >= TRIM_FROM_PU else math.nan
+        wanted = self._voltage.step(error_pu, fresh, delay_s, 1.0, self.voltage_pu, dt_s)
         self.voltage_pu = min(max(wanted, 1.0 - trim), 1.0 + trim)
 
     def rest_voltage(self, dt_s: float) -> None:

@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from gwanje.control.microgrid.device_settings import Load
 from gwanje.control.microgrid.settings import Restore, load_value
 
+UNKNOWN_SHARE = 0.6
+"""Of its rating, what a load is taken to draw whose draw was not known when it went off."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoadState:
@@ -54,7 +57,7 @@ class RestoreInputs:
 def shed(state: RestoreState, chosen: Sequence[bool], load_w: Sequence[float], loads: Sequence[Load]) -> RestoreState:
     """These loads have just been shed."""
     after = tuple(
-        LoadState(True, 0.0, drew if drew == drew and drew > 0.0 else one.rated_w)
+        LoadState(True, 0.0, drew if drew == drew and drew > 0.0 else UNKNOWN_SHARE * one.rated_w)
         if take and not old.off
         else old
         for old, take, drew, one in zip(state.loads, chosen, load_w, loads, strict=True)

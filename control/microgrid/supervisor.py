@@ -27,6 +27,8 @@ from gwanje.ext.shed import ShedTable
 ISLAND_LAWS = (Law.ISLAND, Law.SYNC, Law.ENERGISE)
 GIVE_BACK_SHARE = 0.7
 """Of what is free, what may be given back in one step: the rest waits for what that does."""
+STARTING_S = 1.5
+"""How long motors of a load that has returned may be starting."""
 ROOM_RESERVE = 0.1
 """Share of the batteries' power that loads which return leave free."""
 
@@ -44,6 +46,7 @@ class Supervisor:
     Attributes:
         armed_free_w: discharge that was free when the table was armed, less the reserve.
         armed_room_w: charge that the batteries could take then.
+        starting_s: for how long motors of a load that has returned may still be starting.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class Supervisor:
         self._wish: dict[int, float] = {}
         self._asked_w = self._limit_asked_w = math.nan
         self._lines: list[tuple[str, str, str]] = []
-        self.armed_free_w = self.armed_room_w = 0.0
+        self.armed_free_w = self.armed_room_w = self.starting_s = 0.0
 
     def retune(self, settings: Settings) -> None:
         """Other parameters of the same devices."""
@@ -180,6 +183,7 @@ class Supervisor:
         island_now = law in ISLAND_LAWS
         seen_w = image.get("grid.tie.import_w")
         import_w = seen_w if seen_w == seen_w else tie.expected_w
+        self.starting_s = max(self.starting_s - dt_s, 0.0)
         self._demand, self._demand_out = demand.step(
             self._demand, now_s + self._offset_s, 0.0 if island_now else import_w, settings.demand, dt_s
         )
@@ -297,6 +301,7 @@ class Supervisor:
             if at >= 0:
                 one = settings.load[at]
                 self._wish[at] = wish
+                self.starting_s = STARTING_S if wish > 0.5 else self.starting_s
                 self._lines.append(("restore", f"{one.label_ko or one.name} {ko}", f"{one.label_en or one.name} {en}"))
 
 

@@ -65,7 +65,9 @@ class Watch:
         holds["frequency_missing"] = image.frequency_hz != image.frequency_hz
         flags["frequency_missing"] = int(image.flags[index["grid.bus.frequency1_hz"]])
         for k, (tag, _, _) in enumerate(METERS):
-            holds[f"frequency_liar:{tag}"] = image.liar == k or bool(unusable[index[tag]])
+            # With none of them usable there is nothing to disagree with.
+            alone = bool(unusable[index[tag]]) and not holds["frequency_missing"]
+            holds[f"frequency_liar:{tag}"] = image.liar == k or alone
         for k, battery in enumerate(settings.battery):
             charge, name = units.charge[k], battery.name
             bits = int(image.flags[index[f"{name}.discharge_w"]] | image.flags[index[f"{name}.online"]])
