@@ -34,6 +34,7 @@ cdef double WH = 0.001 / 3600.0                      # Wh in a step of one watt
 cdef double TURN = 6.283185307179586
 cdef double V_FLOOR = 0.05                           # below this a living bus is not solved
 
+cdef double CEASE_V = 0.5                            # below this a following inverter gives nothing
 cdef double RUN_OUT_S = 0.4                          # time constant with which motors slow down without supply
 
 cpdef enum:
@@ -743,6 +744,8 @@ cdef class MicrogridPlant:
         cdef double off = u[i, U_V] - 1.0
         cdef double room = up[i, UP_RATED_VA] * up[i, UP_RATED_VA] - u[i, U_P_W] * u[i, U_P_W]
         cdef double local = 0.0, wanted
+        if u[i, U_V] < CEASE_V:
+            return 0.0
         if off > up[i, UP_VV_DEADBAND]:
             local = -(off - up[i, UP_VV_DEADBAND]) * up[i, UP_VV_SLOPE] * up[i, UP_RATED_VA]
         elif off < -up[i, UP_VV_DEADBAND]:
@@ -764,6 +767,8 @@ cdef class MicrogridPlant:
             u[i, U_P_W] = u[i, U_Q_VAR] = u[i, U_PM_W] = 0.0
             return
         room = up[i, UP_CURRENT_MAX] * up[i, UP_RATED_VA] * u[i, U_V]
+        if u[i, U_V] < CEASE_V and u[i, U_FORMING] < 0.5:
+            room = 0.0
         target = self._ordered(up[i, UP_SLOT_P], 0.0)
         if u[i, U_FORMING] > 0.5:
             target += up[i, UP_RATED_VA] * (self._ordered(up[i, UP_SLOT_HZ], self.k[K_HZ]) - self._ahead_hz()) / (
@@ -854,7 +859,9 @@ cdef class MicrogridPlant:
         if u[i, U_RUNNING] < 0.5 or s[S_MODE] == DEAD:
             u[i, U_P_W] = u[i, U_Q_VAR] = u[i, U_PM_W] = self._mean[i] = 0.0
             return
-        target = clip(self._ordered(up[i, UP_SLOT_P], 0.0), up[i, UP_P_MIN], up[i, UP_P_MAX]) if phase == RUNNING else 0.0
+        # its least load is a matter of set-points: in an island a governor goes down to nothing
+        reach = 0.0 if s[S_MODE] == ISLANDED and up[i, UP_DROOP] > 0.0 else up[i, UP_P_MIN]
+        target = clip(self._ordered(up[i, UP_SLOT_P], 0.0), reach, up[i, UP_P_MAX]) if phase == RUNNING else 0.0
         if up[i, UP_DROOP] > 0.0 and (phase == RUNNING or s[S_MODE] == ISLANDED):
             target += up[i, UP_RATED_VA] * (self._ordered(up[i, UP_SLOT_HZ], self.k[K_HZ]) - self._ahead_hz()) / (
                 up[i, UP_DROOP] * self.k[K_HZ]
@@ -892,7 +899,8 @@ cdef class MicrogridPlant:
         top = u[i, U_LIMIT_W] if u[i, U_LIMIT_W] < u[i, U_AVAILABLE_W] else u[i, U_AVAILABLE_W]
         if over > 0.0 and up[i, UP_FW_DROOP] > 0.0:
             top *= clip(1.0 - over / (up[i, UP_FW_DROOP] * self.k[K_HZ]), 0.0, 1.0)
-        u[i, U_P_W] = clip(top, 0.0, up[i, UP_CURRENT_MAX] * up[i, UP_RATED_VA] * u[i, U_V])
+        over = up[i, UP_CURRENT_MAX] * up[i, UP_RATED_VA] * u[i, U_V] if u[i, U_V] >= CEASE_V else 0.0
+        u[i, U_P_W] = clip(top, 0.0, over)
         u[i, U_Q_VAR] = self._reactive(i)
 
     # --- loads

@@ -20,6 +20,7 @@ WH = 0.001 / 3600.0
 TURN = 6.283185307179586
 V_FLOOR = 0.05
 RUN_OUT_S = 0.4
+CEASE_V = 0.5
 OCV_POINTS, TICK = 11, 10
 WORD = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -229,7 +230,7 @@ class MicrogridPlant:
         """What a device was told, or its own way when it was told nothing."""
         if slot < 0.0 or math.isnan(self._order[int(slot)]):
             return otherwise
-        return self._order[int(slot)]
+        return float(self._order[int(slot)])
 
     # --- the connection
 
@@ -250,8 +251,8 @@ class MicrogridPlant:
         if s[at.S_GRID_ALIVE] < 0.5 or grid_v < 0.8:
             return False
         if s[at.S_MODE] == at.DEAD and s[at.S_V] < 0.1:
-            return self.k[at.K_DEAD_BUS] > 0.5
-        return (
+            return bool(self.k[at.K_DEAD_BUS] > 0.5)
+        return bool(
             abs(slip) <= share * self.k[at.K_SYNC_HZ]
             and abs(s[at.S_V] - grid_v) <= share * self.k[at.K_SYNC_V]
             and abs(angle) <= share * self.k[at.K_SYNC_RAD]
@@ -468,13 +469,15 @@ class MicrogridPlant:
         off = u[i, at.U_V] - 1.0
         room = up[i, at.UP_RATED_VA] * up[i, at.UP_RATED_VA] - u[i, at.U_P_W] * u[i, at.U_P_W]
         local = 0.0
+        if u[i, at.U_V] < CEASE_V:
+            return float(0.0)
         if off > up[i, at.UP_VV_DEADBAND]:
             local = -(off - up[i, at.UP_VV_DEADBAND]) * up[i, at.UP_VV_SLOPE] * up[i, at.UP_RATED_VA]
         elif off < -up[i, at.UP_VV_DEADBAND]:
             local = -(off + up[i, at.UP_VV_DEADBAND]) * up[i, at.UP_VV_SLOPE] * up[i, at.UP_RATED_VA]
         wanted = self._ordered(up[i, at.UP_SLOT_Q], local)
         room = math.sqrt(room) if room > 0.0 else 0.0
-        return u[i, at.U_Q_VAR] + (clip(wanted, -room, room) - u[i, at.U_Q_VAR]) * (DT / up[i, at.UP_TAU_S])
+        return float(u[i, at.U_Q_VAR] + (clip(wanted, -room, room) - u[i, at.U_Q_VAR]) * (DT / up[i, at.UP_TAU_S]))
 
     def _ess(self, i: int) -> None:
         u = self.u
@@ -494,6 +497,8 @@ class MicrogridPlant:
             u[i, at.U_P_W] = u[i, at.U_Q_VAR] = u[i, at.U_PM_W] = 0.0
             return
         room = up[i, at.UP_CURRENT_MAX] * up[i, at.UP_RATED_VA] * u[i, at.U_V]
+        if u[i, at.U_V] < CEASE_V and u[i, at.U_FORMING] < 0.5:
+            room = 0.0
         target = self._ordered(up[i, at.UP_SLOT_P], 0.0)
         if u[i, at.U_FORMING] > 0.5:
             target += (
@@ -580,7 +585,9 @@ class MicrogridPlant:
 
     def _ahead_hz(self) -> float:
         """Frequency in the middle of this step: what makes droop and swing together of second order."""
-        return self.s[at.S_HZ] + 0.5 * DT * self.s[at.S_ROCOF] if self.s[at.S_MODE] == at.ISLANDED else self.s[at.S_HZ]
+        return float(
+            self.s[at.S_HZ] + 0.5 * DT * self.s[at.S_ROCOF] if self.s[at.S_MODE] == at.ISLANDED else self.s[at.S_HZ]
+        )
 
     def _genset(self, i: int) -> None:
         u = self.u
@@ -590,10 +597,10 @@ class MicrogridPlant:
         if u[i, at.U_RUNNING] < 0.5 or s[at.S_MODE] == at.DEAD:
             u[i, at.U_P_W] = u[i, at.U_Q_VAR] = u[i, at.U_PM_W] = self._mean[i] = 0.0
             return
+        # its least load is a matter of set-points: in an island a governor goes down to nothing
+        reach = 0.0 if s[at.S_MODE] == at.ISLANDED and up[i, at.UP_DROOP] > 0.0 else up[i, at.UP_P_MIN]
         target = (
-            clip(self._ordered(up[i, at.UP_SLOT_P], 0.0), up[i, at.UP_P_MIN], up[i, at.UP_P_MAX])
-            if phase == at.RUNNING
-            else 0.0
+            clip(self._ordered(up[i, at.UP_SLOT_P], 0.0), reach, up[i, at.UP_P_MAX]) if phase == at.RUNNING else 0.0
         )
         if up[i, at.UP_DROOP] > 0.0 and (phase == at.RUNNING or s[at.S_MODE] == at.ISLANDED):
             target += (
@@ -638,7 +645,8 @@ class MicrogridPlant:
         top = u[i, at.U_LIMIT_W] if u[i, at.U_LIMIT_W] < u[i, at.U_AVAILABLE_W] else u[i, at.U_AVAILABLE_W]
         if over > 0.0 and up[i, at.UP_FW_DROOP] > 0.0:
             top *= clip(1.0 - over / (up[i, at.UP_FW_DROOP] * self.k[at.K_HZ]), 0.0, 1.0)
-        u[i, at.U_P_W] = clip(top, 0.0, up[i, at.UP_CURRENT_MAX] * up[i, at.UP_RATED_VA] * u[i, at.U_V])
+        over = up[i, at.UP_CURRENT_MAX] * up[i, at.UP_RATED_VA] * u[i, at.U_V] if u[i, at.U_V] >= CEASE_V else 0.0
+        u[i, at.U_P_W] = clip(top, 0.0, over)
         u[i, at.U_Q_VAR] = self._reactive(i)
 
     # --- loads

@@ -7,6 +7,7 @@ A field's range stands in its metadata; a field without a default must be there.
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -383,8 +384,8 @@ def _plain(reader: Reader, one: Any, what: type) -> Any:
     found = reader.sequence(one.name)
     if not reader.has(one.name):
         return MISSING
-    fits = (lambda x: isinstance(x, str)) if what is str else (lambda x: type(x) in (int, float))
-    if not all(fits(value) for value in found):
+    kinds = (str,) if what is str else (int, float)
+    if not all(type(value) in kinds for value in found):
         reader.problem(one.name, f"must be an array of {'texts' if what is str else 'numbers'}, is {found!r}")
     return tuple(found)
 
@@ -392,7 +393,10 @@ def _plain(reader: Reader, one: Any, what: type) -> Any:
 def _whole(found: Description, document: Document) -> None:
     """What one table alone cannot tell."""
     seen: set[str] = set()
-    for key, tables in (("ess", found.ess), ("genset", found.genset), ("source", found.source), ("load", found.load)):
+    devices: dict[str, Sequence[EssUnit | Genset | Source | LoadUnit]] = {
+        "ess": found.ess, "genset": found.genset, "source": found.source, "load": found.load,
+    }  # fmt: skip
+    for key, tables in devices.items():
         for place, one in enumerate(tables):
             if one.device in seen:
                 document.problem((key, place, "device"), f"{one.device!r} is there twice")

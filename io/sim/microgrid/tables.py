@@ -151,7 +151,7 @@ class _Builder:
         row[kernel.UP_HEAT_SHARE], row[kernel.UP_HEAT_TAU_S] = one.heat_share, one.heat_tau_s
         name, revert = one.device, one.revert_s
         row[kernel.UP_SLOT_START] = tables.slot(f"{name}.start_command", 0.0, 0.0)
-        row[kernel.UP_SLOT_P] = tables.slot(f"{name}.generation_setpoint_w", revert, one.p_min_w)
+        row[kernel.UP_SLOT_P] = tables.slot(f"{name}.generation_setpoint_w", revert, 0.0)
         if one.droop_pu > 0.0:
             row[kernel.UP_SLOT_HZ] = tables.slot(f"{name}.frequency_setpoint_hz", revert, self.told.nominal_hz)
             row[kernel.UP_SLOT_V] = tables.slot(f"{name}.voltage_setpoint_pu", revert, 1.0)
