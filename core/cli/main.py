@@ -41,6 +41,7 @@ BENCHES = {
     "loop": "gwanje.control.bench:run_loop",
     "dispatch": "gwanje.control.bench:run_dispatch",
     "powerflow": "gwanje.control.microgrid.powerflow_bench:run",
+    "banshee": "gwanje.control.microgrid.peers.banshee.bench:run",
     "estimation": "gwanje.control.microgrid.estimation_bench:run",
     "mpc": "gwanje.control.microgrid.planner.bench:run",
     "acoustic": "gwanje.control.acoustic.bench:run",

@@ -95,6 +95,8 @@ class StorePlanner:
             return
         at = self._hour % DAY_H
         self._store.worth(self._now)
+        # What is remembered is money: the price at which a load is never given up would outlive its hour for weeks.
+        np.minimum(self._now, self.site.unserved_usd_per_kwh / WH_PER_KWH, out=self._now)
         weight = self.learning if self._seen[at] else 1.0
         self._worth[at] += weight * (self._now - self._worth[at])
         self._worth[at] = np.minimum.accumulate(self._worth[at])

@@ -1,0 +1,1 @@
+"""A site of three feeders in the shape of MIT Lincoln Laboratory's Banshee; see ``SOURCES.md``."""
