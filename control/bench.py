@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gwanje.control.loop import allowed_processors, processors, refusals
+from gwanje.control.microgrid import fast_bench
 from gwanje.control.microgrid.params import J_PER_WH
 from gwanje.core.bench import BenchOptions, Result, Watch, interleaved, median, per_round, result
 from gwanje.core.clock import NS_PER_S, SystemClock
@@ -328,11 +329,11 @@ _GOALS = {1000: "<= 3", 10_000: "<= 20"}
 
 
 def run_dispatch(options: BenchOptions) -> list[Result]:
-    """Microseconds a call for 1000 and 10 000 assets, with ``peers`` against PIQP and SciPy."""
+    """Microseconds a call for 1000 and 10 000 assets, with ``peers`` against PIQP and SciPy; then the fast layers."""
     results: list[Result] = []
     for n, goal in _GOALS.items():
         results += _dispatch_of(n, goal, options)
-    return [*results, _fleet(options)]
+    return [*results, _fleet(options), *fast_bench.run(options)]
 
 
 def _dispatch_of(n: int, goal: str, options: BenchOptions) -> list[Result]:

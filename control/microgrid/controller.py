@@ -139,7 +139,10 @@ class MicrogridController:
                 return "beyond the rating of the connection"
             self.reactive.target_var = wanted
             return ""
-        return self.supervisor.ask(what, values)
+        reason = self.supervisor.ask(what, values)
+        if not reason and self._law is Law.TIE:  # in force with the next period, not with the next second
+            self._setpoint_w = self.supervisor.setpoint_w(self._setpoint_w)
+        return reason
 
     def told(self) -> Sequence[Told]:
         """What there was to tell since the last call."""

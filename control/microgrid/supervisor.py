@@ -121,6 +121,16 @@ class Supervisor:
         """The tie-line law comes into force with this import."""
         self._setpoint = tie_setpoint.SetpointState(setpoint_w, math.nan)
 
+    def setpoint_w(self, present_w: float) -> float:
+        """The import set-point with what an operator has just asked for."""
+        wanted_w = self._asked_w if self._asked_w == self._asked_w else present_w
+        return min(wanted_w, self._allowed_w())
+
+    def _allowed_w(self) -> float:
+        """Greatest import that the quarter hour and an operator's limit allow."""
+        allowed_w = self._demand_out.allowed_w
+        return min(allowed_w, self._limit_asked_w) if self._limit_asked_w == self._limit_asked_w else allowed_w
+
     # -- shedding
 
     def arm(self) -> None:
@@ -187,9 +197,7 @@ class Supervisor:
         self._demand, self._demand_out = demand.step(
             self._demand, now_s + self._offset_s, 0.0 if island_now else import_w, settings.demand, dt_s
         )
-        allowed_w = self._demand_out.allowed_w
-        if self._limit_asked_w == self._limit_asked_w:
-            allowed_w = min(allowed_w, self._limit_asked_w)
+        allowed_w = self._allowed_w()
         setpoint_w = self._import_setpoint(import_w, allowed_w, tie, dt_s)
         if law is Law.OFF:
             short_w = surplus_w = room_w = 0.0
