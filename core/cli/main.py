@@ -44,6 +44,7 @@ BENCHES = {
     "banshee": "gwanje.control.microgrid.peers.banshee.bench:run",
     "estimation": "gwanje.control.microgrid.estimation_bench:run",
     "mpc": "gwanje.control.microgrid.planner.bench:run",
+    "plant": "gwanje.io.sim.microgrid.bench:run",
     "acoustic": "gwanje.control.acoustic.bench:run",
     "field": "gwanje.io.field.bench:run",
     "modbus": "gwanje.io.field.modbus.bench:run",

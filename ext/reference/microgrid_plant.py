@@ -470,7 +470,7 @@ class MicrogridPlant:
         room = up[i, at.UP_RATED_VA] * up[i, at.UP_RATED_VA] - u[i, at.U_P_W] * u[i, at.U_P_W]
         local = 0.0
         if u[i, at.U_V] < CEASE_V:
-            return float(0.0)
+            return 0.0
         if off > up[i, at.UP_VV_DEADBAND]:
             local = -(off - up[i, at.UP_VV_DEADBAND]) * up[i, at.UP_VV_SLOPE] * up[i, at.UP_RATED_VA]
         elif off < -up[i, at.UP_VV_DEADBAND]:

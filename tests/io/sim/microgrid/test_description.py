@@ -1,4 +1,4 @@
-"""The description of a microgrid: every wrong key is named, compact feeders become buses, vehicles leave with their energy."""
+"""The description of a microgrid: wrong keys are named, feeders become buses, vehicles leave with their energy."""
 
 from pathlib import Path
 
