@@ -151,7 +151,7 @@ def test_late_parting_low_battery_and_voltage_are_charged():
 
 
 def test_the_controller_comes_through_the_first_outage_and_back():
-    """The grid is lost with everything off, the controller starts a minute later, the grid returns two minutes later."""
+    """The grid is lost, the controller starts a minute later with everything off, the grid returns after two more."""
     run = run_sequence(SITE, until_s=345.0)
     assert run.last.connected
     assert all(run.last.loads_on)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Mapping
@@ -52,7 +53,9 @@ class Peer:
     ) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None, "both were asked for"
-            pipe.close()
+            # What was not yet written to a process that ended is of no use to anybody.
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
         try:
             self._process.wait(CLOSE_S)
         except subprocess.TimeoutExpired:
