@@ -79,7 +79,7 @@ def enlarged() -> SimulatedPlant:
         source=(
             *told.source,
             *(
-                replace(like, device=f"eumseong.{name}", bus=f"{name}.0", rated_w=20e3, rated_va=22e3, delay_s=3 * place)
+                replace(like, device=f"eumseong.{name}", bus=f"{name}.0", rated_w=2e4, rated_va=22e3, delay_s=place)
                 for place, name in enumerate(roofs)
             ),
         ),
@@ -101,7 +101,8 @@ def _factor(plant: SimulatedPlant, seconds: float, clock: SystemClock) -> float:
 
 def step(plant: SimulatedPlant, seconds: float) -> None:
     """What a closed loop does with it."""
-    orders = plant.orders({"jincheon.ess1.discharge_setpoint_w": 1e5, "jincheon.pv_roof.generation_w_max_setpoint": 6e5})
+    told = {"jincheon.ess1.discharge_setpoint_w": 1e5, "jincheon.pv_roof.generation_w_max_setpoint": 6e5}
+    orders = plant.orders(told)
     shown = np.empty(len(plant.measured))
     for _ in range(round(seconds / PERIOD_S)):
         plant.command(orders)
