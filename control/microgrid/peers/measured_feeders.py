@@ -119,8 +119,8 @@ def pandapower_estimator(one: Measured, z: Floats) -> Any:
         x_ohm_per_km=feeder.x[1:] * z_base, c_nf_per_km=0.0, max_i_ka=10.0,
     )  # fmt: skip
     pp.create_loads(net, np.arange(1, n), feeder.p[1:], feeder.q[1:])
-    for bus in np.flatnonzero(np.isfinite(one.sigma[se.V])):
-        pp.create_measurement(net, "v", "bus", z[se.V, bus], one.sigma[se.V, bus], bus)
+    for at in np.flatnonzero(np.isfinite(one.sigma[se.V])):
+        pp.create_measurement(net, "v", "bus", z[se.V, at], one.sigma[se.V, at], int(at))
     for name, row in (("p", se.P), ("q", se.Q)):
         for bus in range(1, n):
             pp.create_measurement(net, name, "bus", z[row, bus], one.sigma[row, bus], bus)
