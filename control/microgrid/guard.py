@@ -101,7 +101,8 @@ def step(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> 
     state = _samples(state, inputs, params, dt_s)
     is_open = state.open_before if math.isnan(inputs.closed) else inputs.closed < 0.5
     lost_w = next((one for one in state.import_w if one == one), math.nan)
-    vanished = abs(lost_w) >= params.vanishing_w and abs(inputs.import_w) <= 0.25 * abs(lost_w)
+    # Beyond nothing is gone too: a piece of the utility that is left hangs on the city until the breaker opens.
+    vanished = abs(lost_w) >= params.vanishing_w and inputs.import_w * math.copysign(1.0, lost_w) <= 0.25 * abs(lost_w)
     lost = not is_open and (state.beyond >= params.confirm_ticks or (state.beyond >= 1 and vanished))
     alone = lost or is_open is True
     opened = alone and not state.alone_before and state.open_before is False and not inputs.island

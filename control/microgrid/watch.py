@@ -15,6 +15,8 @@ from gwanje.ext.plausibility import CLOCK
 
 DERATED_SHARE = 0.9
 """A battery that reports less than this of its rating has derated."""
+BEGIN_S = 3.0
+"""Before that not everything has come once; nothing is told of it."""
 END_SHARE = 0.01
 """A charge this near its limit is at its end."""
 METERS = (("grid.bus.frequency1_hz", "주파수계 1", "frequency meter 1"),
@@ -43,6 +45,7 @@ class Watch:
         self._places: dict[str, list[int]] = {}
         for tag, at in image.index.items():
             self._places.setdefault(tag if tag.startswith("grid.") else tag.rpartition(".")[0], []).append(at)
+        self._begun_s = 0.0
         self._meters = [(one.name, image.index[f"{one.name}.load_w"]) for one in settings.load]
         self._meters += [(one.name, image.index[f"{one.name}.generation_w"]) for one in plants]
 
@@ -56,6 +59,9 @@ class Watch:
     ) -> list[tuple[str, str, str]]:
         """One step; lines as (kind, Korean, English)."""
         image, units, settings = self._image, self._units, self._settings
+        self._begun_s += dt_s
+        if self._begun_s < BEGIN_S:
+            return []
         holds, flags = dict(others), {}
         index, unusable = image.index, image.flags & ~np.uint8(CLOCK)
         holds["import_missing"] = unusable[index["grid.tie.import_w"]] != 0

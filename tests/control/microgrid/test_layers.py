@@ -57,6 +57,7 @@ def test_one_false_frequency_is_nothing_three_are_a_loss():
 
 
 def test_frequency_and_a_vanished_import_are_two_witnesses():
+    assert guarded([*QUIET, {"frequency_hz": 58.5, "import_w": -200e3}])[-1].grid_lost, "a piece of the utility is left"
     both = {"frequency_hz": 58.5, "import_w": 10e3}
     out = guarded([*QUIET, both])[-1]
     assert out.grid_lost
