@@ -41,6 +41,8 @@ SETTLE_S = 1.0
 """After a command a camera is asked that often for so long even if it says that it stands: it may not have begun."""
 FAILURES_MAX = 2
 """Unanswered requests in a row after which the camera counts as gone."""
+RESURVEY_S = 20.0
+"""How often a camera that lacks something is asked whether it has it now: services come back by themselves."""
 FIRST_CONTACT_S = 5.0
 """A camera that is not there when the city starts is reported after this long; before, it may still be starting."""
 
@@ -88,6 +90,7 @@ class CameraDriver:
         self._going_to = 0
         self._busy_until_ns = 0
         self._unanswered = 0
+        self._resurvey_ns = 0
         self._announced: bool | None = None
         self._found: Found | None = None
         speaker.address = self._stream_address
@@ -136,6 +139,7 @@ class CameraDriver:
         self._seen = await survey(self._link, self._plan)
         for issue in self._seen.issues:
             self._notices.misread(issue)
+        self._resurvey_ns = self._clock.mono_ns() + round(RESURVEY_S * NS_PER_S)
         self._drives.forget()
         self._unanswered = 0
 
@@ -193,6 +197,7 @@ class CameraDriver:
                 status = await self._link.ask("tptz", body, "GetStatus", messages.parse_status)
             else:
                 await self._link.call("tds", messages.get_time(), "GetSystemDateAndTime", login=False)
+            await self._survey_again(sent_ns)
         except (NoAnswerError, FaultError) as error:
             self._failed(error)
             return
@@ -213,6 +218,21 @@ class CameraDriver:
             self._announced = True
         if self.health.reads % 16 == 0:
             self._backoff.reset()
+
+    async def _survey_again(self, now_ns: int) -> None:
+        """Ask a camera that lacked something what it has now.
+
+        Raises:
+            LinkError, FaultError: it does not answer, or refuses.
+        """
+        if not self._seen.issues or now_ns < self._resurvey_ns:
+            return
+        self._resurvey_ns = now_ns + round(RESURVEY_S * NS_PER_S)
+        await self._link.ask_services()
+        known, self._seen = self._seen.issues, await survey(self._link, self._plan)
+        for issue in self._seen.issues:
+            if issue not in known:
+                self._notices.misread(issue)
 
     def _failed(self, error: NoAnswerError | FaultError) -> None:
         self.health.errors += 1

@@ -109,6 +109,15 @@ class OnvifLink:
         information = messages.parse_information(
             await self.call("tds", messages.get_information(), "GetDeviceInformation")
         )
+        await self.ask_services()
+        return Found(information, self.skew_ns, dict(self.services))
+
+    async def ask_services(self) -> None:
+        """What it can, kept in :attr:`services`; those that were known stay until it has answered.
+
+        Raises:
+            LinkError, FaultError: as :meth:`identify`.
+        """
         try:
             answer = await self.call("tds", messages.get_services(), "GetServices")
             services = messages.parse_services(answer)
@@ -118,8 +127,7 @@ class OnvifLink:
             services = messages.parse_capabilities(
                 await self.call("tds", messages.get_capabilities(), "GetCapabilities")
             )
-        self.services |= {key: path for key, path in services.items() if key != "tds"}
-        return Found(information, self.skew_ns, dict(self.services))
+        self.services = {**services, "tds": self._device_path}
 
     @property
     def media(self) -> str:

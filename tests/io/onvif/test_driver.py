@@ -242,12 +242,21 @@ def test_one_axis_is_aimed_and_the_others_stay(tmp_path):
     run(scenario)
 
 
-def test_drives_that_vanish_under_way_are_told(tmp_path):
+def test_drives_that_vanish_under_way_are_told_and_found_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("gwanje.io.field.onvif.driver.RESURVEY_S", 0.5)
+
     async def scenario():
         async with cameras(tmp_path) as city:
             await city.fault("cam1", "no_ptz")
             await city.until(lambda: city.quality("cam1.pan") == int(Quality.BAD | Quality.NOT_IMPLEMENTED | SIM))
             assert city.drivers[0].health.online, "found anew, without PTZ"
+            assert city.order("cam1.preset", 1.0) == ""
+            await city.until(lambda: city.reports)
+            assert city.reports[-1][2] == "the camera has no PTZ"
+            await city.sim.clear_fault("cam1")
+            await city.until(lambda: is_good(city.quality("cam1.pan")))
+            assert (await city.ordered("cam1.preset", 1.0))[0] == "accepted"
+            assert [one.class_name for one in city.ears.events].count("device_misread") == 1
 
     run(scenario)
 
