@@ -139,6 +139,18 @@ def test_many_wrong_forecasts_of_an_hour_make_a_good_one():
     assert rms[1] < 0.01 * told_rms[1], "a price that repeats every day is known"
 
 
+def test_a_perfect_forecast_is_believed_against_all_that_was():
+    """A grid that was there for weeks goes: who foretells it and was never wrong is right."""
+    n, horizon = 24 * 10, 24
+    true = np.ones((2, n + horizon))
+    true[0, 220:224] = 0.0
+    true[1] = 50.0 + 20.0 * np.sin(np.arange(n + horizon) / 3.0)
+    foresight = Foresight(2, horizon)
+    for now in range(n):
+        window = true[:, now : now + horizon]
+        np.testing.assert_allclose(foresight.improve(window), window, rtol=1e-9, atol=1e-9)
+
+
 PRETENDED = """
     import json, sys
     for line in sys.stdin:

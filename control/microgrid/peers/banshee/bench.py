@@ -70,8 +70,9 @@ def run(options: BenchOptions) -> list[Result]:
         result("banshee.pv", shares["pv_kwh"], "kWh", rounds=1, note=f"published: {vendors[0]['pv_kwh']:.0f} and "
                f"{vendors[1]['pv_kwh']:.0f} kWh; {CAVEAT}"),
         result("banshee.score", ours.bill["total"], "$", rounds=1, peer="hindsight", peer_value=best.dollars,
+               ratio=(ours.bill["total"] - none.bill["total"]) / (best.dollars - none.bill["total"]),
                note="; ".join(f"{name} {value:.0f}" for name, value in sorted(ours.bill.items()) if name != "total")
-               + f"; no controller {none.bill['total']:.0f} $"),
+               + f"; no controller {none.bill['total']:.0f} $; the ratio is the way from there to hindsight"),
         result("banshee.decision", ours.decision_s * 1e6, "us", rounds=1, note="mean of every 0.1 s"),
     ]  # fmt: skip
     return found

@@ -17,7 +17,10 @@ from gwanje.control.microgrid.peers.pymgrid.site import Floats
 DAY_H, WEEK_H = 24, 168
 MEMORY = 0.15
 """Weight of the newest error in its running mean square."""
-TINY, LARGE = 1e-12, 1e300
+TINY, LARGE = 1e-20, 1e300
+LEAST = 1e-4
+"""Of a series' mean square: so wrong yesterday is at the least. What never was wrong may be wrong tomorrow: a grid that
+never failed says nothing against a forecast that it will."""
 
 
 class Foresight:
@@ -63,11 +66,12 @@ class Foresight:
         n, seen = self._sum.shape[1], self._past.shape[1]
         weight = self._said / np.maximum(self._forecast_error, TINY)[:, np.newaxis]
         total, weights = weight * self._sum / self._said, weight.copy()
+        least = np.maximum(LEAST * (self._past**2).mean(axis=1), TINY)[:, np.newaxis]
         for which, back in enumerate((DAY_H, WEEK_H)):
             if seen < back:
                 continue
             ahead = np.arange(1, min(n - 1, back) + 1)
-            weight = 1.0 / np.maximum(self._past_error[which][:, (self._hour + ahead) % DAY_H], TINY)
+            weight = 1.0 / np.maximum(self._past_error[which][:, (self._hour + ahead) % DAY_H], least)
             total[:, ahead] += weight * self._past[:, seen - 1 - back + ahead]
             weights[:, ahead] += weight
         return total / weights
