@@ -568,6 +568,8 @@ cdef class MicrogridPlant:
             if s[S_CLOSING_S] <= 0.5 * DT:
                 s[S_CLOSING_S] = 0.0
                 self._close()
+            elif k[K_SYNC_CHECK] > 0.5 and not self._in_window(s[S_CLOSING_S], 1.0):
+                s[S_CLOSING_S] = 0.0                 # 25 watches until the contacts meet
         elif s[S_ASKED_S] > 0.0:
             s[S_ASKED_S] -= DT
             if s[S_TRIPPED] < 0.5 and s[S_REFUSES] < 0.5 and (

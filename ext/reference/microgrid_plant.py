@@ -276,6 +276,8 @@ class MicrogridPlant:
             if s[at.S_CLOSING_S] <= 0.5 * DT:
                 s[at.S_CLOSING_S] = 0.0
                 self._close()
+            elif k[at.K_SYNC_CHECK] > 0.5 and not self._in_window(s[at.S_CLOSING_S], 1.0):
+                s[at.S_CLOSING_S] = 0.0  # 25 watches until the contacts meet
         elif s[at.S_ASKED_S] > 0.0:
             s[at.S_ASKED_S] -= DT
             if (

@@ -255,6 +255,7 @@ class LoadUnit:
         cold_extra: what it takes more after a long time without supply.
         flexible_w: how far a limit lowers it.
         dim_floor: share that stays lit whatever is told.
+        heat_from: genset whose heat goes into the heat pump's store.
     """
 
     device: str
@@ -283,11 +284,11 @@ class LoadUnit:
     arrivals_per_day: float = number(0.0, 0.0, 1e5)
     posts: int = number(0, 0, 10_000)
     post_w: float = number(11e3, 0.0)
-    store_device: str = ""
     store_wh_per_k: float = number(500e3, 1.0)
     store_c: float = number(58.0, 0.0, 100.0)
     store_loss_w_per_k: float = number(300.0, 0.0)
     heat_demand_w: float = number(250e3, 0.0)
+    heat_from: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,5 +410,7 @@ def _whole(found: Description, document: Document) -> None:
     for place, load in enumerate(found.load):
         if load.z + load.i > 1.0:
             document.problem(("load", place, "z"), f"z + i = {load.z + load.i:g} is more than 1")
+        if load.heat_from and load.heat_from not in {one.device for one in found.genset}:
+            document.problem(("load", place, "heat_from"), f"{load.heat_from!r} is no genset")
         if not load.buses:
             document.problem(("load", place, "buses"), "is missing or empty")

@@ -68,11 +68,18 @@ class HeatPump:
         heat = told.heat_demand_w + told.store_wh_per_k * (told.store_c - self.store_c) * 0.5
         return min(max(heat / self._cop, 0.0), told.peak_w)
 
-    def advance(self, outdoor_c: float, dt_s: float, served_wh: float) -> float:
-        """What it would draw from now on, W, after it was served ``served_wh`` in the last ``dt_s``."""
+    def advance(self, outdoor_c: float, dt_s: float, served_wh: float, heat_wh: float) -> float:
+        """What it would draw from now on, W.
+
+        Args:
+            outdoor_c: outdoor temperature.
+            dt_s: since the last call.
+            served_wh: electricity that it was served in that time.
+            heat_wh: heat that came from elsewhere.
+        """
         told = self._told
         lost_wh = (told.heat_demand_w + told.store_loss_w_per_k * (self.store_c - outdoor_c)) * dt_s / 3600.0
-        self.store_c += (served_wh * self._cop - lost_wh) / told.store_wh_per_k
+        self.store_c += (served_wh * self._cop + heat_wh - lost_wh) / told.store_wh_per_k
         self.demand_w = self._wanted(outdoor_c)
         return self.demand_w
 
@@ -103,6 +110,9 @@ class World:
         self.pumps: dict[int, HeatPump] = {}
         self._loads = [self._model(row, one, seed, start_s) for row, one in enumerate(told.load)]
         self._noise = Tones(np.random.default_rng([seed, 5]), 2, 1.0, (8.0, 240.0))
+        gensets = {one.device: row for row, one in enumerate(told.genset, len(told.ess))}
+        self._heat_row = {row: gensets[one.heat_from] for row, one in enumerate(told.load) if one.heat_from}
+        self._heat_wh = np.zeros(len(plant.unit))
         self._served_wh = np.zeros(len(told.load))
         self._begin()
 
@@ -186,6 +196,8 @@ class World:
             unit[row, kernel.U_AVAILABLE_SLOPE] = (source(now + 1.0) - here) / SECOND
         outdoor_c = loads.outdoor_c(self._data, now)
         unit[:, kernel.U_AMBIENT_C] = outdoor_c
+        heat = unit[:, kernel.U_HEAT_WH] - self._heat_wh
+        self._heat_wh = unit[:, kernel.U_HEAT_WH].copy()
         served = load[:, kernel.L_SERVED_WH] - self._served_wh
         self._served_wh = load[:, kernel.L_SERVED_WH].copy()
         for row, model in enumerate(self._loads):
@@ -193,7 +205,8 @@ class World:
                 wanted = self.sites[row].advance(now, float(served[row]))
                 load[row, kernel.L_NEEDED_WH] = self.sites[row].needed_wh
             elif row in self.pumps:
-                wanted = self.pumps[row].advance(outdoor_c, 1.0, float(served[row]))
+                heat_wh = float(heat[self._heat_row[row]]) if row in self._heat_row else 0.0
+                wanted = self.pumps[row].advance(outdoor_c, 1.0, float(served[row]), heat_wh)
                 load[row, kernel.L_STORE_C] = self.pumps[row].store_c
             else:
                 wanted = max(model(now + 1.0), 0.0)

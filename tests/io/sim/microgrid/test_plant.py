@@ -217,6 +217,17 @@ def test_a_round_trip_loses_about_a_tenth():
     assert unit[at.U_TEMPERATURE_C] > unit[at.U_AMBIENT_C]
 
 
+def test_heat_of_the_chp_spares_the_heat_pump():
+    """Both plants cool for a minute with the pump off; the one whose CHP runs cools by its heat less."""
+    stores = []
+    for start in (0.0, 1.0):
+        plant = opened(3.0)
+        run(plant, 150.0, {"eumseong.chp1.start_command": start, "eumseong.heat_pump.close_command": 0.0}, 1.0)
+        stores.append((plant.truth()["eumseong.heat_pump.store_c"], plant.truth()["heat_wh"]))
+    assert stores[1][1] > 500.0
+    assert stores[1][0] - stores[0][0] == pytest.approx(stores[1][1] / 2e6, rel=0.05)
+
+
 def test_clouds_reach_the_floating_plant_later():
     plant, clear = opened(12.5), opened(12.5)
     plant.disturb("cloud", {"depth": 0.8, "duration_s": 30.0, "edge_s": 2.0})
