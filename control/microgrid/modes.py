@@ -40,6 +40,8 @@ __all__ = [
     "sync_window", "utility_fit", "utility_lost",
 ]  # fmt: skip
 
+WAIT_S = 1.0
+"""For the middle of the window: a slip so small that it would take longer is closed on at once."""
 EPSILON_S = 1e-9
 """Sums of steps miss their limits by rounding."""
 
@@ -118,6 +120,13 @@ def may_close(state: ModeState, inputs: ModeInputs, params: ModeParams) -> bool:
         and abs(early_rad) <= share * window.angle_rad
         and abs(late_rad) <= share * window.angle_rad
     )
+
+
+def _comes_nearer(inputs: ModeInputs, params: ModeParams) -> bool:
+    """Whether a later order would meet a smaller angle soon: the window is entered, its middle is yet to come."""
+    middle_rad = 0.5 * sum(closing_angles(inputs, params))
+    turn_rad_s = math.tau * inputs.slip_hz
+    return 0.0 < -middle_rad * turn_rad_s < WAIT_S * turn_rad_s * turn_rad_s
 
 
 def may_open(state: ModeState, inputs: ModeInputs, params: ModeParams) -> bool:
@@ -332,7 +341,7 @@ def _ordered(state: ModeState, inputs: ModeInputs, params: ModeParams) -> tuple[
     if state.ordered_s >= params.breaker_s_max - EPSILON_S:
         tried = replace(state, ordered_s=math.nan, pause_s=params.close_pause_s, attempts=state.attempts + 1)
         return tried, Order.NONE, True
-    if state.pause_s > EPSILON_S or not may_close(state, inputs, params):
+    if state.pause_s > EPSILON_S or not may_close(state, inputs, params) or _comes_nearer(inputs, params):
         return state, Order.NONE, False
     return replace(state, ordered_s=0.0 if math.isnan(state.ordered_s) else state.ordered_s), Order.CLOSE, False
 
