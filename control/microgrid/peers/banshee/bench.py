@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from gwanje.control.microgrid.peers.banshee.controller import Controller, measured_dark
@@ -12,6 +11,7 @@ from gwanje.control.microgrid.peers.banshee.plant import Command, State, begin, 
 from gwanje.control.microgrid.peers.banshee.scorecard import PUBLISHED, Scorecard
 from gwanje.control.microgrid.peers.banshee.site import Site, read_site
 from gwanje.core.bench import BenchOptions, Result, result
+from gwanje.core.clock import SystemClock
 
 DT_S = 0.1
 PCT = 100.0
@@ -31,6 +31,7 @@ class Run:
 
 def run_sequence(site: Site, controlled: bool = True, until_s: float | None = None, dt_s: float = DT_S) -> Run:
     """The test sequence with our controller, or with none: the site then only follows the grid."""
+    clock = SystemClock()
     network, controller, card = Network(site), Controller(site), Scorecard(site)
     state, moment = begin(site), measured_dark(len(site.loads))
     all_on, none = (True,) * len(site.loads), (False,) * len(site.loads)
@@ -38,9 +39,9 @@ def run_sequence(site: Site, controlled: bool = True, until_s: float | None = No
     spent = 0.0
     for one in range(n):
         world = site.world(one * dt_s)
-        started = time.perf_counter_ns()
+        started = clock.mono_ns()
         command = controller.decide(state, moment, world) if controlled else Command(world.grid_up, all_on, none)
-        spent += (time.perf_counter_ns() - started) / NS_PER_S
+        spent += (clock.mono_ns() - started) / NS_PER_S
         after, moment = step(site, network, state, command, world, dt_s)
         card.moment(state, after, moment, world, dt_s)
         state = after

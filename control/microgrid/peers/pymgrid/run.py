@@ -13,6 +13,7 @@ from gwanje.control.microgrid.peers.pymgrid.foresight import Foresight
 from gwanje.control.microgrid.peers.pymgrid.peer import Peer, PeerError
 from gwanje.control.microgrid.peers.pymgrid.planner import StorePlanner
 from gwanje.control.microgrid.peers.pymgrid.site import Action, Floats, Hours, Site, bound, read_hours, read_site, step
+from gwanje.core.clock import SystemClock
 
 NS_PER_S = 1e9
 LEARNING = 0.3
@@ -68,6 +69,7 @@ def our_year(
     Raises:
         PeerError: their account of an hour is not ours: then we do not know what we plan for.
     """
+    clock = SystemClock()
     opened = peer.open(number, noise, seed)
     site, seen = read_site(opened["about"]), opened["observed"]
     planner: Planner = make(site, learning=LEARNING)
@@ -77,11 +79,11 @@ def our_year(
     for hour in range(n_hours):
         told = series_of(seen)
         stored = float(seen["stored_kwh"])
-        started, started_cpu = time.perf_counter_ns(), time.thread_time()
+        started, started_cpu = clock.mono_ns(), time.thread_time()
         if foresight is None:
             foresight = Foresight(*told.shape)
         action = planner.choose(hours_of(foresight.improve(told), site), stored)
-        took[hour], took_cpu[hour] = (time.perf_counter_ns() - started) / NS_PER_S, time.thread_time() - started_cpu
+        took[hour], took_cpu[hour] = (clock.mono_ns() - started) / NS_PER_S, time.thread_time() - started_cpu
         came = peer.step(action)
         ours = step(site, hours_of(told[:, :1], site), stored, action)
         wrong = abs(ours.cost_usd - came["cost"]) / max(1.0, abs(came["cost"]))
