@@ -95,7 +95,7 @@ def _controller(options: BenchOptions) -> list[Result]:
     watch, one = Watch(), _Bench()
     took_us = np.array([one.tick() for _ in range(400 * options.rounds)]) * 1e6
     events = [_Bench().event() for _ in range(EVENTS)]
-    ordered = all(gave for _, gave in events)
+    assert all(gave for _, gave in events), "an opened breaker gives orders in the same period"
     event_ms = float(np.quantile([took_s for took_s, _ in events], 0.99)) * 1e3
     return [
         result(
@@ -104,7 +104,7 @@ def _controller(options: BenchOptions) -> list[Result]:
             f"99 % {np.quantile(took_us, 0.99):.0f}",
         ),
         result(
-            "dispatch.event_to_command", event_ms if ordered else None, "ms", rounds=EVENTS, goal="<= 10", watch=watch,
+            "dispatch.event_to_command", event_ms, "ms", rounds=EVENTS, goal="<= 10", watch=watch,
             note="99 % of the periods in which an open breaker was seen: from the image to the orders of shedding",
         ),
     ]  # fmt: skip

@@ -23,6 +23,8 @@ from gwanje.control.microgrid.device_settings import (
 from gwanje.control.microgrid.fields import ControlConfigError, Problem, number, table, tables
 from gwanje.control.microgrid.mode_params import ModeParams
 from gwanje.control.microgrid.params import SetpointParams
+from gwanje.core.site import config as core_config
+from gwanje.core.site.toml_reader import KeyPath
 
 FILE = Path("microgrid", "control.toml")
 """Below the site's folder."""
@@ -271,6 +273,20 @@ def read_settings(site_root: Path) -> Settings:
         OSError: the file cannot be read.
     """
     return parse_settings(tomllib.loads((site_root / FILE).read_text(encoding="utf-8")))
+
+
+def problems(site: core_config.Site) -> list[tuple[str, KeyPath, str]]:
+    """What is wrong with a site's fast layers: file, key path, reason; nothing where a site has none."""
+    file = site.root / FILE
+    if not file.exists():
+        return []
+    try:
+        parse_settings(tomllib.loads(file.read_text(encoding="utf-8")))
+    except ControlConfigError as error:
+        return [(FILE.as_posix(), path, reason) for path, reason in error.problems]
+    except tomllib.TOMLDecodeError as error:
+        return [(FILE.as_posix(), (), f"is not TOML: {error}")]
+    return []
 
 
 def load_value(load: Load) -> float:

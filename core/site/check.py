@@ -14,6 +14,7 @@ from gwanje.core.site.toml_reader import ConfigErrors, Document, KeyPath, Proble
 PART_CHECKS = (
     "gwanje.io.config_check",
     "gwanje.control.microgrid.params",
+    "gwanje.control.microgrid.settings",
     "gwanje.control.microgrid.tariff_reader",
     "gwanje.control.microgrid.year_settings",
     "gwanje.control.acoustic.settings",

@@ -1,7 +1,7 @@
 """The whole controller on the light plant: laws, changes of mode without a bump, bad input, and what is told of it."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,8 @@ from loop import BAD, QUICK, SETTINGS, SITE, Loop
 
 from gwanje.control.microgrid.controller import MicrogridController, open_controller
 from gwanje.control.microgrid.fields import ControlConfigError
-from gwanje.control.microgrid.settings import parse_settings
+from gwanje.control.microgrid.settings import parse_settings, problems
+from gwanje.core.site.config import load_site
 
 RATING_W = SETTINGS.site.rating_w
 BUMP_W = 0.005 * RATING_W
@@ -64,9 +65,21 @@ def test_everything_wrong_with_the_file_is_told_at_once():
         assert words in text
 
 
-def test_every_parameter_says_unit_range_owner_and_what_it_is():
-    from dataclasses import fields
+def test_the_site_s_check_names_the_file_and_the_key(tmp_path):
+    site = load_site(SITE)
+    assert problems(site) == []
+    (tmp_path / "microgrid").mkdir()
+    file = tmp_path / "microgrid" / "control.toml"
+    file.write_text("[island]\nki_per_s = 9\n", encoding="utf-8")
+    wrong = problems(replace(site, root=tmp_path))
+    assert ("microgrid/control.toml", ("island", "ki_per_s"), "9 is not within 0…4") in wrong
+    file.write_text("[island", encoding="utf-8")
+    assert "is not TOML" in problems(replace(site, root=tmp_path))[0][2]
+    file.unlink()
+    assert problems(replace(site, root=tmp_path)) == []
 
+
+def test_every_parameter_says_unit_range_owner_and_what_it_is():
     groups = ("site", "timing", "guard", "tie", "island", "reactive", "demand", "restore", "limits")
     for group in groups:
         for one in fields(getattr(SETTINGS, group)):
