@@ -30,7 +30,7 @@ from libc.math cimport NAN, exp, fabs, fmod, isnan, sqrt
 from libc.stdint cimport uint64_t
 
 cdef double DT = 0.001
-cdef double WH = 0.001 / 3600.0                      # Wh in a step of one watt
+cdef double STEP_H = 0.001 / 3600.0                  # hours in a step
 cdef double TURN = 6.283185307179586
 cdef double V_FLOOR = 0.05                           # below this a living bus is not solved
 
@@ -322,6 +322,7 @@ cdef class MicrogridPlant:
         v: (2, n) real and imaginary part of the voltages, per unit.
         drawn: (2, n) active and reactive power drawn at each bus in the last step, less what was fed in, per unit.
         steps: milliseconds since the start.
+        speed: how much faster energies flow than the devices move; 1 unless :meth:`hurry` was told otherwise.
 
     Raises:
         NetworkError: the buses are not in order.
@@ -330,6 +331,8 @@ cdef class MicrogridPlant:
 
     cdef readonly object memory, system, unit, load, order, shown, bias, v, drawn
     cdef readonly long long steps
+    cdef readonly double speed
+    cdef double _hours                               # in a step, of what moves energy
     cdef int n, n_units, n_loads, n_relays, n_slots, n_instruments
     cdef double[::1] s, k, _order, _shown, _bias, _mean, _r, _x, _p, _q, _ir, _ii, _none, _share
     cdef double[:, ::1] u, up, l, lp, _ocv, _v, _slots
@@ -385,6 +388,7 @@ cdef class MicrogridPlant:
         self._v = self.v
         self._net(&self._whole, 0, tolerance)
         self._net(&self._city, 2, tolerance)
+        self.hurry(1.0)
         self._start()
 
     cdef _net(self, GwNet* net, int first, double tolerance):
@@ -471,6 +475,35 @@ cdef class MicrogridPlant:
                         self.s[S_OPENING_S] = self.k[K_OPEN_S]
             elif slot == resetting and values[slot] > 0.5:
                 self.s[S_TRIPPED] = 0.0
+
+    def hurry(self, double speed):
+        """Let energies, charges, fuel and temperatures move so much faster than devices, swing and relays."""
+        self.speed = speed
+        self._hours = STEP_H * speed
+
+    def save(self):
+        """Everything that a later :meth:`restore` needs to go on bit by bit, as one row of numbers."""
+        return np.concatenate([
+            [self.steps], self.memory, self.order, np.asarray(self._told, float), self.shown, self.bias,
+            np.asarray(self._relay)[:, 3], self.v.ravel(),
+        ])
+
+    def restore(self, values):
+        """Go on from what :meth:`save` of a plant of the same tables gave.
+
+        Raises:
+            ValueError: it is of another plant.
+        """
+        found = np.asarray(values, np.float64)
+        told, relay = np.asarray(self._told), np.asarray(self._relay)
+        parts = [self.memory, self.order, told, self.shown, self.bias, relay[:, 3], self.v]
+        if found.shape != (1 + sum(one.size for one in parts),):
+            raise ValueError("not the state of this plant")
+        self.steps = <long long>found[0]
+        at = 1
+        for one in parts:
+            one[...] = found[at : at + one.size].reshape(one.shape)
+            at += one.size
 
     def trip_unit(self, int i):
         """A unit's own protection trips; it comes back as after any trip of its own."""
@@ -938,7 +971,7 @@ cdef class MicrogridPlant:
         if self.s[S_MODE] == DEAD or l[j, L_CLOSED] < 0.5:
             l[j, L_OFF_S] += DT
             l[j, L_LEVEL_W] = target
-            l[j, L_UNSERVED_WH] += demand * WH
+            l[j, L_UNSERVED_WH] += demand * self._hours
             l[j, L_LOAD_W] = l[j, L_LOAD_VAR] = l[j, L_KICK_VA] = 0.0
             return
         if l[j, L_OFF_S] > 0.0:
@@ -950,7 +983,7 @@ cdef class MicrogridPlant:
         l[j, L_KICK_VA] -= l[j, L_KICK_VA] * (DT / lp[j, LP_INRUSH_S])
         rush = l[j, L_INRUSH] * lp[j, LP_MOTOR_W] * (lp[j, LP_INRUSH] - 1.0) + l[j, L_KICK_VA]
         demand -= l[j, L_LEVEL_W]
-        l[j, L_DEFERRED_WH] += (demand if demand > 0.0 else 0.0) * WH
+        l[j, L_DEFERRED_WH] += (demand if demand > 0.0 else 0.0) * self._hours
         target = l[j, L_LEVEL_W] * (1.0 + l[j, L_COLD]) * (1.0 + lp[j, LP_HZ_SHARE] * (self.s[S_HZ] - self.k[K_HZ]))
         target *= self.s[S_SAG]
         for place in range(self._begin[j], self._begin[j + 1]):
@@ -967,7 +1000,7 @@ cdef class MicrogridPlant:
             self._q[bus] += q / base
         l[j, L_LOAD_W] = total_p
         l[j, L_LOAD_VAR] = total_q
-        l[j, L_SERVED_WH] += total_p * WH
+        l[j, L_SERVED_WH] += total_p * self._hours
 
     # --- network and island
 
@@ -1077,32 +1110,32 @@ cdef class MicrogridPlant:
         cdef int i, kind
         s[S_METER_HZ] = s[S_METER_HZ] + (s[S_HZ] - s[S_METER_HZ]) * (DT / self.k[K_METER_TAU_S]) if s[S_MODE] != DEAD else s[S_HZ]
         if s[S_IMPORT_W] >= 0.0:
-            s[S_IMPORT_WH] += s[S_IMPORT_W] * WH
+            s[S_IMPORT_WH] += s[S_IMPORT_W] * self._hours
         else:
-            s[S_EXPORT_WH] -= s[S_IMPORT_W] * WH
-        s[S_LOSS_WH] += s[S_LOSS_W] * WH
+            s[S_EXPORT_WH] -= s[S_IMPORT_W] * self._hours
+        s[S_LOSS_WH] += s[S_LOSS_W] * self._hours
         if s[S_MODE] != DEAD:
             s[S_HZ_MIN] = s[S_HZ] if s[S_HZ] < s[S_HZ_MIN] else s[S_HZ_MIN]
             s[S_HZ_MAX] = s[S_HZ] if s[S_HZ] > s[S_HZ_MAX] else s[S_HZ_MAX]
         for i in range(self.n_units):
             kind = <int>up[i, UP_KIND]
             if u[i, U_P_W] >= 0.0:
-                u[i, U_OUT_WH] += u[i, U_P_W] * WH
+                u[i, U_OUT_WH] += u[i, U_P_W] * self._hours
             else:
-                u[i, U_IN_WH] -= u[i, U_P_W] * WH
+                u[i, U_IN_WH] -= u[i, U_P_W] * self._hours
             if kind == ESS:
                 self._cells(i)
             elif kind == GENSET:
                 lost = 0.0
                 if u[i, U_PHASE] != STOPPED:
-                    lost = up[i, UP_FUEL_L_PER_H] * (DT / 3600.0) + up[i, UP_FUEL_L_PER_WH] * u[i, U_P_W] * WH
+                    lost = up[i, UP_FUEL_L_PER_H] * self._hours + up[i, UP_FUEL_L_PER_WH] * u[i, U_P_W] * self._hours
                 lost = lost if lost > 0.0 else 0.0
                 u[i, U_FUEL_L] = u[i, U_FUEL_L] - lost if u[i, U_FUEL_L] > lost else 0.0
                 u[i, U_FUEL_USED_L] += lost
                 u[i, U_HEAT_W] += (up[i, UP_HEAT_SHARE] * u[i, U_P_W] - u[i, U_HEAT_W]) * (DT / up[i, UP_HEAT_TAU_S])
-                u[i, U_HEAT_WH] += u[i, U_HEAT_W] * WH
+                u[i, U_HEAT_WH] += u[i, U_HEAT_W] * self._hours
             else:
-                u[i, U_CURTAILED_WH] += (u[i, U_AVAILABLE_W] - u[i, U_P_W]) * WH
+                u[i, U_CURTAILED_WH] += (u[i, U_AVAILABLE_W] - u[i, U_P_W]) * self._hours
 
     cdef void _cells(self, int i) noexcept nogil:
         """Open-circuit voltage behind a resistance; the inverter loses a fixed part and a share."""
@@ -1118,11 +1151,11 @@ cdef class MicrogridPlant:
         open_v = self._ocv[i, low] + (position - low) * (self._ocv[i, low + 1] - self._ocv[i, low])
         inside = open_v * open_v - 4.0 * up[i, UP_R_OHM] * dc
         current = (open_v - sqrt(inside if inside > 0.0 else 0.0)) / (2.0 * up[i, UP_R_OHM])
-        u[i, U_SOC] -= current * (DT / 3600.0) / up[i, UP_CAPACITY_AH]
+        u[i, U_SOC] -= current * self._hours / up[i, UP_CAPACITY_AH]
         lost = open_v * current - u[i, U_P_W]
-        u[i, U_LOSS_WH] += lost * WH
+        u[i, U_LOSS_WH] += lost * self._hours
         u[i, U_TEMPERATURE_C] += (lost - up[i, UP_UA_W_PER_K] * (u[i, U_TEMPERATURE_C] - u[i, U_AMBIENT_C])) * (
-            WH / up[i, UP_HEAT_WH_PER_K]
+            self._hours / up[i, UP_HEAT_WH_PER_K]
         )
 
     # --- instruments

@@ -16,7 +16,7 @@ from gwanje.ext.radial import NetworkError
 
 Floats = npt.NDArray[np.float64]
 DT = 0.001
-WH = 0.001 / 3600.0
+STEP_H = 0.001 / 3600.0
 TURN = 6.283185307179586
 V_FLOOR = 0.05
 RUN_OUT_S = 0.4
@@ -88,6 +88,7 @@ class MicrogridPlant:
         self.v[0] = 1.0
         self._v = self.v
         self._tolerance, self.steps = tolerance, 0
+        self.hurry(1.0)
         self._start()
 
     def _take_places(self, places: Floats) -> None:
@@ -182,6 +183,32 @@ class MicrogridPlant:
                         self.s[at.S_OPENING_S] = self.k[at.K_OPEN_S]
             elif slot == resetting and values[slot] > 0.5:
                 self.s[at.S_TRIPPED] = 0.0
+
+    def hurry(self, speed: float) -> None:
+        """Let energies, charges, fuel and temperatures move so much faster than devices, swing and relays."""
+        self.speed = speed
+        self._hours = STEP_H * speed
+
+    def save(self) -> Floats:
+        """Everything that a later :meth:`restore` needs to go on bit by bit, as one row of numbers."""
+        return np.concatenate([np.array([self.steps], float), *(one.ravel().astype(float) for one in self._kept())])
+
+    def restore(self, values: npt.ArrayLike) -> None:
+        """Go on from what :meth:`save` of a plant of the same tables gave.
+
+        Raises:
+            ValueError: it is of another plant.
+        """
+        found = np.asarray(values, np.float64)
+        if found.shape != (1 + sum(one.size for one in self._kept()),):
+            raise ValueError("not the state of this plant")
+        self.steps, at_place = int(found[0]), 1
+        for one in self._kept():
+            one[...] = found[at_place : at_place + one.size].reshape(one.shape)
+            at_place += one.size
+
+    def _kept(self) -> list[npt.NDArray[Any]]:
+        return [self.memory, self.order, self._told, self.shown, self.bias, self._relay[:, 3], self.v]
 
     def trip_unit(self, i: int) -> None:
         """A unit's own protection trips; it comes back as after any trip of its own."""
@@ -686,7 +713,7 @@ class MicrogridPlant:
         if self.s[at.S_MODE] == at.DEAD or load[j, at.L_CLOSED] < 0.5:
             load[j, at.L_OFF_S] += DT
             load[j, at.L_LEVEL_W] = target
-            load[j, at.L_UNSERVED_WH] += demand * WH
+            load[j, at.L_UNSERVED_WH] += demand * self._hours
             load[j, at.L_LOAD_W] = load[j, at.L_LOAD_VAR] = load[j, at.L_KICK_VA] = 0.0
             return
         if load[j, at.L_OFF_S] > 0.0:
@@ -700,7 +727,7 @@ class MicrogridPlant:
         load[j, at.L_KICK_VA] -= load[j, at.L_KICK_VA] * (DT / lp[j, at.LP_INRUSH_S])
         rush = load[j, at.L_INRUSH] * lp[j, at.LP_MOTOR_W] * (lp[j, at.LP_INRUSH] - 1.0) + load[j, at.L_KICK_VA]
         demand -= load[j, at.L_LEVEL_W]
-        load[j, at.L_DEFERRED_WH] += (demand if demand > 0.0 else 0.0) * WH
+        load[j, at.L_DEFERRED_WH] += (demand if demand > 0.0 else 0.0) * self._hours
         target = (
             load[j, at.L_LEVEL_W]
             * (1.0 + load[j, at.L_COLD])
@@ -724,7 +751,7 @@ class MicrogridPlant:
             self._q[bus] += q / base
         load[j, at.L_LOAD_W] = total_p
         load[j, at.L_LOAD_VAR] = total_q
-        load[j, at.L_SERVED_WH] += total_p * WH
+        load[j, at.L_SERVED_WH] += total_p * self._hours
 
     # --- network and island
 
@@ -861,34 +888,35 @@ class MicrogridPlant:
             else s[at.S_HZ]
         )
         if s[at.S_IMPORT_W] >= 0.0:
-            s[at.S_IMPORT_WH] += s[at.S_IMPORT_W] * WH
+            s[at.S_IMPORT_WH] += s[at.S_IMPORT_W] * self._hours
         else:
-            s[at.S_EXPORT_WH] -= s[at.S_IMPORT_W] * WH
-        s[at.S_LOSS_WH] += s[at.S_LOSS_W] * WH
+            s[at.S_EXPORT_WH] -= s[at.S_IMPORT_W] * self._hours
+        s[at.S_LOSS_WH] += s[at.S_LOSS_W] * self._hours
         if s[at.S_MODE] != at.DEAD:
             s[at.S_HZ_MIN] = s[at.S_HZ] if s[at.S_HZ] < s[at.S_HZ_MIN] else s[at.S_HZ_MIN]
             s[at.S_HZ_MAX] = s[at.S_HZ] if s[at.S_HZ] > s[at.S_HZ_MAX] else s[at.S_HZ_MAX]
         for i in range(self.n_units):
             kind = int(up[i, at.UP_KIND])
             if u[i, at.U_P_W] >= 0.0:
-                u[i, at.U_OUT_WH] += u[i, at.U_P_W] * WH
+                u[i, at.U_OUT_WH] += u[i, at.U_P_W] * self._hours
             else:
-                u[i, at.U_IN_WH] -= u[i, at.U_P_W] * WH
+                u[i, at.U_IN_WH] -= u[i, at.U_P_W] * self._hours
             if kind == at.ESS:
                 self._cells(i)
             elif kind == at.GENSET:
                 lost = 0.0
                 if u[i, at.U_PHASE] != at.STOPPED:
-                    lost = up[i, at.UP_FUEL_L_PER_H] * (DT / 3600.0) + up[i, at.UP_FUEL_L_PER_WH] * u[i, at.U_P_W] * WH
+                    lost = up[i, at.UP_FUEL_L_PER_H] * self._hours
+                    lost += up[i, at.UP_FUEL_L_PER_WH] * u[i, at.U_P_W] * self._hours
                 lost = lost if lost > 0.0 else 0.0
                 u[i, at.U_FUEL_L] = u[i, at.U_FUEL_L] - lost if u[i, at.U_FUEL_L] > lost else 0.0
                 u[i, at.U_FUEL_USED_L] += lost
                 u[i, at.U_HEAT_W] += (up[i, at.UP_HEAT_SHARE] * u[i, at.U_P_W] - u[i, at.U_HEAT_W]) * (
                     DT / up[i, at.UP_HEAT_TAU_S]
                 )
-                u[i, at.U_HEAT_WH] += u[i, at.U_HEAT_W] * WH
+                u[i, at.U_HEAT_WH] += u[i, at.U_HEAT_W] * self._hours
             else:
-                u[i, at.U_CURTAILED_WH] += (u[i, at.U_AVAILABLE_W] - u[i, at.U_P_W]) * WH
+                u[i, at.U_CURTAILED_WH] += (u[i, at.U_AVAILABLE_W] - u[i, at.U_P_W]) * self._hours
 
     def _cells(self, i: int) -> None:
         """Open-circuit voltage behind a resistance; the inverter loses a fixed part and a share."""
@@ -904,12 +932,12 @@ class MicrogridPlant:
         open_v = self._ocv[i, low] + (position - low) * (self._ocv[i, low + 1] - self._ocv[i, low])
         inside = open_v * open_v - 4.0 * up[i, at.UP_R_OHM] * dc
         current = (open_v - math.sqrt(inside if inside > 0.0 else 0.0)) / (2.0 * up[i, at.UP_R_OHM])
-        u[i, at.U_SOC] -= current * (DT / 3600.0) / up[i, at.UP_CAPACITY_AH]
+        u[i, at.U_SOC] -= current * self._hours / up[i, at.UP_CAPACITY_AH]
         lost = open_v * current - u[i, at.U_P_W]
-        u[i, at.U_LOSS_WH] += lost * WH
+        u[i, at.U_LOSS_WH] += lost * self._hours
         u[i, at.U_TEMPERATURE_C] += (
             lost - up[i, at.UP_UA_W_PER_K] * (u[i, at.U_TEMPERATURE_C] - u[i, at.U_AMBIENT_C])
-        ) * (WH / up[i, at.UP_HEAT_WH_PER_K])
+        ) * (self._hours / up[i, at.UP_HEAT_WH_PER_K])
 
     # --- instruments
 

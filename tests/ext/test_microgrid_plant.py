@@ -395,3 +395,47 @@ def test_tables_that_do_not_fit(change, error):
     parent = fits.pop("parent")
     with pytest.raises(error):
         MicrogridPlant(parent, np.zeros(len(parent)), np.zeros(len(parent)), **fits)
+
+
+@pytest.mark.parametrize("kind", [MicrogridPlant, twin.MicrogridPlant])
+def test_a_saved_plant_goes_on_bit_by_bit(kind):
+    """Also in the middle of everything: an island in swing, orders that will be forgotten, relays that have picked up."""
+
+    def begun():
+        case = Case([ESS, GENSET, PV], [{}, {}], kind=kind, noise=0.01, z=1.0)
+        case.plant.unit[2, at.U_AVAILABLE_W] = 1e5
+        case.tell({case.order(0, at.UP_SLOT_P): 2e5, case.order(1, at.UP_SLOT_START): 1.0})
+        return case
+
+    def bits(plant):
+        return plant.save().tobytes()
+
+    case = begun()
+    case.plant.advance(300)
+    case.plant.load[0, at.L_EXTRA_W] = 3e5
+    case.plant.system[at.S_GRID_ALIVE] = 0.0
+    case.plant.advance(137)
+    again = begun()
+    again.plant.restore(case.plant.save())
+    assert bits(again.plant) == bits(case.plant)
+    for one in (case, again):
+        one.plant.advance(263)
+        one.tell({one.order(0, at.UP_SLOT_P): 1e5})
+        one.plant.advance(200)
+    assert bits(again.plant) == bits(case.plant)
+    with pytest.raises(ValueError, match="not the state"):
+        again.plant.restore(case.plant.save()[:-1])
+
+
+@pytest.mark.parametrize("kind", [MicrogridPlant, twin.MicrogridPlant])
+def test_in_a_hurry_energies_move_and_devices_do_not(kind):
+    slow, fast = Case([ESS], [{}], kind=kind), Case([ESS], [{}], kind=kind)
+    fast.plant.hurry(100.0)
+    for case in (slow, fast):
+        case.plant.unit[0, at.U_SOC] = 0.6
+        case.tell({case.order(0, at.UP_SLOT_P): 2e5})
+        case.plant.advance(200)
+    assert fast.plant.unit[0, at.U_P_W] == slow.plant.unit[0, at.U_P_W]
+    used = [0.6 - case.plant.unit[0, at.U_SOC] for case in (slow, fast)]
+    assert used[1] == pytest.approx(100.0 * used[0], rel=1e-3)
+    assert fast.plant.system[at.S_IMPORT_WH] == pytest.approx(100.0 * slow.plant.system[at.S_IMPORT_WH])

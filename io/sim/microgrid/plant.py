@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -164,6 +165,48 @@ class SimulatedPlant:
             self._until_second -= some
             while self._later and self._later[0][0] <= self.kernel.steps:
                 heapq.heappop(self._later)[2]()
+
+    def hurry(self, speed: float) -> None:
+        """Let the world and all energies move so much faster than devices, swing and relays."""
+        self.kernel.hurry(speed)
+        self.world.speed = speed
+
+    @property
+    def world_s(self) -> float:
+        """Second of the world now, since midnight of the first day."""
+        return self.world.second - self._until_second / SECOND * self.world.speed
+
+    def save(self) -> dict[str, Any]:
+        """Everything that a later :meth:`restore` needs to go on bit by bit, as plain numbers and words.
+
+        What :meth:`later` was asked for is not kept: a disturbance stays as it is now.
+        """
+        return {
+            "kernel": base64.b64encode(self.kernel.save().tobytes()).decode("ascii"),
+            "world": self.world.save(),
+            "until_second": self._until_second,
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`save` of the same microgrid gave.
+
+        Raises:
+            ValueError: it is of another microgrid, or damaged.
+        """
+        before = self.save()
+        try:
+            self._take(saved)
+        except (KeyError, TypeError, ValueError) as error:
+            self._take(before)
+            raise ValueError("not the state of this microgrid") from error
+        self._later.clear()
+
+    def _take(self, saved: Mapping[str, Any]) -> None:
+        until = int(saved["until_second"])
+        self.kernel.restore(np.frombuffer(base64.b64decode(saved["kernel"], validate=True)))
+        self.world.restore(saved["world"])
+        self.kernel.hurry(self.world.speed)
+        self._until_second = until
 
     def measure(self, out: Floats) -> None:
         """What the instruments show now."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -108,6 +110,23 @@ class ChargingSite:
     def needed_wh(self) -> float:
         """Still missing in all that are plugged in."""
         return sum(one.needs_wh for one in self.plugged)
+
+    def save(self) -> dict[str, Any]:
+        """What a later :meth:`restore` needs, as plain numbers."""
+        return {
+            "day": self._day,
+            "seen_s": self._seen_s,
+            "coming": [list(one) for one in self._coming],
+            "plugged": [[one.departs_s, one.needs_wh] for one in self.plugged],
+            "counts": [self.stranded, self.departed, self.turned_away],
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`save` gave."""
+        self._day, self._seen_s = int(saved["day"]), float(saved["seen_s"])
+        self._coming = [(begins_s, ends_s, wh) for begins_s, ends_s, wh in saved["coming"]]
+        self.plugged = [Vehicle(departs_s, needs_wh) for departs_s, needs_wh in saved["plugged"]]
+        self.stranded, self.departed, self.turned_away = saved["counts"]
 
     def laxity_s(self, world_s: float) -> float:
         """The least time that any could still wait; a day when none is there."""

@@ -6,8 +6,9 @@ the kernel. All but vehicles and the heat pump's store are functions of the seed
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -83,9 +84,17 @@ class HeatPump:
         self.demand_w = self._wanted(outdoor_c)
         return self.demand_w
 
+    def save(self) -> list[float]:
+        """What a later :meth:`restore` needs."""
+        return [self.store_c, self._cop, self.demand_w]
+
+    def restore(self, saved: Sequence[float]) -> None:
+        """Go on from what :meth:`save` gave."""
+        self.store_c, self._cop, self.demand_w = saved
+
 
 class World:
-    """Everything that the kernel is told once a second.
+    """Everything that the kernel is told once a second: a second of its own, ``speed`` seconds of the world.
 
     Args:
         told: the microgrid.
@@ -99,6 +108,8 @@ class World:
         self, told: Description, plant: kernel.MicrogridPlant, data: CityData, seed: int, start_s: float
     ) -> None:
         self.told, self.second = told, start_s
+        self.speed = 1.0
+        self.homes: dict[int, loads.Homes] = {}
         self.clouds: list[Cloud] = []
         self.irradiance: dict[str, float] = {}
         self.wind_share = 1.0
@@ -138,7 +149,7 @@ class World:
         rng = np.random.default_rng([seed, 11, row])
         match one.model:
             case "homes":
-                homes = loads.Homes(loads.HomesParams(count=one.count), self._data, rng)
+                homes = self.homes[row] = loads.Homes(loads.HomesParams(count=one.count), self._data, rng)
                 return lambda world_s: float(homes.at(world_s).sum())
             case "factory":
                 scale = one.peak_w / 600e3
@@ -188,12 +199,12 @@ class World:
     def next_second(self) -> None:
         """Tell the kernel where everything goes in the coming second."""
         plant, now = self._plant, self.second
-        self.second = now + 1.0
+        self.second = now + self.speed
         self.clouds = [one for one in self.clouds if one.start_s + one.duration_s + 4000.0 > now]
         unit, load = plant.unit, plant.load
         for row, source in enumerate(self._sources, self._first_source):
             here = float(unit[row, kernel.U_AVAILABLE_W])
-            unit[row, kernel.U_AVAILABLE_SLOPE] = (source(now + 1.0) - here) / SECOND
+            unit[row, kernel.U_AVAILABLE_SLOPE] = (source(self.second) - here) / SECOND
         outdoor_c = loads.outdoor_c(self._data, now)
         unit[:, kernel.U_AMBIENT_C] = outdoor_c
         heat = unit[:, kernel.U_HEAT_WH] - self._heat_wh
@@ -206,13 +217,39 @@ class World:
                 load[row, kernel.L_NEEDED_WH] = self.sites[row].needed_wh
             elif row in self.pumps:
                 heat_wh = float(heat[self._heat_row[row]]) if row in self._heat_row else 0.0
-                wanted = self.pumps[row].advance(outdoor_c, 1.0, float(served[row]), heat_wh)
+                wanted = self.pumps[row].advance(outdoor_c, self.speed, float(served[row]), heat_wh)
                 load[row, kernel.L_STORE_C] = self.pumps[row].store_c
             else:
-                wanted = max(model(now + 1.0), 0.0)
+                wanted = max(model(self.second), 0.0)
             load[row, kernel.L_SLOPE] = (wanted - load[row, kernel.L_DEMAND_W]) / SECOND
         hz, volt = self._noise.at(now)
         line, system = self.told.connection, plant.system
         system[kernel.S_GRID_HZ_TARGET] = self.grid_hz + line.grid_noise_hz * hz
         system[kernel.S_GRID_V_TARGET] = self.grid_pu * (1.0 + line.grid_noise_pu * volt)
 
+    def save(self) -> dict[str, Any]:
+        """What a later :meth:`restore` needs beside the kernel's memory, as plain numbers and words."""
+        return {
+            "second": self.second,
+            "speed": self.speed,
+            "clouds": [asdict(one) for one in self.clouds],
+            "irradiance": dict(self.irradiance),
+            "wind_share": self.wind_share,
+            "grid": [self.grid_hz, self.grid_pu],
+            "sites": {str(row): site.save() for row, site in self.sites.items()},
+            "pumps": {str(row): pump.save() for row, pump in self.pumps.items()},
+            "heat_wh": self._heat_wh.tolist(),
+            "served_wh": self._served_wh.tolist(),
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`save` of the same microgrid gave."""
+        self.second, self.speed = saved["second"], saved["speed"]
+        self.clouds = [Cloud(**one) for one in saved["clouds"]]
+        self.irradiance, self.wind_share = dict(saved["irradiance"]), saved["wind_share"]
+        self.grid_hz, self.grid_pu = saved["grid"]
+        for row, site in self.sites.items():
+            site.restore(saved["sites"][str(row)])
+        for row, pump in self.pumps.items():
+            pump.restore(saved["pumps"][str(row)])
+        self._heat_wh, self._served_wh = np.array(saved["heat_wh"]), np.array(saved["served_wh"])
