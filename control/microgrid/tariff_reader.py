@@ -262,7 +262,7 @@ def _slots(reader: Reader, key: str) -> Iterator[int]:
     for span in reader.sequence(key, required=True):
         begin, dash, end = span.partition("-") if isinstance(span, str) else ("", "", "")
         first, last = _slot(begin), _slot(end)
-        if not dash or first is None or last is None or first == last or first == SLOTS:
+        if not dash or first is None or last is None or first in (last, SLOTS):
             reader.problem(key, f"{span!r} is not a span of quarters of an hour such as 22:00-08:00")
             continue
         yield from (slot % SLOTS for slot in range(first, last if last > first else last + SLOTS))
