@@ -15,6 +15,8 @@ INVALID, DOUBTFUL, OTHER_BASE, BAD_STATUS, DAYLIGHT = 0x01, 0x02, 0x04, 0x08, 0x
 UNSPECIFIED_STATUS = 0xFF
 _NO_DEVIATION = -0x8000
 DEVIATION_MAX = 720
+YEAR_FIRST, YEAR_LAST = 1970, 2200
+"""A clock that shows another year shows nothing; 64 bits of nanoseconds end in 2262."""
 
 
 class CosemTimeError(ValueError):
@@ -36,6 +38,8 @@ def decode(raw: bytes, zone: ZoneInfo) -> tuple[int, int]:
     year, month, day, hour, minute, second, hundredths = (
         int.from_bytes(raw[:2], "big"), raw[2], raw[3], raw[5], raw[6], raw[7], raw[8]
     )  # fmt: skip
+    if not YEAR_FIRST <= year <= YEAR_LAST:
+        raise CosemTimeError(f"no moment: year {year} of a meter")
     deviation = int.from_bytes(raw[9:11], "big", signed=True)
     status = 0 if raw[11] == UNSPECIFIED_STATUS else raw[11]
     if status & INVALID:

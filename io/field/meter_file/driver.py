@@ -167,6 +167,8 @@ class Folder:
         """One file: publish, then put away; killed between the two, it is read again and nothing doubles."""
         limits = {address: one.limits for address, one in self._meters.items()}
         try:
+            if found.unreadable:
+                raise FileError(f"cannot be read: {found.unreadable}")
             parsed = parse(found.raw, limits, self._period_s, self._clock.utc_ns())
         except FileError as error:
             self._counts["files_bad"] += 1

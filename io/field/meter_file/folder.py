@@ -21,17 +21,26 @@ SAME_NAME_MAX = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A file that is whole."""
+    """A file that is whole.
+
+    Attributes:
+        path: of the file.
+        raw: its bytes.
+        unreadable: why they could not be read; empty for a file that was.
+    """
 
     path: Path
     raw: bytes
+    unreadable: str = ""
 
 
 def look(folder: Path) -> list[Found]:
     """The oldest names first, at most :data:`FILES_MAX`; the folder is made when it is not there.
 
+    A file that cannot be read says so, and one that its writer took back is left out: neither keeps the others waiting.
+
     Raises:
-        OSError: the folder or a file cannot be read.
+        OSError: the folder cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with os.scandir(folder) as listing:
@@ -39,8 +48,13 @@ def look(folder: Path) -> list[Found]:
     found = []
     for name in names[:FILES_MAX]:
         path = folder / name
-        with path.open("rb") as file:
-            found.append(Found(path, file.read(FILE_BYTES_MAX + 1)))
+        try:
+            with path.open("rb") as file:
+                found.append(Found(path, file.read(FILE_BYTES_MAX + 1)))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            found.append(Found(path, b"", error.strerror or str(error)))
     return found
 
 

@@ -23,6 +23,8 @@ FILE_BYTES_MAX = 4_194_304
 ROWS_MAX = 65_536
 BAD_NAMED_MAX = 20
 """Bad rows that are named one by one; all are counted and kept."""
+EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+"""A collector whose clock is before it has none; 64 bits of nanoseconds begin in 1677, Python's days in the year 1."""
 FIELD_MAX = 64
 """Letters of one field: what is longer is no number and no time."""
 LETTERS = {
@@ -102,7 +104,10 @@ def parse(raw: bytes, limits: Mapping[str, tuple[float, float]], period_s: float
 def _row(
     line: str, limits: Mapping[str, tuple[float, float]], period_s: float, now_utc_ns: int
 ) -> tuple[str, Entry]:
-    fields = next(csv.reader(io.StringIO(line)))
+    try:
+        fields = next(csv.reader(io.StringIO(line)))
+    except csv.Error as error:
+        raise ValueError(f"no fields: {error}") from None
     if len(fields) != len(HEADER):
         raise ValueError(f"{len(fields)} fields, not {len(HEADER)}")
     meter, end, energy, status = (one.strip() for one in fields)
@@ -135,6 +140,8 @@ def _moment(text: str) -> int:
         raise ValueError(f"{text!r} is no time") from None
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} does not say how far it is from UTC")
+    if moment < EARLIEST:
+        raise ValueError(f"{text!r} is before 1970")
     delta = moment.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * NS_PER_S + delta.microseconds * 1000
 

@@ -106,6 +106,9 @@ GOOD = cosem_time.encode(1_790_000_000 * NS, SEOUL)
         (GOOD[:2] + b"\xff" + GOOD[3:], "no moment"),
         (GOOD[:9] + b"\x10\x00" + GOOD[11:], "minutes from UTC"),
         (GOOD[:11] + b"\x01", "clock is invalid"),
+        (b"\x00\x01\x01\x01" + GOOD[4:], "year 1 "),
+        (b"\x05\xdc" + GOOD[2:], "year 1500 "),
+        (b"\x27\x0f\x0c\x1f" + GOOD[4:9] + b"\x02\xd0" + GOOD[11:], "year 9999 "),
     ],
 )
 def test_times_that_are_none(raw, why):

@@ -72,6 +72,9 @@ def test_status_letters(status, quality):
         ("H061,2026-09-21T23:00:00+09:00,1,,,", "6 fields"),
         (f"H061,{'9' * 100},1,", "no time"),
         (f"H061,2026-09-21T23:00:00+09:00,{'1' * 100},", "no number"),
+        ("H061,0001-01-01T00:00:00+23:00,1,", "before 1970"),
+        ("H061,1500-01-01T00:00:00Z,1,", "before 1970"),
+        (f'H061,{END},"{"1" * 140_000}",', "no fields"),
     ],
 )
 def test_bad_rows_are_named_and_the_others_count(row, why):
@@ -278,6 +281,48 @@ def test_a_folder_that_cannot_be_read_is_told_and_comes_back(tmp_path):
         await rig.ears.until(lambda: "device_online" in rig.ears.classes())
         await rig.ears.until(lambda: rig.tag(0, "files_done")[1] == Quality.SIMULATED)
         assert rig.tag(0, "file_age_s")[1] & Quality.NEVER
+
+    live(tmp_path, body, before)
+
+
+@pytest.mark.parametrize("row", ["H061,0001-01-01T00:00:00+23:00,1,", "H061,1500-01-01T00:00:00Z,1,"])
+def test_a_row_of_another_age_costs_nobody_else_anything(tmp_path, row):
+    async def before(rig):
+        await begun("silent")(rig)
+        rig.path.mkdir(exist_ok=True)
+        (rig.path / "a.csv").write_text(f"{HEAD}{row}\nH062,{END},5,\n")
+
+    async def body(rig):
+        await rig.ears.until(lambda: rig.tag(0, "files_done")[0] == 1)
+        assert rig.tag(0, "rows_bad")[0] == 1
+        assert rig.tag(2, "energy_15min_wh")[0] == 5.0
+
+    live(tmp_path, body, before)
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_waiting(tmp_path, monkeypatch):
+    whole = Path.open
+
+    def denied(self, mode="r", *args, **options):
+        if self.name == "a.csv" and mode == "rb":
+            raise PermissionError(13, "Permission denied")
+        return whole(self, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "open", denied)
+
+    async def before(rig):
+        await begun("silent")(rig)
+        rig.path.mkdir(exist_ok=True)
+        for name in ("a.csv", "b.csv"):
+            (rig.path / name).write_text(f"{HEAD}H061,{END},5,\n")
+
+    async def body(rig):
+        await rig.ears.until(lambda: rig.tag(0, "files_done")[0] == 1)
+        assert rig.names("done") == ["b.csv"]
+        assert rig.names("bad") == ["a.csv"]
+        assert rig.tag(0, "files_bad")[0] == 1
+        assert "Permission denied" in (rig.path / "bad" / "a.csv.txt").read_text()
+        assert rig.folder.health.state is State.ONLINE
 
     live(tmp_path, body, before)
 
