@@ -31,6 +31,8 @@ from gwanje.io.field.errors import ConnectError, InvalidReplyError, WriteForbidd
 PROPERTIES_MAX = 60
 """Properties of one request: about 700 bytes of answer, which fits one packet of most devices."""
 TEXT_MAX = 64
+UNITS_END = 65_536
+"""The standard's units and those of vendors end before it."""
 
 Wanted = tuple[ObjectId, str]
 """An object and the name of a property."""
@@ -235,7 +237,7 @@ def _encoded(kind: str, value: float | None) -> Any:
 
 def unit_name(number: float) -> str:
     """The standard's word for a number of its list of units; the number itself where it has none."""
-    return str(EngineeringUnits(int(number)))
+    return str(EngineeringUnits(int(number))) if 0.0 <= number < UNITS_END else f"{number:g}"
 
 
 __all__ = ["BacnetLink", "Identity", "RefusedError", "Wanted", "unit_name"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ FIELD_DEPTH_MAX = 4
 """Words of a field such as ``data.air.pm2_5_ug_m3``."""
 TOPIC_MAX = 256
 """Bytes of a topic that we subscribe to."""
+NUMBER_MAX = sys.float_info.max
+"""JSON has whole numbers of any length; one beyond this is none of ours (and neither are NaN and infinity)."""
 SECONDS_MIN, SECONDS_MAX = 946_684_800.0, 4_102_444_800.0
 """2000 and 2100: a number of seconds outside is no time."""
 
@@ -92,7 +95,7 @@ def number_of(value: Any) -> float:
         return math.nan
     if isinstance(value, bool):
         return float(value)
-    if isinstance(value, int | float) and math.isfinite(value):
+    if isinstance(value, int | float) and abs(value) <= NUMBER_MAX:
         return float(value)
     raise PayloadError(f"no number: {str(value)[:40]!r}")
 

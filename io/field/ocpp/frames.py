@@ -194,9 +194,12 @@ def _check(kind: int, version: str, action: str, payload: Payload, unique_id: st
     follows = _quick(kind, action, version) if not exact else None
     if follows is not None and follows(payload):
         return
-    if exact:
-        payload = json.loads(json.dumps(payload), parse_float=decimal.Decimal)
-    error = next(validator.iter_errors(payload), None)
+    try:
+        if exact:
+            payload = json.loads(json.dumps(payload, allow_nan=False), parse_float=decimal.Decimal)
+        error = next(validator.iter_errors(payload), None)
+    except (ArithmeticError, ValueError):  # whether it is a multiple of a tenth nobody can tell
+        raise FrameError("PropertyConstraintViolation", f"{action}: a number too large", unique_id) from None
     if error is not None:
         where = ".".join(str(one) for one in error.absolute_path)
         reason = f"{action}{'.' + where if where else ''}: {error.message[:TEXT_MAX]}"

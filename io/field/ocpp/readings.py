@@ -14,6 +14,8 @@ from typing import Any
 
 from gwanje.core.tags.quality import Quality
 
+NUMBER_MAX = 1e30
+"""JSON has whole numbers of any length; one beyond this is nothing that a charger measures or keeps."""
 NUMBER = re.compile(r"[+-]?\d{1,18}(\.\d{1,12})?([eE][+-]?\d{1,2})?", re.ASCII)
 """What OCPP 1.6 means by a number in a text."""
 
@@ -105,7 +107,7 @@ def number(said: Any) -> float:
     """A number of either protocol; NaN for what is none."""
     if isinstance(said, str):
         return float(said) if NUMBER.fullmatch(said) else math.nan
-    if isinstance(said, bool) or not isinstance(said, int | float) or not math.isfinite(said):
+    if isinstance(said, bool) or not isinstance(said, int | float) or not abs(said) <= NUMBER_MAX:
         return math.nan
     return float(said)
 

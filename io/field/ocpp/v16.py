@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from gwanje.io.field.ocpp.facts import (
@@ -15,7 +16,7 @@ from gwanje.io.field.ocpp.facts import (
     Terms,
 )
 from gwanje.io.field.ocpp.frames import FrameError, Payload
-from gwanje.io.field.ocpp.readings import read_sampled
+from gwanje.io.field.ocpp.readings import number, read_sampled
 
 PURPOSES = {"max": "ChargePointMaxProfile", "tx": "TxDefaultProfile"}
 FALLBACK_ID, LIMIT_ID = 1, 2
@@ -148,8 +149,9 @@ def _metered(values: list[Payload], connector: int, *, ended: bool = False) -> l
 
 
 def first_period(answer: Payload, schedule: Payload | None) -> tuple[float, str] | None:
-    """The limit that holds now, of a schedule in an answer; ``None`` without one."""
+    """The limit that holds now, of a schedule in an answer; ``None`` without one, or where it is no number."""
     if answer.get("status") != "Accepted" or not schedule or not schedule["chargingSchedulePeriod"]:
         return None
     first = min(schedule["chargingSchedulePeriod"], key=lambda one: int(one["startPeriod"]))
-    return float(first["limit"]), str(schedule["chargingRateUnit"])
+    limit = number(first["limit"])
+    return None if math.isnan(limit) else (limit, str(schedule["chargingRateUnit"]))

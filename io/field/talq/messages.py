@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 from uuid import UUID, uuid5
 
 from gwanje.io.field.street.times import time_text, utc_ns_of
-from gwanje.io.field.talq.schema import SchemaError, attribute, checker
+from gwanje.io.field.talq.schema import TYPES, SchemaError, attribute, checker
 
 BODY_MAX = 4_194_304
 """Bytes of one message: a page of 500 devices has 1 MB, an override that names 10 000 devices 0.9 MB."""
@@ -334,7 +333,7 @@ def number_of(value: Json) -> float:
 
 
 def _is_number(value: Json) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return TYPES["number"](value)
 
 
 def version_fits(theirs: str, ours: str = "2.7.1") -> bool:

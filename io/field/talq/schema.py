@@ -8,8 +8,8 @@ other profiles) passes: TALQ demands it.
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,8 @@ from gwanje.io.field.street.times import TIMES_KEPT, TimeTextError, utc_ns_of
 
 VERSION = "2.7.1"
 """Of the API; the header ``talq-api-version`` carries it both ways."""
+NUMBER_MAX = sys.float_info.max
+"""JSON has whole numbers of any length; one beyond this is no number of ours (and neither are NaN and infinity)."""
 Check = Callable[[Any], str]
 
 TYPES: Mapping[str, Callable[[Any], bool]] = {
@@ -28,7 +30,7 @@ TYPES: Mapping[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),
     "integer": lambda value: isinstance(value, int) and not isinstance(value, bool),
-    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value),
+    "number": lambda value: isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= NUMBER_MAX,
 }
 
 

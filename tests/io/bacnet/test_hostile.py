@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 
-from gwanje.io.field.bacnet.link import BacnetLink
+import pytest
+
+from gwanje.io.field.bacnet.link import BacnetLink, unit_name
 from gwanje.io.field.bacnet.stack import BacnetStack, RefusedError
 from gwanje.io.field.bacnet.values import Flags, ObjectId, PropertyError
 from gwanje.io.field.errors import InvalidReplyError, NoAnswerError
@@ -36,6 +39,11 @@ class Liar(asyncio.DatagramProtocol):
         if chance.random() < 0.9:
             data[2:4] = len(data).to_bytes(2, "big")
         return bytes(data)
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf, -1.0, 1e20, 1e300])
+def test_a_unit_that_is_none_has_a_name_like_any_other(number):
+    assert unit_name(number) not in ("", "no-units", unit_name(62.0))
 
 
 def test_nothing_that_a_device_says_breaks_the_link():

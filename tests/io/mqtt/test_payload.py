@@ -33,7 +33,7 @@ def test_no_json(data):
         payload.read(data)
 
 
-@pytest.mark.parametrize("value", ["12", [1], {}, math.nan, math.inf])
+@pytest.mark.parametrize("value", ["12", [1], {}, math.nan, math.inf, 10**400, -(10**309)])
 def test_what_is_no_number(value):
     with pytest.raises(PayloadError):
         payload.number_of(value)

@@ -298,6 +298,40 @@ def test_a_charger_without_readback_is_uncertain():
     run(scenario)
 
 
+@pytest.mark.parametrize("limit", ["1" + "0" * 400, "1e308", "1e999"])
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_a_charger_that_keeps_no_number_costs_nobody_else_anything(version, limit):
+    old = version == "1.6"
+    identity, prefix = ("CB-EV-001", EV) if old else ("CB-EVSE-001", "eumseong.evse001")
+    period = f'"chargingRateUnit":"W","chargingSchedulePeriod":[{{"startPeriod":0,"limit":{limit}}}]'
+    schedule = (
+        f'"chargingSchedule":{{{period}}}' if old
+        else f'"schedule":{{"evseId":0,"duration":60,"scheduleStart":"2026-01-01T00:00:00Z",{period}}}'
+    )
+
+    async def scenario():
+        async with Rig(devices(1, 1)) as rig, Bare(rig, identity, f"ocpp{version}") as point:
+            async def obey() -> None:
+                while True:
+                    frame = await point.receive()
+                    if frame[0] == 2 and frame[2] == "GetCompositeSchedule":
+                        await point.raw(f'[3,"{frame[1]}",{{"status":"Accepted",{schedule}}}]')
+                    elif frame[0] == 2 and frame[2] == "SetChargingProfile":
+                        await point.raw(f'[3,"{frame[1]}",{{"status":"Accepted"}}]')
+                    elif frame[0] == 2:
+                        await point.raw(f'[4,"{frame[1]}","NotSupported","",{{}}]')
+
+            await point.boot()
+            task = asyncio.create_task(obey())
+            await rig.until(lambda: rig.tag(f"{prefix}.limit_w")[1] == NO_READBACK)
+            assert math.isfinite(rig.value(f"{prefix}.limit_w"))
+            assert not rig.charging.jobs._broken.done()
+            assert rig.charging.chargers[prefix.partition(".")[2]].health.online
+            task.cancel()
+
+    run(scenario)
+
+
 # ---- the simulator's menu
 
 

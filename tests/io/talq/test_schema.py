@@ -170,7 +170,7 @@ def test_devices_are_judged_attribute_by_attribute():
 @pytest.mark.parametrize(
     "value",
     [None, 50, {}, {"name": "LevelState"}, {"name": "LevelState", "value": 101}, {"name": "RGBState", "value": 5},
-     {"name": "LevelState", "value": True}, {"state": 5}],
+     {"name": "LevelState", "value": True}, {"state": 5}, {"name": "LevelState", "value": 10**400}],
 )  # fmt: skip
 def test_what_is_no_level(value):
     with pytest.raises(messages.MessageError):
@@ -179,7 +179,7 @@ def test_what_is_no_level(value):
 
 def test_numbers_and_reasons():
     assert [messages.number_of(one) for one in (True, 2.5, "ON", "OFF")] == [1.0, 2.5, 1.0, 0.0]
-    for wrong in ("on", None, [], float("nan"), float("inf")):
+    for wrong in ("on", None, [], float("nan"), float("inf"), 10**400):
         with pytest.raises(messages.MessageError):
             messages.number_of(wrong)
     assert [messages.reason_of({"reason": one}) for one in messages.REASONS] == [0.0, 1.0, 2.0, 3.0]
