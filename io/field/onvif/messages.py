@@ -195,9 +195,17 @@ def parse_stream_uri(answer: ET.Element) -> str:
         XmlError: it is no RTSP address.
     """
     uri = text(answer.find("trt:MediaUri/tt:Uri", NS)) or text(answer.find("tr2:Uri", NS))
-    if not uri.lower().startswith("rtsp://") or len(uri) > 1_024 or any(sign.isspace() for sign in uri):
+    if not _is_rtsp(uri) or len(uri) > 1_024 or any(sign.isspace() for sign in uri):
         raise XmlError("a stream without RTSP address")
     return uri
+
+
+def _is_rtsp(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return parts.scheme == "rtsp" and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port beyond 65 535, half an IPv6 address
+        return False
 
 
 def get_audio_outputs() -> str:

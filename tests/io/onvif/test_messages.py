@@ -91,6 +91,15 @@ def answers() -> dict[str, bytes]:
     return found
 
 
+@pytest.mark.parametrize(
+    "uri", ["rtsp://127.0.0.1:99999/c", "rtsp://[::1/c", "rtsp://h:x/c", "http://h/c", "rtsp://h/a b"]
+)
+def test_what_is_no_address_of_a_stream(uri):
+    answer = answers()["GetStreamUri"].replace(b"rtsp://127.0.0.1/c", uri.encode())
+    with pytest.raises(XmlError, match="without RTSP address"):
+        messages.parse_stream_uri(opened(answer, "GetStreamUriResponse"))
+
+
 @pytest.mark.parametrize("name", PARSERS)
 def test_answers_that_are_cut_or_changed_are_read_or_refused_and_nothing_else(name):
     chance = random.Random(name)
