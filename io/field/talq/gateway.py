@@ -261,9 +261,9 @@ class Gateway:
         self.points.forget()
         offset = 0
         while offset < DEVICES_MAX:
-            devices = await self._page(offset)
-            offset += len(devices)
-            if len(devices) != self._settings.page:
+            n_listed = await self._page(offset)
+            offset += n_listed
+            if n_listed != self._settings.page:
                 break  # the last page, or all of them: it knows no pages
         if not offset:
             raise InvalidReplyError("it has no devices")
@@ -275,8 +275,8 @@ class Gateway:
         if missing:
             self._notices.misread(f"{len(missing)} devices unknown to it, such as {missing[0].device.address}")
 
-    async def _page(self, offset: int) -> list[Mapping[str, Any]]:
-        """One page of devices, checked, its values taken.
+    async def _page(self, offset: int) -> int:
+        """One page of devices, checked, its values taken; how many stand on it, the broken ones too.
 
         Raises:
             InvalidReplyError: it is none.
@@ -285,13 +285,15 @@ class Gateway:
         try:
             devices = messages.read_devices(reply.content)
         except messages.MessageError as error:
-            raise InvalidReplyError(f"its devices: {error}") from None
+            if not offset or not isinstance(reply.content, list):
+                raise InvalidReplyError(f"its devices: {error}") from None
+            devices = []  # a later page of nothing but broken ones: the others are known
         self._list(devices)
         for device in devices:
             if device.get("address") == self.address:
                 self._found_identity = messages.identity_of(device)
         self.health.reads += len(devices)
-        return devices
+        return len(reply.content)
 
     def _recognise(self) -> None:
         """Tell when another gateway stands behind the address than before."""
@@ -381,9 +383,8 @@ class Gateway:
         quiet_ns = self._clock.mono_ns() - self._reported_mono_ns
         quiet = self._read_only or quiet_ns > QUIET_PERIODS * self._settings.refresh_s * NS_PER_S
         if quiet:
-            devices = await self._page(self._page_offset)
-            n = len(devices)
-            self._page_offset = self._page_offset + n if n == self._settings.page else 0
+            n_listed = await self._page(self._page_offset)
+            self._page_offset = self._page_offset + n_listed if n_listed == self._settings.page else 0
         else:
             await self._ask("/devices/count")
         self.health.state = State.DEGRADED if quiet and not self._read_only else State.ONLINE

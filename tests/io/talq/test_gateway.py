@@ -368,6 +368,25 @@ def test_a_lamp_that_the_gateway_does_not_know_is_a_mistake_of_the_configuration
     run(body)
 
 
+@pytest.mark.parametrize("broken", [{3}, set(range(8, 15))])
+def test_lamps_that_are_listed_broken_hide_no_others(tmp_path, broken):
+    async def body():
+        async with Rig(tmp_path, one_gateway(20)) as rig:
+            teller = rig.lamps.servers[0].teller
+            whole = teller.devices
+
+            def devices(lamps, utc_ns):
+                texts = whole(lamps, utc_ns)
+                return ['{"address": 5}' if n + 1 in broken else one for n, one in zip(lamps, texts, strict=True)]
+
+            teller.devices = devices
+            await rig.until(lambda: rig.online() == 21 - len(broken))
+            await rig.until(lambda: rig.good("jincheon.lamp0020.load_w"))
+            assert not rig.good(f"jincheon.lamp{min(broken):04}.load_w")
+
+    run(body)
+
+
 def test_two_gateways_share_a_door_and_one_does_not_hold_up_the_other(tmp_path):
     async def body():
         first, second, door = free_ports(3)
