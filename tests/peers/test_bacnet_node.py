@@ -107,7 +107,7 @@ def test_our_link_reads_and_writes_its_device(node):
         async with started(node, "server", str(port)) as process:
             assert await lines_of(process) == {"ready": True}
             stack = BacnetStack("127.0.0.1")
-            link = BacnetLink(stack, "127.0.0.1", port, 1001, 2.0, lambda *_: None, read_only=False)
+            link = BacnetLink(lambda: stack, "127.0.0.1", port, 1001, 2.0, lambda *_: None, read_only=False)
             identity = await link.identify()
             assert (identity.vendor, identity.model) == ("node-bacnet", "peer")
             sensor, value = ObjectId("analog-input", 3), ObjectId("analog-value", 1)

@@ -139,7 +139,7 @@ async def _measure(network: Child, ports: list[int], rounds: int) -> dict[str, l
     stack = BacnetStack("127.0.0.1")
     found: dict[str, list[Any]] = {key: [] for key in ("points", "writes", "driver", "network")}
     try:
-        link = BacnetLink(stack, "127.0.0.1", ports[0], 1_001, 5.0, _unheard, read_only=False)
+        link = BacnetLink(lambda: stack, "127.0.0.1", ports[0], 1_001, 5.0, _unheard, read_only=False)
         await link.identify()
         wanted = [(ObjectId("analog-input", n), name) for n in range(1, 7) for name in (VALUE, FLAGS)]
         await link.read(wanted)
@@ -195,7 +195,7 @@ async def _watch(
         def notice(process: int, target: ObjectId, changed: dict[str, Content], index: int = number - 1) -> None:
             drivers[index].changed(process, target, changed)
 
-        link = BacnetLink(stack, one.host, one.port, plan.instance, 5.0, notice, read_only=False)
+        link = BacnetLink(lambda: stack, one.host, one.port, plan.instance, 5.0, notice, read_only=False)
         drivers.append(
             BacnetDriver(
                 one, plan, link, Claim(folder, one.name), tags, SCAN_S, Outlet(Nobody(), Nobody()), nothing, nothing,

@@ -27,7 +27,7 @@ from gwanje.io.field.errors import LinkError, NoAnswerError, WriteForbiddenError
 from gwanje.io.field.health import Health, Meter, State
 from gwanje.io.field.notices import Notices
 from gwanje.io.field.order_queue import OrderQueue
-from gwanje.io.field.orders import Order
+from gwanje.io.field.orders import CommandExpiredError, Order
 from gwanje.io.field.outlet import Outlet
 from gwanje.io.field.scan import NS_PER_S, Backoff, Schedule
 from gwanje.io.field.setpoints import RETRY_S, Action, SetpointState, Wish, wish_of
@@ -289,7 +289,10 @@ class BacnetDriver:
                 order.report("refused", "the device has no such point")
                 continue
             try:
-                await self._act(slot, Action.BEGIN, Wish(True, value))
+                await self._act(slot, Action.BEGIN, Wish(True, value), order)
+            except CommandExpiredError:
+                order.report("expired", "")
+                continue
             except (RefusedError, WriteForbiddenError) as error:
                 self.health.errors += isinstance(error, RefusedError)
                 order.report("refused", str(error))
@@ -306,10 +309,11 @@ class BacnetDriver:
                 continue
             order.report("accepted", "")
 
-    async def _act(self, slot: Slot, action: Action, wish: Wish) -> None:
+    async def _act(self, slot: Slot, action: Action, wish: Wish, order: Order | None = None) -> None:
         """Write a slot, or let go of it, and read the object back.
 
         Raises:
+            CommandExpiredError: the watchdog took so long that the order's time is over; nothing of it was written.
             LinkError: nobody knows whether it arrived.
             RefusedError: the device does not take it.
             WriteForbiddenError: the site is read only.
@@ -318,6 +322,8 @@ class BacnetDriver:
         ending = action is Action.END
         if not ending:
             await self._arm_watchdog()
+        if order is not None and self._orders.expired(order):
+            raise CommandExpiredError
         await self._link.write(target.object, None if ending else slot.written(wish.value), target.priority)
         slot.done(action, wish, self._clock.mono_ns())
         found = await self._link.read([(target.object, VALUE), (target.object, FLAGS)])

@@ -6,7 +6,7 @@ ReadPropertyMultiple, or whose answers may not be long, is asked in the way it c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class BacnetLink:
     """One device.
 
     Args:
-        stack: shared.
+        stack: gives the socket on the way to it, shared; asked anew whenever the device is looked for.
         host: of the device.
         port: of the device.
         instance: that it must have.
@@ -65,26 +65,34 @@ class BacnetLink:
     """
 
     def __init__(
-        self, stack: BacnetStack, host: str, port: int, instance: int, timeout_s: float, notice: Notice, *,
-        read_only: bool,
+        self, stack: Callable[[], BacnetStack], host: str, port: int, instance: int, timeout_s: float, notice: Notice,
+        *, read_only: bool,
     ) -> None:  # fmt: skip
-        self._stack = stack
+        self._way = stack
+        self._found: BacnetStack | None = None
+        self._notice = notice
         self._address = Address(f"{host}:{port}")
         self._instance = instance
         self._timeout_s = timeout_s
         self._read_only = read_only
         self._multiple = True
         self._properties_max = PROPERTIES_MAX
-        stack.listen(self._address, notice)
+
+    @property
+    def _stack(self) -> BacnetStack:
+        assert self._found is not None, "identified before it is asked anything"
+        return self._found
 
     async def identify(self) -> Identity:
         """Find the device and what it says of itself.
 
         Raises:
-            ConnectError: nobody with this instance answers.
+            ConnectError: nobody with this instance answers, or no way leads there.
             NoAnswerError: it fell silent.
         """
         self._multiple, self._properties_max = True, PROPERTIES_MAX
+        self._found = self._way()
+        self._found.listen(self._address, self._notice)
         if await self._stack.who_is(self._address, self._instance, self._timeout_s) is None:
             raise ConnectError(f"no device {self._instance} answers at {self._address}", refused=False)
         own = ObjectId("device", self._instance)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-import socket
 from collections.abc import Sequence
+from functools import partial
 
 from gwanje.core.city.part import PartContext
 from gwanje.io.field.bacnet.driver import BacnetDriver
 from gwanje.io.field.bacnet.link import BacnetLink
 from gwanje.io.field.bacnet.plan import make_plan
-from gwanje.io.field.bacnet.stack import BacnetStack
+from gwanje.io.field.bacnet.stack import Stacks
 from gwanje.io.field.bacnet.values import Content, ObjectId
 from gwanje.io.field.family import Family, run_family
 
@@ -40,17 +40,15 @@ def make_drivers(family: Family) -> Sequence[BacnetDriver]:
     """A running driver for each device."""
     ctx = family.ctx
     site = ctx.site
-    stacks: dict[str, BacnetStack] = {}
+    stacks = Stacks()
     drivers = []
     for number, device in enumerate(family.devices, 1):
-        local = own_address(device.host)
-        if local not in stacks:
-            stacks[local] = BacnetStack(local)
         plan = make_plan(device, ctx.tags)
         later = _Later()
         link = BacnetLink(
-            stacks[local], device.host, device.port, plan.instance, device.timeout_s, later, read_only=site.read_only
-        )
+            partial(stacks.toward, device.host), device.host, device.port, plan.instance, device.timeout_s, later,
+            read_only=site.read_only,
+        )  # fmt: skip
         driver = BacnetDriver(
             device, plan, link, family.claim(f"{device.host}:{device.port}/bacnet"), ctx.tags, site.scan_s,
             family.outlet, ctx.store, family.coverage, ctx.clock, number,
@@ -60,16 +58,3 @@ def make_drivers(family: Family) -> Sequence[BacnetDriver]:
         family.start(driver.run(), device.name)
         drivers.append(driver)
     return drivers
-
-
-def own_address(host: str) -> str:
-    """The address of this machine on the way to a host: nothing listens on more than that.
-
-    A host that cannot be reached now gets loopback: its device stays offline until the part starts anew.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((host, 9))
-        except OSError:
-            return "127.0.0.1"
-        return str(probe.getsockname()[0])

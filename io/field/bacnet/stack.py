@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -34,7 +35,7 @@ from bacpypes3.primitivedata import TagClass
 from bacpypes3.service.device import WhoIsIAmServices
 
 from gwanje.io.field.bacnet.values import Content, Flags, ObjectId, PropertyError
-from gwanje.io.field.errors import ConnectionLostError, NoAnswerError
+from gwanje.io.field.errors import ConnectError, ConnectionLostError, NoAnswerError
 
 OWN_INSTANCE = 4_194_302
 """Of this end, which serves nothing and is asked for nothing."""
@@ -149,6 +150,43 @@ class BacnetStack:
     def close(self) -> None:
         """Let go of the socket."""
         self._endpoint.normal.close()
+
+
+class Stacks:
+    """The sockets of a part: one for each address of this machine from which devices are reached."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, BacnetStack] = {}
+
+    def toward(self, host: str) -> BacnetStack:
+        """The socket on the way to a host: nothing listens on more than that. The way may be another one tomorrow.
+
+        Raises:
+            ConnectError: there is no way now: the network is not up yet.
+        """
+        local = own_address(host)
+        if local not in self._made:
+            self._made[local] = BacnetStack(local)
+        return self._made[local]
+
+    def close(self) -> None:
+        """Let go of all sockets."""
+        for one in self._made.values():
+            one.close()
+
+
+def own_address(host: str) -> str:
+    """The address of this machine on the way to a host.
+
+    Raises:
+        ConnectError: there is none.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((host, 9))
+        except OSError as error:
+            raise ConnectError(f"no way to {host}: {error.strerror or error}", refused=False) from None
+        return str(probe.getsockname()[0])
 
 
 def refusal_of(pdu: Any) -> RefusedError:

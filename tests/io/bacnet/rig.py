@@ -14,7 +14,7 @@ from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.bacnet.driver import BacnetDriver
 from gwanje.io.field.bacnet.link import BacnetLink
 from gwanje.io.field.bacnet.plan import make_plan
-from gwanje.io.field.bacnet.stack import BacnetStack
+from gwanje.io.field.bacnet.stack import Stacks
 from gwanje.io.field.claims import Claim
 from gwanje.io.field.health import Meter
 from gwanje.io.field.outlet import Outlet
@@ -71,13 +71,13 @@ class Heat(DriversRig):
     def __init__(self, devices: list[Device], tags: TagTable, folder: Path, read_only: bool) -> None:
         super().__init__(tags)
         self.sim = HeatSim(devices, self.clock, 43_200.0, 1.0)
-        self.stack = BacnetStack("127.0.0.1")
+        self.stacks = Stacks()
         self.drivers = [self._driver(number, one, folder, read_only) for number, one in enumerate(devices, 1)]
 
     def _driver(self, number: int, device: Device, folder: Path, read_only: bool) -> BacnetDriver:
         plan = make_plan(device, self.tags)
         link = BacnetLink(
-            self.stack, device.host, device.port, plan.instance, 0.5,
+            lambda: self.stacks.toward(device.host), device.host, device.port, plan.instance, 0.5,
             lambda *notice: self.drivers[number - 1].changed(*notice), read_only=read_only,
         )  # fmt: skip
         return BacnetDriver(
@@ -95,5 +95,5 @@ async def heat(folder: Path, *profiles: str, read_only: bool = False, **params: 
         async with rig.running():
             yield rig
     finally:
-        rig.stack.close()
+        rig.stacks.close()
         await rig.sim.close()

@@ -13,6 +13,8 @@ from gwanje.core.requests import Code
 from gwanje.core.site.devices import Setpoint
 from gwanje.core.tags.quality import Quality, is_bad, is_good
 from gwanje.core.tags.store import Sample
+from gwanje.io.field.bacnet.stack import Stacks
+from gwanje.io.field.errors import ConnectError
 from gwanje.io.field.health import State
 
 from . import rig
@@ -110,7 +112,7 @@ def test_wrong_units_are_bad_and_told_once(tmp_path):
         assert "degrees-fahrenheit" in misread[0].text_en
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        city.stack.close()
+        city.stacks.close()
         await city.sim.close()
 
     run(scenario)
@@ -201,6 +203,53 @@ def test_what_the_device_refuses_expires_or_forgets_is_told(tmp_path):
     run(scenario)
 
 
+def test_a_command_that_expires_while_the_watchdog_is_armed_is_not_written(tmp_path):
+    async def scenario():
+        async with heat(tmp_path, PUMP) as city:
+            driver, arm = city.drivers[0], city.drivers[0]._arm_watchdog
+
+            async def slowly() -> None:
+                await arm()
+                await city.until(lambda: city.clock.mono_ns() >= late_ns)
+
+            driver._arm_watchdog = slowly
+            city.order("d1.supply_temperature_setpoint", 62.0, life_s=0.5)
+            late_ns = city.clock.mono_ns() + NS_PER_S // 2
+            await city.until(lambda: city.reports)
+            assert city.reports[-1][0] == "expired"
+            assert "supply_temperature_setpoint" not in city.sim.state("d1")["slots"]
+            assert city.drivers[0].health.online
+
+    run(scenario)
+
+
+def test_a_machine_whose_network_comes_up_late_finds_its_devices(tmp_path, monkeypatch):
+    async def scenario():
+        devices, tags = rig.fleet("heat_meter")
+        city = rig.Heat(devices, tags, tmp_path, False)
+        ways = iter([ConnectError("no way to 127.0.0.1: Network is unreachable", refused=False)] * 2)
+
+        def toward(host):
+            if (error := next(ways, None)) is not None:
+                raise error
+            return whole(host)
+
+        whole = city.stacks.toward
+        monkeypatch.setattr(city.stacks, "toward", toward)
+        async with city.running():
+            assert city.drivers[0].health.errors == 2
+            assert is_good(city.quality("d1.heat_w"))
+        city.stacks.close()
+        await city.sim.close()
+
+    run(scenario)
+
+
+def test_a_host_without_a_way_is_an_error_of_the_connection():
+    with pytest.raises(ConnectError, match="no way to 255"):
+        Stacks().toward("255.255.255.255")
+
+
 def test_a_write_that_is_acknowledged_and_forgotten_is_no_success(tmp_path):
     async def scenario():
         async with heat(tmp_path, PUMP) as city:
@@ -267,7 +316,7 @@ def test_what_a_dead_process_left_is_relinquished(tmp_path):
         assert "manual_ended" in [one.class_name for one in city.ears.events]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        city.stack.close()
+        city.stacks.close()
         await city.sim.close()
 
     run(scenario)
@@ -295,7 +344,7 @@ def test_a_leased_setpoint_is_followed_and_relinquished_with_the_lease(tmp_path)
         await city.until(lambda: city.sim.state("d1")["slots"] == {"supply_temperature_setpoint": {"8": 62.0}})
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        city.stack.close()
+        city.stacks.close()
         await city.sim.close()
 
     run(scenario)
@@ -311,7 +360,7 @@ def test_a_claimed_device_is_left_alone(tmp_path):
             assert not other.drivers[0].health.online
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            other.stack.close()
+            other.stacks.close()
             assert math.isfinite(city.value("d1.heat_w"))
 
     run(scenario)

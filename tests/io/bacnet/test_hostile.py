@@ -56,7 +56,7 @@ def test_nothing_that_a_device_says_breaks_the_link():
         )
         stack = BacnetStack("127.0.0.1")
         port = transport.get_extra_info("sockname")[1]
-        link = BacnetLink(stack, "127.0.0.1", port, 1001, 1.0, lambda *_: None, read_only=False)
+        link = BacnetLink(lambda: stack, "127.0.0.1", port, 1001, 1.0, lambda *_: None, read_only=False)
         await link.identify()
         names = ("present-value", "status-flags")
         wanted = [(ObjectId("analog-input", n), name) for n in range(1, 5) for name in names]
