@@ -316,6 +316,9 @@ class CameraDriver:
             known = ", ".join(map(str, sorted(self._seen.presets)[:20])) or "none"
             order.report("refused", f"the camera has no preset {number} (it has {known})")
             return False
+        if self._orders.expired(order):  # reading the presets took its time
+            order.report("expired", "")
+            return False
         await self._begin(messages.goto_preset(self._seen.profile, preset.token), "GotoPreset")
         self._going_to = number
         return True

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gwanje.core.clock import NS_PER_S
 from gwanje.core.tags.quality import Quality, is_bad, is_good
 from gwanje.io.field.health import State
 from gwanje.io.field.rtsp.session import Login
@@ -278,6 +279,25 @@ def test_expired_and_barred_commands_never_leave(tmp_path):
             assert (await city.ordered("cam1.preset", 1.0, life_s=1e-9))[0] == "expired"
             city.ears.covered[city.id("cam1.preset")] = -1
             assert city.order("cam1.preset", 1.0) == "a danger tag is on it"
+            assert "GotoPreset" not in city.sim.state("cam1")["asked"]
+
+    run(scenario)
+
+
+def test_a_command_that_expires_while_presets_are_read_never_leaves(tmp_path):
+    async def scenario():
+        async with cameras(tmp_path) as city:
+            driver = city.drivers[0]
+            driver._seen.presets.clear()
+            ask, late_ns = driver._link.ask, city.clock.mono_ns() + NS_PER_S // 2
+
+            async def slowly(service, body, operation, parse):
+                if operation == "GetPresets":
+                    await city.until(lambda: city.clock.mono_ns() >= late_ns)
+                return await ask(service, body, operation, parse)
+
+            driver._link.ask = slowly
+            assert (await city.ordered("cam1.preset", 1.0, life_s=0.4))[0] == "expired"
             assert "GotoPreset" not in city.sim.state("cam1")["asked"]
 
     run(scenario)
