@@ -125,6 +125,17 @@ def read_twin(reader: Reader | None) -> Twin | None:
     return Twin(reader.text("kind"), {key: value for key, value in node.items() if key != "kind"})
 
 
+def host_problem(host: str) -> str:
+    """Why a text cannot be asked for its address: a resolver that is given it anyway ends whoever asks."""
+    if any(sign.isspace() or not sign.isprintable() for sign in host):
+        return f"{host!r} is no host"
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        return f"{host!r} is no host: {error.__cause__ or error}"
+    return ""
+
+
 class Register:
     """The devices of a site as they are read: names and addresses are each one device's."""
 
@@ -139,6 +150,8 @@ class Register:
         for key, word in (("name", device.name), ("area", device.area)):
             if not WORD.fullmatch(word):
                 reader.problem(key, f"{word!r} is not a word of small letters, digits and _")
+        if reason := host_problem(device.host):
+            reader.problem("host", reason)
         if device.name in self._names:
             reader.problem("name", f"device {device.name!r} stands in {self._names[device.name]} already")
         self._names[device.name] = device.source

@@ -264,6 +264,13 @@ def test_two_fleets_on_the_same_ports_are_told_once(site):
     assert "fleet.port: 127.0.0.1:15600 unit 0 is the address of device 'lamp001' already" in found
 
 
+@pytest.mark.parametrize("host", ["lamps..example", "x" * 64, ".", "127.0.0.1 ", "a\\tb"])
+def test_a_host_that_no_resolver_would_take_is_told(site, host):
+    with pytest.raises(ConfigErrors, match="is no host") as caught:
+        site(devices=DEVICES.replace("127.0.0.1", host))
+    assert "host" in str(caught.value)
+
+
 def test_two_devices_of_one_name_are_refused(site):
     again = DEVICES[DEVICES.index("[[fleet]]") :].replace("lamp-{n}", "lump-{n}")
     found = problems(site, devices=DEVICES, devices__more=again)
