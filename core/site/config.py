@@ -46,6 +46,9 @@ from gwanje.core.tags.expression import Constants, site_constants
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.core.time_watch import TimeRules, read_rules
 
+SIM_PLANTS = ("simple", "microgrid")
+"""What the simulated energy devices stand on: a balance every 10 ms, or ``microgrid/plant.toml`` at 1 ms."""
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
@@ -79,6 +82,7 @@ class Site:
     time: TimeRules = field(default_factory=TimeRules)
     operations: Operations = field(default_factory=Operations)
     remote: RemoteSettings | None = None
+    sim_plant: str = "simple"
 
     @property
     def constants(self) -> Constants:
@@ -236,6 +240,9 @@ def _site_head(document: Document) -> dict[str, Any]:
         "slow": scan.number("slow_s", 10.0, 1.0, 3600.0),
     }
     scan.finish()
+    simulated = reader.reader("sim") or Reader(document, ("sim",), {})
+    head["sim_plant"] = simulated.text("plant", SIM_PLANTS[0], choices=SIM_PLANTS)
+    simulated.finish()
     head["authority"] = read_settings(reader.reader("authority"))
     head["time"] = read_rules(reader.reader("time"))
     reader.finish()

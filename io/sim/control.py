@@ -5,7 +5,9 @@ Service ``sim`` on the bus. Messages and answers are maps:
 ``{"op": "fault", "device", "kind", "how"?, "for_s"?, "delay_s"?, "period_s"?}`` → ``{"ok": true}``; see
 :data:`gwanje.io.sim.faults.KINDS`. ``{"op": "clear", "device"?}`` clears one device or all, and stops a script.
 ``{"op": "script", "seed", "rate_per_h", "length_s", "kinds"?, "devices"?}`` → number of faults to come.
-``{"op": "breaker", "closed": bool}``. ``{"op": "state"}`` → clock, devices, faults and the plant's true values.
+``{"op": "breaker", "closed": bool}``. ``{"op": "disturb", "what", …}``: something happens to the microgrid, see
+:data:`gwanje.io.sim.microgrid.disturbances.KINDS`.
+``{"op": "state"}`` → clock, devices, faults and the plant's true values.
 ``{"op": "kinds"}`` → one of the devices with its kinds of faults as ``kind/how``.
 """
 
@@ -15,10 +17,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gwanje.io.sim.city_plant import CityPlant
 from gwanje.io.sim.faults import KINDS, Fault, FaultError, fault_script, parse_fault
 from gwanje.io.sim.gateway import UnitServer
 from gwanje.io.sim.listening import PortTakenError
-from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.server import DeviceServer
 from gwanje.io.sim.twins import Connection, Ess, Load, Source
 
@@ -29,7 +31,7 @@ MAX_SCRIPT = 10_000
 class SimControl:
     """Carries out requests on the devices' servers and the plant. Use it from the event loop."""
 
-    def __init__(self, plant: Plant, servers: Mapping[str, DeviceServer | UnitServer]) -> None:
+    def __init__(self, plant: CityPlant, servers: Mapping[str, DeviceServer | UnitServer]) -> None:
         self._plant = plant
         self._servers = dict(servers)
         self._script: asyncio.Task[None] | None = None
@@ -47,13 +49,17 @@ class SimControl:
                     return {"ok": True, "n": self._start_script(message)}
                 case "breaker":
                     return self._breaker(message.get("closed"))
+                case "disturb":
+                    return self._disturb(message)
                 case "state":
                     return self.state()
                 case "kinds":
                     kinds = [f"{kind}/{how}" for kind, ways in KINDS.items() for how in ways]
                     return {"ok": True, "kinds": dict.fromkeys(list(self._servers)[:1], kinds)}
                 case other:
-                    return {"error": f"unknown op {other!r}; known: fault, clear, script, breaker, state, kinds"}
+                    return {
+                        "error": f"unknown op {other!r}; known: fault, clear, script, breaker, disturb, state, kinds"
+                    }
         except (FaultError, PortTakenError) as error:
             return {"error": str(error)}
 
@@ -109,6 +115,16 @@ class SimControl:
         self._plant.breaker.closed = closed
         return {"ok": True}
 
+    def _disturb(self, message: Mapping[str, Any]) -> dict[str, Any]:
+        values = {str(key): value for key, value in message.items() if key not in ("op", "what")}
+        if not all(isinstance(value, int | float | str) and not isinstance(value, bool) for value in values.values()):
+            return {"error": "values of a disturbance are numbers and texts"}
+        try:
+            self._plant.disturb(str(message.get("what", "")), values)
+        except ValueError as error:
+            return {"error": str(error)}
+        return {"ok": True}
+
     def state(self) -> dict[str, Any]:
         """Clock, devices with their faults, and the plant's true values."""
         plant = self._plant
@@ -123,7 +139,8 @@ class SimControl:
                 **_truth(plant.twins[name]),
             }
         clock = {"series_s": plant.series_s, "local_s": plant.local_s, "speed": plant.speed, "steps": plant.steps}
-        return {"clock": clock, "devices": devices}
+        truth = dict(plant.truth())
+        return {"clock": clock, "devices": devices, **({"plant": truth} if truth else {})}
 
 
 def _truth(twin: object) -> dict[str, float]:

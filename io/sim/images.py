@@ -6,6 +6,7 @@ comes from the plant. The scale factors are chosen so that every quantity of the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,11 +15,11 @@ import numpy as np
 
 from gwanje.core.site.config import Device
 from gwanje.io.field.modbus.sunspec import ModelLayout, device_image, model_layout
-from gwanje.io.sim.plain_images import Control, Get, ami_image, breaker_image, feeder_image
-from gwanje.io.sim.plant import Plant
+from gwanje.io.sim.city_plant import CityPlant
+from gwanje.io.sim.plain_images import Control, Get, ami_image, breaker_image, feeder_image, grid_image
 from gwanje.io.sim.registers import Image, Moving, RegisterImage, Writable
 from gwanje.io.sim.reverting import Reverting
-from gwanje.io.sim.twins import Ami, Breaker, Connection, Ess, FeederMeter, Load, Source, Twin, TwinError
+from gwanje.io.sim.twins import Ami, Breaker, Connection, Ess, FeederMeter, GridDevice, Load, Source, Twin, TwinError
 from gwanje.io.sim.units import PvParams
 
 BASE = 40_000
@@ -48,7 +49,7 @@ class ModelPlan:
     controls: Mapping[str, Control] = field(default_factory=dict)
 
 
-def build_image(device: Device, plant: Plant) -> Image:
+def build_image(device: Device, plant: CityPlant) -> Image:
     """The registers of one device of the site.
 
     Raises:
@@ -68,12 +69,14 @@ def build_image(device: Device, plant: Plant) -> Image:
             return ami_image(device, twin, now)
         case FeederMeter():
             return feeder_image(device, twin, plant, now)
+        case GridDevice():
+            return grid_image(device, twin, now)
     raise TwinError(
         f"device {device.name!r}: a twin of kind {twin.spec.kind!r} speaks SunSpec: driver must be 'sunspec'"
     )
 
 
-def _plans(device: Device, twin: Twin, plant: Plant) -> list[ModelPlan]:
+def _plans(device: Device, twin: Twin, plant: CityPlant) -> list[ModelPlan]:
     match twin:
         case Ess():
             return [_common(device, twin), *_ess_plans(twin, plant)]
@@ -93,14 +96,9 @@ def _common(device: Device, twin: Twin) -> ModelPlan:
     return ModelPlan(1, {**values, "DA": device.unit_id})
 
 
-def _volts_pu(plant: Plant) -> float:
-    connection = plant.connection
-    return connection.flow.voltage_v / connection.params.nominal_v
-
-
 def _inverter(
     twin: Ess | Source,
-    plant: Plant,
+    plant: CityPlant,
     power: Get,
     out_wh: Get,
     in_wh: Get,
@@ -109,7 +107,7 @@ def _inverter(
     """Model 701. A power of 500 kW in 16 bits needs steps of 100 W."""
 
     def line_v() -> float:
-        return LOW_VOLTAGE_V * _volts_pu(plant)
+        return LOW_VOLTAGE_V * plant.volts_pu
 
     def amperes() -> float:
         volts = line_v()
@@ -118,17 +116,18 @@ def _inverter(
     scales = {"A_SF": 0, "V_SF": -1, "Hz_SF": -3, "W_SF": 2, "PF_SF": -3, "VA_SF": 2, "Var_SF": 2, "TotWh_SF": 0}
     return ModelPlan(
         701,
-        {**scales, "TotVarh_SF": 0, "Tmp_SF": -1, "ACType": 2, "Alrm": 0, "Var": 0.0, "PF": 1.0, "DERMode": 1},
+        {**scales, "TotVarh_SF": 0, "Tmp_SF": -1, "ACType": 2, "Alrm": 0, "PF": 1.0, "DERMode": 1},
         {
             "St": lambda: float(twin.live),
             "InvSt": state,
             "ConnSt": lambda: float(twin.live),
             "W": power,
-            "VA": lambda: abs(power()),
+            "VA": lambda: math.hypot(power(), twin.reactive_var),
+            "Var": lambda: twin.reactive_var,
             "A": amperes,
             "LLV": line_v,
             "LNV": lambda: line_v() / 1.7320508,
-            "Hz": lambda: plant.connection.flow.frequency_hz,
+            "Hz": lambda: plant.hertz,
             "TotWhInj": out_wh,
             "TotWhAbs": in_wh,
         },
@@ -175,7 +174,7 @@ def _remaining(control: Reverting) -> Get:
     return lambda: control.remaining_s
 
 
-def _ess_plans(twin: Ess, plant: Plant) -> list[ModelPlan]:
+def _ess_plans(twin: Ess, plant: CityPlant) -> list[ModelPlan]:
     params, control = twin.params, twin.setpoint_w
     rating = params.rating_w
 
@@ -224,7 +223,7 @@ def _ess_plans(twin: Ess, plant: Plant) -> list[ModelPlan]:
     return [inverter, capacity, controls, storage]
 
 
-def _source_plans(twin: Source, plant: Plant) -> list[ModelPlan]:
+def _source_plans(twin: Source, plant: CityPlant) -> list[ModelPlan]:
     rating = twin.params.rating_w
     limit = twin.limit_pu
 
@@ -308,15 +307,15 @@ def _tie_meter(twin: Connection) -> ModelPlan:
     )
 
 
-def _load_meter(twin: Load, plant: Plant) -> ModelPlan:
+def _load_meter(twin: Load, plant: CityPlant) -> ModelPlan:
     """A low-voltage feeder's meter: 1 MW in 16 bits needs steps of 100 W."""
     scales = {"A_SF": 0, "V_SF": -1, "Hz_SF": -2, "W_SF": 2, "VA_SF": 2, "VAR_SF": 2, "PF_SF": -1, "TotWh_SF": 0}
     return _meter(
         scales,
         lambda: twin.load_w,
         lambda: twin.load_w * twin.tan_phi,
-        lambda: LOW_VOLTAGE_V * _volts_pu(plant),
-        lambda: plant.connection.flow.frequency_hz,
+        lambda: LOW_VOLTAGE_V * plant.volts_pu,
+        lambda: plant.hertz,
         lambda: twin.consumed_wh,
         lambda: 0.0,
     )

@@ -19,10 +19,12 @@ from gwanje.core.site.toml_lines import line_of
 from gwanje.core.site.toml_reader import Problem
 from gwanje.core.tags.quality import Quality
 from gwanje.io.field.modbus.options import options_of
+from gwanje.io.sim.city_plant import CityPlant
 from gwanje.io.sim.control import SimControl
 from gwanje.io.sim.gateway import Gateway, UnitServer
 from gwanje.io.sim.images import build_image
 from gwanje.io.sim.listening import PortTakenError
+from gwanje.io.sim.microgrid.city import MicrogridCity
 from gwanje.io.sim.plant import Plant
 from gwanje.io.sim.series import CityData, DataError
 from gwanje.io.sim.server import DeviceServer
@@ -73,14 +75,19 @@ def twin_specs(site: Site) -> list[TwinSpec]:
     return specs
 
 
-def build_plant(site: Site, seed: int = 1, start_s: float = 14_400.0, speed: float = 1.0) -> Plant:
-    """The plant of a site, after its first step.
+def build_plant(site: Site, seed: int = 1, start_s: float = 14_400.0, speed: float = 1.0) -> CityPlant:
+    """The plant of a site, after its first step; which of the two ``[sim] plant`` in ``site.toml`` says.
 
     Raises:
         DataError: a series is missing.
         TwinError: a twin's parameters cannot be used.
     """
-    plant = Plant(twin_specs(site), CityData.load(site.root / "data"), seed, start_s, speed)
+    specs, data = twin_specs(site), CityData.load(site.root / "data")
+    plant: CityPlant
+    if site.sim_plant == "microgrid":
+        plant = MicrogridCity(site.root, specs, data, seed, start_s, speed)
+    else:
+        plant = Plant(specs, data, seed, start_s, speed)
     plant.advance(STEP_S)
     return plant
 
@@ -92,7 +99,7 @@ def _problem(site: Site, device: Device, key: str, reason: str) -> Problem:
     return Problem(device.source, line, f"device.{key}", reason)
 
 
-def device_servers(devices: Sequence[Device], plant: Plant) -> dict[str, DeviceServer | UnitServer]:
+def device_servers(devices: Sequence[Device], plant: CityPlant) -> dict[str, DeviceServer | UnitServer]:
     """A server for each device; devices at one address, and those that speak RTU, are units behind a gateway."""
     at = Counter((one.host, one.port) for one in devices)
     gateways: dict[tuple[str, int], Gateway] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,9 +10,9 @@ import numpy as np
 
 from gwanje.core.site.config import Device, Point
 from gwanje.io.field.modbus.options import mask_of, options_of, swapped_of
-from gwanje.io.sim.plant import Plant
+from gwanje.io.sim.city_plant import CityPlant
 from gwanje.io.sim.registers import ArrayImage, Image, Moving, RegisterImage, Writable
-from gwanje.io.sim.twins import Ami, Breaker, FeederMeter, TwinError
+from gwanje.io.sim.twins import Ami, Breaker, FeederMeter, GridDevice, TwinError
 
 Get = Callable[[], float]
 Control = tuple[Get, Callable[[float], None], Callable[[float], bool]]
@@ -29,18 +30,40 @@ def breaker_image(device: Device, twin: Breaker, now: Callable[[], int]) -> Imag
     return image
 
 
+def grid_image(device: Device, twin: GridDevice, now: Callable[[], int]) -> Image:
+    """What the microgrid knows of a device, as the site's points lay it out; an integer that is missing is all ones."""
+    types = {one.tag.rsplit(".", 1)[-1]: one.type for one in device.points}
+    quantities = {
+        name: get if types.get(name) == "f32" else _whole(get, _ALL_ONES.get(types.get(name, ""), 0.0))
+        for name, get in twin.quantities.items()
+    }
+    return _plain_image(
+        device, quantities, {name: (one.get, one.put, one.accepts) for name, one in twin.controls.items()}, now
+    )
+
+
+def _whole(get: Get, missing: float) -> Get:
+    def value() -> float:
+        found = get()
+        return found if math.isfinite(found) else missing
+
+    return value
+
+
 def _plain_image(
     device: Device, quantities: Mapping[str, Get], controls: Mapping[str, Control], now: Callable[[], int]
 ) -> RegisterImage:
     """Registers as the site's points say: ``scale`` and ``offset`` are the driver's, raw to value."""
-    base = min([one.address for one in device.points] + [one.address for one in device.commands])
+    base = min([one.address for one in device.points] + [one.address for one in device.written])
     moving: list[Moving] = []
     writable: list[Writable] = []
     end = base
-    for command in device.commands:
-        quantity = command.tag.rsplit(".", 1)[-1]
+    for command in device.written:
+        quantity = command.feedback_tag.rsplit(".", 1)[-1]  # a program's set-point has its own name at the program
         if quantity not in controls:
-            raise TwinError(f"tag {command.tag!r}: this twin takes no {quantity!r}, only {', '.join(controls)}")
+            raise TwinError(
+                f"tag {command.feedback_tag!r}: this twin takes no {quantity!r}, only {', '.join(controls)}"
+            )
         get, put, accepts = controls[quantity]
         offset, per_unit = command.address - base, 1.0 / command.scale
         moving.append(Moving(offset, command.type, per_unit, get, control=True))
@@ -66,6 +89,7 @@ def _plain_image(
     return RegisterImage(base, bytes(2 * (end - base)), moving, writable, now)
 
 
+_ALL_ONES = {"u16": float(0xFFFF), "u32": float(0xFFFF_FFFF)}
 _WIDTH = {"u16": 1, "i16": 1, "u32": 2, "i32": 2, "f32": 2, "u64": 4}
 
 
@@ -74,12 +98,12 @@ def _bits(parts: Sequence[tuple[int, Get]]) -> Get:
     return lambda: float(sum(round(get()) * (mask & -mask) & mask for mask, get in parts))
 
 
-def feeder_image(device: Device, twin: FeederMeter, plant: Plant, now: Callable[[], int]) -> Image:
+def feeder_image(device: Device, twin: FeederMeter, plant: CityPlant, now: Callable[[], int]) -> Image:
     """A feeder's meter as its profile lays it out."""
     return _plain_image(device, _feeder_quantities(twin, plant), {}, now)
 
 
-def _feeder_quantities(twin: FeederMeter, plant: Plant) -> Mapping[str, Get]:
+def _feeder_quantities(twin: FeederMeter, plant: CityPlant) -> Mapping[str, Get]:
     """What a feeder's meter shows."""
 
     def live() -> float:
@@ -90,7 +114,7 @@ def _feeder_quantities(twin: FeederMeter, plant: Plant) -> Mapping[str, Get]:
         "load_wh": lambda: twin.imported_wh,
         "current_a": lambda: twin.current_a,
         "voltage_v": lambda: twin.voltage_v,
-        "frequency_hz": lambda: plant.connection.flow.frequency_hz,
+        "frequency_hz": lambda: plant.hertz,
         "live": live,
         "overload": lambda: float(twin.current_a > twin.params.rated_a),
     }

@@ -162,6 +162,9 @@ class Plant:
                     self.twins[spec.device] = FeederMeter(spec, params)
                 case "ami":
                     continue
+                case "grid_device":
+                    reason = "twins of kind 'grid_device' need plant = \"microgrid\" under [sim] in site.toml"
+                    raise TwinError(f"device {spec.device!r}: {reason}")
                 case _:
                     self.twins[spec.device] = Load(spec, params)
         if len(connections) != 1:
@@ -204,6 +207,29 @@ class Plant:
     def local_s(self) -> float:
         """Seconds since local midnight."""
         return self.world_s % DAY_S
+
+    @property
+    def volts_pu(self) -> float:
+        """Voltage in the city, over nominal."""
+        return self.connection.flow.voltage_v / self.connection.params.nominal_v
+
+    @property
+    def hertz(self) -> float:
+        """Frequency in the city; 0 when it is dead."""
+        return self.connection.flow.frequency_hz
+
+    def disturb(self, what: str, values: Mapping[str, float | str]) -> None:
+        """Nothing can be done to this plant but with its breaker.
+
+        Raises:
+            ValueError: always.
+        """
+        del values
+        raise ValueError(f'disturbance {what!r} needs plant = "microgrid" under [sim] in site.toml')
+
+    def truth(self) -> Mapping[str, float]:
+        """The twins say it all."""
+        return {}
 
     def home_loads_w(self, homes: Load) -> Floats:
         """Load of every home of a feeder, W, (count,); their sum is the feeder's load."""

@@ -70,7 +70,19 @@ class FeederMeterParams:
     rated_a: float = 100.0
 
 
+@dataclass(frozen=True, slots=True)
+class GridDeviceParams:
+    """A controller, relay, meter or switch of the simulated microgrid.
+
+    Attributes:
+        device: what it belongs to there, as area.name; empty for the device's own.
+    """
+
+    device: str = ""
+
+
 KINDS: dict[str, Any] = {
+    "grid_device": GridDeviceParams,
     "feeder_meter": FeederMeterParams,
     "connection": ConnectionParams,
     "breaker": BreakerParams,
@@ -129,6 +141,7 @@ class Ess:
         self.state = units.EssState(soc=params.soc)
         self.setpoint_w = Reverting(0.0, 0.0, params.revert_s)
         self.aux_w = 0.0
+        self.reactive_var = 0.0
         self.live = True
 
     def advance(self, dt_s: float, world_dt_s: float, live: bool) -> float:
@@ -156,6 +169,7 @@ class Source:
         self.params = params
         self.state = units.SourceState(limit_w=params.rating_w)
         self.available_w = 0.0
+        self.reactive_var = 0.0
         self.live = True
         revert_s = 0.0
         self._ramp_w_per_s = params.rating_w
@@ -290,4 +304,29 @@ class FeederMeter:
         return abs(self.load_w) / (1.7320508 * self.voltage_v) if self.voltage_v > 1.0 else 0.0
 
 
-Twin = Ess | Source | Load | Connection | Breaker | Ami | FeederMeter
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A register that takes orders: its value now, what takes a new one, and whether it would."""
+
+    get: Callable[[], float]
+    put: Callable[[float], None]
+    accepts: Callable[[float], bool]
+
+
+class GridDevice:
+    """A controller, relay, meter or switch of the simulated microgrid, as its registers show it.
+
+    Attributes:
+        quantities: name → value now.
+        controls: name → the register that takes it.
+    """
+
+    def __init__(
+        self, spec: TwinSpec, quantities: Mapping[str, Callable[[], float]], controls: Mapping[str, Control]
+    ) -> None:
+        self.spec = spec
+        self.quantities = quantities
+        self.controls = controls
+
+
+Twin = Ess | Source | Load | Connection | Breaker | Ami | FeederMeter | GridDevice

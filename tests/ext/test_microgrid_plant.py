@@ -399,7 +399,7 @@ def test_tables_that_do_not_fit(change, error):
 
 @pytest.mark.parametrize("kind", [MicrogridPlant, twin.MicrogridPlant])
 def test_a_saved_plant_goes_on_bit_by_bit(kind):
-    """Also in the middle of everything: an island in swing, orders that will be forgotten, relays that have picked up."""
+    """Also in the middle of everything: an island in swing, orders to be forgotten, relays that have picked up."""
 
     def begun():
         case = Case([ESS, GENSET, PV], [{}, {}], kind=kind, noise=0.01, z=1.0)

@@ -227,4 +227,3 @@ class SimulatedPlant:
     def truth(self) -> Mapping[str, float]:
         """What is really so; see :mod:`gwanje.io.sim.microgrid.scores`."""
         return scores.truth(self, self._zero)
-
