@@ -146,8 +146,14 @@ class Folder:
         """Take what has come; say how the folder does."""
         try:
             found = await asyncio.to_thread(files.look, self.path)
+            stuck: OSError | None = None
             for one in found:
-                await self._take(one)
+                try:
+                    await self._take(one)
+                except OSError as error:  # it cannot be put away; those behind it can
+                    stuck = error
+            if stuck is not None:
+                raise stuck
             now_ns = self._clock.mono_ns()
             if self.health.state is State.BACKOFF:
                 self._notices.online(str(self.path.name))

@@ -327,6 +327,23 @@ def test_a_file_that_cannot_be_read_keeps_no_other_waiting(tmp_path, monkeypatch
     live(tmp_path, body, before)
 
 
+def test_a_file_that_cannot_be_put_away_keeps_no_other_waiting(tmp_path):
+    name = "a" * 251 + ".csv"  # and no letter more, for the note beside it
+
+    async def before(rig):
+        await begun("silent")(rig)
+        rig.path.mkdir(exist_ok=True)
+        (rig.path / name).write_text("not a table")
+        (rig.path / "b.csv").write_text(f"{HEAD}H061,{END},5,\n")
+
+    async def body(rig):
+        await rig.ears.until(lambda: rig.names("done") == ["b.csv"])
+        await rig.ears.until(lambda: "device_offline" in rig.ears.classes())
+        assert (rig.path / name).exists()
+
+    live(tmp_path, body, before)
+
+
 def test_a_meter_without_rows_goes_offline():
     device = next(one for one in site().devices if one.address == "H061")
 
