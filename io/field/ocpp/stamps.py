@@ -26,12 +26,18 @@ STEADY_SPAN_NS = 10 * NS_PER_S
 WRONG_CLOCK = int(Quality.UNCERTAIN | Quality.TIME)
 
 
+YEAR_FIRST, YEAR_LAST = 1970, 2200
+"""A clock that shows another year shows nothing: calendars and 64 bits of nanoseconds end not far beyond."""
+
+
 def parse_utc_ns(text: str) -> int | None:
     """An RFC 3339 time as UTC ns; without a zone it is UTC; ``None`` for what is no time."""
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
+        if not YEAR_FIRST <= moment.year <= YEAR_LAST:
+            return None
         whole = moment.replace(microsecond=0)
         return int(whole.timestamp()) * NS_PER_S + moment.microsecond * 1000
     except (ValueError, OverflowError, OSError):

@@ -110,6 +110,16 @@ def test_what_is_new_is_live_with_its_own_time():
     assert (verdict.live, verdict.quality, verdict.utc_ns) == (True, 0, NOW - 2 * S)
 
 
+@pytest.mark.parametrize("stamp", ["0001-01-01T00:00:10Z", "9999-12-31T23:59:58Z"])
+def test_a_clock_of_another_age_still_gives_a_time_to_begin_at(stamp):
+    judge = StampJudge()
+    verdict = judge.judge(stamp, NOW, 0, triggered=True)
+    assert verdict.live
+    assert verdict.quality == WRONG_CLOCK
+    for wait_s in (-30, 0, 30):
+        assert len(utc_stamp(judge.charger_utc_ns(NOW + wait_s * S))) == 24
+
+
 def test_what_was_kept_is_never_live():
     one = StampJudge()
     for age_s in (600.0, 590.0, 580.0, 570.0):
