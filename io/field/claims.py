@@ -56,9 +56,10 @@ class Claim:
         if not self._is_file_of(descriptor):
             os.close(descriptor)
             return
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
         self._descriptor = descriptor
+        with contextlib.suppress(OSError):  # a full disk: the lock counts, the number in it is for people
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode("ascii"), 0)
 
     def _is_file_of(self, descriptor: int) -> bool:
         try:

@@ -164,8 +164,8 @@ async def _resolve(link: Link, host: str, port: int) -> None:
     """Ask for a name's address; the system's resolver works in a thread of the loop."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        link.drop(f"{host}: {error.strerror or error}")
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that no resolver takes
+        link.drop(f"{host}: {getattr(error, 'strerror', '') or error}")
         return
     family, _, _, _, address = found[0]
     link.connect(family, (str(address[0]), port))

@@ -1,6 +1,8 @@
 """Two cities never drive one device: the second is told, waits, and takes over when the first is gone."""
 
 import asyncio
+import errno
+import os
 import subprocess
 import sys
 
@@ -76,3 +78,16 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ClaimedElsewhereError, match="cannot be claimed"):
         Claim(tmp_path / "file", "a:1/1").take()
+
+
+def test_a_full_disk_is_no_reason_to_leave_a_device_alone(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    claim = Claim(tmp_path, "127.0.0.1:15021/1")
+    claim.take()
+    with pytest.raises(ClaimedElsewhereError, match="another process"):
+        Claim(tmp_path, "127.0.0.1:15021/1").take()
+    claim.release()
+    Claim(tmp_path, "127.0.0.1:15021/1").take()

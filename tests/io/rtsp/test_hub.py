@@ -229,9 +229,11 @@ def test_a_port_that_refuses_is_tried_at_a_growing_pace():
 
 
 def test_names_are_resolved_and_those_that_nobody_has_are_told():
-    with camera(playing) as one, Ear(one.url.replace("127.0.0.1", "localhost"), "rtsp://nobody.invalid/live") as ear:
-        ear.listen(lambda: ear.position() > 3_200 and bool(ear.hub.links[1].failure), "both")
+    urls = ("rtsp://nobody.invalid/live", "rtsp://no..name/live")
+    with camera(playing) as one, Ear(one.url.replace("127.0.0.1", "localhost"), *urls) as ear:
+        ear.listen(lambda: ear.position() > 3_200 and all(link.failure for link in ear.hub.links[1:]), "all")
         assert "nobody.invalid" in ear.hub.links[1].failure
+        assert "no..name" in ear.hub.links[2].failure
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
