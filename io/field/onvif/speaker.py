@@ -328,6 +328,7 @@ class Speaker:
             for at in range(0, len(block), PACKET_SAMPLES):
                 now_ns = self.clock.mono_ns()
                 if self._stop or now_ns - begin_ns > SPEECH_S_MAX * NS_PER_S:
+                    one.end("refused", "cancelled")
                     return
                 if now_ns - due_ns > BEHIND_NS:
                     connection.channel.pause((now_ns - due_ns) // PACKET_NS * PACKET_SAMPLES)

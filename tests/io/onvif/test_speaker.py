@@ -94,6 +94,31 @@ def test_what_is_urgent_interrupts_and_zero_cancels(tmp_path):
     run(scenario)
 
 
+def test_what_is_cancelled_before_its_first_sound_is_told(tmp_path):
+    async def scenario():
+        async with cameras(tmp_path) as city:
+            short(city, 0.5)
+            speaker, told = city.drivers[0].speaker, []
+            asked, go = asyncio.Event(), asyncio.Event()
+            whole = speaker.address
+
+            async def slowly():
+                asked.set()
+                await go.wait()
+                return await whole()
+
+            speaker.address = slowly
+            deadline = city.clock.mono_ns() + 60 * NS_PER_S
+            assert speaker.say(1, city.drivers[0]._prompts[0], deadline, lambda *one: told.append(one)) == ""
+            await asked.wait()
+            speaker.cancel()
+            go.set()
+            await city.until(lambda: not speaker.busy)
+            assert told == [("refused", "cancelled")]
+
+    run(scenario)
+
+
 def test_a_prompt_that_waited_too_long_is_not_said(tmp_path):
     async def scenario():
         async with cameras(tmp_path) as city:
