@@ -30,13 +30,16 @@ Check = Callable[[Sequence[Device]], Iterable[tuple[Device, KeyPath, str]]]
 """What is wrong with devices: each with the key path below it, such as ``("point", 3, "at", "slot")``, and why."""
 
 FAMILY_CHECKS: Mapping[str, Check] = {
-    "sunspec": modbus_check.problems, "registers": modbus_check.problems,
+    "sunspec": modbus_check.problems,
+    "registers": modbus_check.problems,
     "bacnet": bacnet_check.problems,
     "ntcip": ntcip_check.problems,
-    "dlms": dlms_check.problems, "meter_file": meter_file_check.problems,
+    "dlms": dlms_check.problems,
+    "meter_file": meter_file_check.problems,
     "ocpp": ocpp_check.problems,
     "onvif": onvif_check.problems,
-    "talq": street_check.problems, "mqtt": street_check.problems,
+    "talq": street_check.problems,
+    "mqtt": street_check.problems,
 }
 """Driver → the check of its ``params``, ``at`` and ``twin``; it gets all devices of the driver."""
 
@@ -49,7 +52,7 @@ def problems(site: Site) -> list[Found]:
             for path, reason in _sunspec_points(site, device):
                 told.add(device, path, reason)
         if device.twin is not None:
-            for path, reason in _twin(device):
+            for path, reason in _twin(site, device):
                 told.add(device, path, reason)
     for driver, check in FAMILY_CHECKS.items():
         for device, path, reason in check([one for one in site.devices if one.driver == driver]):
@@ -63,7 +66,7 @@ def problems(site: Site) -> list[Found]:
     return found
 
 
-def _twin(device: Device) -> Iterator[tuple[KeyPath, str]]:
+def _twin(site: Site, device: Device) -> Iterator[tuple[KeyPath, str]]:
     """What a simulated device cannot be; families beyond Modbus check their twins themselves."""
     assert device.twin is not None
     if device.driver in REGISTER_DRIVERS:
@@ -71,6 +74,11 @@ def _twin(device: Device) -> Iterator[tuple[KeyPath, str]]:
             twin_params(TwinSpec(device.name, device.area, device.twin.kind, device.twin.params))
         except TwinError as error:
             yield ("twin",), str(error)
+        if device.twin.kind == "grid_device" and site.sim_plant != "microgrid":
+            yield (
+                ("twin", "kind"),
+                f'twins of kind {device.twin.kind!r} need plant = "microgrid" under [sim] in site.toml',
+            )
     if device.host and not is_loopback(device.host):
         yield ("host",), f"a simulated device listens on loopback only, not on {device.host!r}"
 
