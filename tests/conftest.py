@@ -75,9 +75,10 @@ RTSP_OFFSET = 10
 
 BASE_FAMILIES = frozenset({"energy"})
 """What every city of a test has; the other files of :data:`FAMILY_FOLDERS` come when asked for."""
-FAMILY_FOLDERS = ("devices", "alarms", "operations", "topology", "nodes")
+FAMILY_FOLDERS = ("devices", "alarms", "operations", "topology", "nodes", "microgrid/planner", "microgrid/ledger")
 BASE_TAGS = frozenset(
-    {"acoustic", "control", "derived", "energy", "feeders", "historian", "microphones", "sim", "system"}
+    {"acoustic", "control", "derived", "energy", "feeders", "historian", "ledger", "microphones", "planner", "sim",
+     "system"}
 )
 
 _port_locks: dict[int, object] = {}

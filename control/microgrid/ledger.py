@@ -255,8 +255,36 @@ def _filled(
     return values, estimated, missing
 
 
+def so_far(state: LedgerState, params: LedgerParams) -> Entry | None:
+    """The quarter of an hour under way as if it ended now; ``None`` when nothing is in it yet."""
+    return _entry(state, params)[0] if state.utc_ns > state.begin_utc_ns else None
+
+
 def _close(state: LedgerState, params: LedgerParams, closed: list[Closed]) -> LedgerState:
     """End the quarter under way: cut to milliwatt-hours, carry the rest, add to day, month and year."""
+    entry, carried = _entry(state, params)
+    closed.append(Closed("quarter", entry))
+    state = replace(
+        state,
+        begin_utc_ns=state.utc_ns,
+        stored_begin_mwh=state.stored_mwh,
+        sums=carried,
+        peaks_mwh=_peaks(state, entry, params),
+    )
+    here, after = (_periods(at, params.zone) for at in (entry.end_utc_ns - 1, entry.end_utc_ns))
+    for span in PERIODS:
+        before: Entry | None = getattr(state, span)
+        total = entry if before is None else add(before, entry)
+        over = here[span] != after[span]
+        kept: dict[str, Any] = {span: None if over else total}
+        state = replace(state, **kept)
+        if over:
+            closed.append(Closed(span, total))
+    return state
+
+
+def _entry(state: LedgerState, params: LedgerParams) -> tuple[Entry, Sums]:
+    """The quarter under way, cut to milliwatt-hours, and what the next one begins with."""
     sums = state.sums
     forward, forward_rest = _cut(sums.forward)
     reverse, reverse_rest = _cut(sums.reverse)
@@ -285,27 +313,11 @@ def _close(state: LedgerState, params: LedgerParams, closed: list[Closed]) -> Le
         open_storage_mwh=open_storage,
         gap_ns=sums.gap_ns,
     )
-    entry = priced(entry, params)
-    closed.append(Closed("quarter", entry))
-    n = len(params.channels)
-    state = replace(
-        state,
-        begin_utc_ns=state.utc_ns,
-        stored_begin_mwh=state.stored_mwh,
-        sums=replace(_empty(n), forward=forward_rest, reverse=reverse_rest, estimated=estimated_rest,
-                     open_gap=gap_rest, open_meters=meters_rest),
-        peaks_mwh=_peaks(state, entry, params),
+    carried = replace(
+        _empty(len(params.channels)), forward=forward_rest, reverse=reverse_rest, estimated=estimated_rest,
+        open_gap=gap_rest, open_meters=meters_rest,
     )  # fmt: skip
-    here, after = (_periods(at, params.zone) for at in (entry.end_utc_ns - 1, entry.end_utc_ns))
-    for span in PERIODS:
-        before: Entry | None = getattr(state, span)
-        total = entry if before is None else add(before, entry)
-        over = here[span] != after[span]
-        kept: dict[str, Any] = {span: None if over else total}
-        state = replace(state, **kept)
-        if over:
-            closed.append(Closed(span, total))
-    return state
+    return priced(entry, params), carried
 
 
 def priced(entry: Entry, params: LedgerParams) -> Entry:

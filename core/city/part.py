@@ -35,6 +35,8 @@ ENTRIES = {
     "cameras": "gwanje.io.field.onvif.main",
     "media": "gwanje.io.field.media",
     "control": "gwanje.control.main",
+    "planner": "gwanje.control.microgrid.planner.entry",
+    "ledger": "gwanje.control.microgrid.ledger_main",
     "acoustic": "gwanje.control.acoustic.main",
     "historian": "gwanje.historian.main",
     "query": "gwanje.historian.service",

@@ -21,6 +21,7 @@ from gwanje.core.cli import (
     bus,
     journal,
     keys,
+    ledger,
     operate,
     safety,
     scan,
@@ -145,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     scan.add(commands)
     tune.add(commands)
     year.add(commands)
+    ledger.add(commands)
 
     bench = command("bench", _bench, "measure this machine")
     bench.add_argument("area", nargs="*", metavar="AREA", help=f"{', '.join(BENCHES)} (default: all)")

@@ -15,6 +15,8 @@ PART_CHECKS = (
     "gwanje.io.config_check",
     "gwanje.control.microgrid.params",
     "gwanje.control.microgrid.settings",
+    "gwanje.control.microgrid.planner.check",
+    "gwanje.control.microgrid.ledger_settings",
     "gwanje.control.microgrid.tariff_reader",
     "gwanje.control.microgrid.year_settings",
     "gwanje.control.acoustic.settings",

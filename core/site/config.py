@@ -146,7 +146,7 @@ def _load(root: Path) -> Site:
     unmade = [] if fleet.whole else [problem for one in documents.values() for problem in one.problems]
     streamed = merged("nodes")
     nodes, script = read_nodes(streamed) if streamed is not None else ((), ())
-    site["parts"] = _with_work(site["parts"], devices)
+    site["parts"] = _with_work(site["parts"], devices, root)
     declared = read_tags([document(name) for name in _files(root, "tags")], nodes)
     areas = read_areas(document("areas.toml")) if (root / "areas.toml").exists() else ()
     automatic = _automatic_tags(devices, nodes, site["parts"], areas)
@@ -249,9 +249,14 @@ def _site_head(document: Document) -> dict[str, Any]:
     return head
 
 
-def _with_work(parts: tuple[str, ...], devices: Iterable[Device]) -> tuple[str, ...]:
+PART_FILES = {"planner": "microgrid/planner.toml", "ledger": "microgrid/ledger.toml"}
+"""Parts that a site has when it has their file."""
+
+
+def _with_work(parts: tuple[str, ...], devices: Iterable[Device], root: Path) -> tuple[str, ...]:
     """Parts for which the site has something to do: drivers without a device, and their simulator, stay away."""
     idle = {*FAMILIES.values(), "simcity", "broker"} - {"field"}
+    idle |= {part for part, file in PART_FILES.items() if not (root / file).exists()}
     for device in devices:
         idle.discard(device.part)
         if device.simulated and device.driver not in REGISTER_DRIVERS:

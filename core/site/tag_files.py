@@ -15,13 +15,14 @@ from gwanje.core.tags.table import KINDS, Tag
 
 UNITS = {
     "W", "var", "VA", "Wh", "varh", "V", "A", "Hz", "s", "ms", "us", "ns", "K", "°C", "m", "m/s", "B", "B/s", "1/s",
-    "dB", "dBFS", "rad", "lx", "%", "W/m²", "KRW", "J", "Ah", "VAh", "m³", "m³/s", "Pa", "kg/s", "g/m³", "ppm", "",
+    "dB", "dBFS", "rad", "lx", "%", "W/m²", "KRW", "J", "kg", "Ah", "VAh", "m³", "m³/s", "Pa", "kg/s", "g/m³", "ppm",
+    "",
 }  # fmt: skip
 """SI units and the few beside them that tags may carry; kW, percent of a ratio and degrees are the screen's."""
 
 SUFFIX_UNITS = {
     "w": "W", "wh": "Wh", "hz": "Hz", "v": "V", "a": "A", "var": "var", "va": "VA", "s": "s", "ms": "ms", "us": "us",
-    "pct": "%", "db": "dB", "bytes": "B", "varh": "varh", "lx": "lx", "ppm": "ppm", "pa": "Pa",
+    "pct": "%", "db": "dB", "bytes": "B", "varh": "varh", "lx": "lx", "ppm": "ppm", "pa": "Pa", "krw": "KRW",
 }  # fmt: skip
 """Last word of a quantity → the unit it promises: ``discharge_w`` is in W. See :data:`PASSED_QUALIFIERS`."""
 PASSED_QUALIFIERS = {"max", "min", "setpoint", "capacity", "readback"}

@@ -1,4 +1,4 @@
-"""``microgrid/planner.toml`` of a site: what is planned, by which tags it is known, and what it is worth.
+"""``microgrid/planner.toml`` and ``planner/*.toml`` of a site: what is planned, by which tags it is known, its worth.
 
 Devices are named ``area.device``; their tags follow (``jincheon.ess1`` → ``jincheon.ess1.soc``). A set-point of a plan
 is the tag ``planner.<device>.<quantity>``.
@@ -6,11 +6,11 @@ is the tag ``planner.<device>.<quantity>``.
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
+from gwanje.control.microgrid.family_files import read_family_files
 from gwanje.control.microgrid.fields import ControlConfigError, Problem, choice, number, table, tables
 from gwanje.control.microgrid.planner.rolling import RollingParams
 from gwanje.core.tags.table import TagTable
@@ -163,10 +163,9 @@ def read_settings(root: Path) -> PlannerSettings:
 
     Raises:
         ControlConfigError: with every problem as ``key: reason``.
-        OSError: the file cannot be read.
-        tomllib.TOMLDecodeError: it is not TOML.
+        FamilyFileError: a file cannot be read or is not TOML.
     """
-    return parse(tomllib.loads((root / FILE).read_text(encoding="utf-8")))
+    return parse(read_family_files(root, FILE).content)
 
 
 def parse(content: dict[str, Any]) -> PlannerSettings:

@@ -15,17 +15,14 @@ from gwanje.control.microgrid.planner.outlook import QUARTER_NS
 from gwanje.control.microgrid.planner.settings import read_settings
 from gwanje.core.bus.bus import Bus, RequestTimeoutError
 from gwanje.core.bus.messages import Event
-from gwanje.core.city.part import ENTRIES, Heartbeat, PartContext, PartError, RunOptions
+from gwanje.core.city.part import Heartbeat, PartContext, PartError, RunOptions
 from gwanje.core.clock import VirtualClock
 from gwanje.core.site.config import load_site
-from gwanje.core.site.tag_files import read_tags
-from gwanje.core.site.toml_reader import Document
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import TagTable
 
 SITE = Path(__file__).resolve().parents[4] / "configs" / "chungbuk"
-TAGS = SITE / "microgrid" / "planner_tags.toml"
 S = 1_000_000_000
 WORLD = {
     "grid.tie.import_w": 4e5, "grid.breaker.closed": 1.0, "jincheon.homes.load_w": 1.5e5,
@@ -43,15 +40,8 @@ def site():
 
 
 @pytest.fixture(scope="module")
-def planner_tags():
-    """By the reader of the site's tags, as if the part were one of the city's."""
-    patch = pytest.MonkeyPatch()
-    patch.setitem(ENTRIES, "planner", "gwanje.control.microgrid.planner.main")
-    document = Document.load(TAGS, TAGS.name)
-    declared = read_tags([document])
-    patch.undo()
-    assert not document.problems
-    return [one.tag for one in declared]
+def planner_tags(site):
+    return [one for one in site.tags if one.owner == "planner"]
 
 
 class Now:
@@ -184,7 +174,7 @@ def test_a_bill_charges_this_months_peak_the_counted_ones_and_its_least(part):
 
 def test_wrong_files_are_told_in_one_line(part, tmp_path, monkeypatch):
     monkeypatch.setattr(part_main, "FILE", "planner.toml")
-    part.ctx.tags = part.ctx.site.tags  # without the planner's own
+    part.ctx.tags = TagTable.build([one for one in part.ctx.site.tags if one.owner != "planner"])
     with pytest.raises(PartError, match=r"planner\.plan\.source: there is no such tag"):
         read_site(part.ctx)
 
