@@ -195,14 +195,15 @@ class MicrogridController:
             self._now_s, image.at(self._closed_at), image.frequency_hz, image.frequency_stamp_s,
             image.at(self._import_at), self._law not in TIE_LAWS or self._opens,
             self.supervisor.armed_free_w, self.supervisor.armed_room_w, units.total_load_w,
-            self.supervisor.starting_s > 0.0,
+            self.supervisor.starting_s > 0.0, image.at(self._bus_at) / self.settings.site.nominal_v,
         )  # fmt: skip
         self._guard, found = guard.step(self._guard, inputs, self.settings.guard, dt_s)
         self._guard_out = found
         if found.shed_w > 0.0:
             names = self.supervisor.shed(found.shed_w)
-            self._tell("shed", f"부하 차단 {found.shed_w / 1e3:.0f} kW: {', '.join(names)}",
-                       f"shed {found.shed_w / 1e3:.0f} kW: {', '.join(names)}")  # fmt: skip
+            if names:
+                self._tell("shed", f"부하 차단 {found.shed_w / 1e3:.0f} kW: {', '.join(names)}",
+                           f"shed {found.shed_w / 1e3:.0f} kW: {', '.join(names)}")  # fmt: skip
         if found.curtail_w > 0.0:
             self.supervisor.curtail(found.curtail_w)
 
@@ -360,9 +361,10 @@ class MicrogridController:
         # With the generators as they were: what one gives up or takes over in this period, the batteries take or leave.
         achieved_w = commanded_w + self._generators_w
         self._generators_w = generators_w
+        rotating_w = sum(unit.rated_w for unit, runs in generators if runs)
         self.island.step(
             image.frequency_hz, image.frequency_stamp_s, image.frequency_age_s, target_hz, stiffness, achieved_w,
-            voltage_pu, target_pu, dt_s,
+            (units.bottom_w(), units.top_w() + rotating_w), voltage_pu, target_pu, dt_s,
         )  # fmt: skip
         present = [float(one) for one in self.commands.present[units.power_to]]
         known = [one == one for one in present]

@@ -17,6 +17,10 @@ MEMORY_EVERY_S = 0.1
 """The import is remembered in steps of this; the one used is two to three steps old."""
 STARTING_HZ = 0.7
 """How much lower the frequency may dip while motors start."""
+RISING_HZ_PER_S = 0.5
+"""A frequency that rises so fast recovers by what was shed already: more would only throw it over."""
+DEAD_PU = 0.3
+"""A bus below this is dark: nothing is left to shed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,8 @@ class GuardState:
         alone_before: there was no utility in the last period, by breaker or witnesses.
         beyond: new samples in a row with a frequency, or its rate, beyond the limits.
         under: new samples in a row below the shedding frequency.
-        under_since_s: since the last step of under-frequency shedding.
+        under_since_s: since the last step of under-frequency or under-voltage shedding.
+        sagged_s: for how long the island's voltage has been too low.
         stamp_s: of the last frequency sample.
         hz: its value.
         rocof_hz_per_s: its rate, filtered.
@@ -43,6 +48,7 @@ class GuardState:
     beyond: int = 0
     under: int = 0
     under_since_s: float = math.inf
+    sagged_s: float = 0.0
     stamp_s: float = -math.inf
     hz: float = math.nan
     rocof_hz_per_s: float = 0.0
@@ -63,6 +69,7 @@ class GuardInputs:
         room_w: charge that the batteries could add at once.
         load_w: all loads.
         starting: motors of a load that has just returned are starting: a dip is expected.
+        voltage_pu: of the city's bus.
     """
 
     now_s: float
@@ -75,6 +82,7 @@ class GuardInputs:
     room_w: float
     load_w: float
     starting: bool = False
+    voltage_pu: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +119,16 @@ def step(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> 
         shed_w = max(lost_w * (1.0 + params.shed_margin) - inputs.free_w, 0.0) if lost_w > 0.0 else 0.0
         curtail_w = max(-lost_w - inputs.room_w, 0.0)
     under_since_s = state.under_since_s + dt_s
-    if alone and state.under >= params.confirm_ticks and under_since_s >= params.under_every_s:
+    # Beyond their current, units that form an island hold its frequency and let its voltage go: that is shed for too.
+    sags = alone and not inputs.starting and DEAD_PU <= inputs.voltage_pu < params.under_voltage_pu
+    sagged_s = state.sagged_s + dt_s if sags else 0.0
+    short = state.under >= params.confirm_ticks or sagged_s >= params.under_voltage_s
+    if alone and short and under_since_s >= params.under_every_s:
         shed_w = max(shed_w, params.under_step * max(inputs.load_w, 0.0))
         under_since_s = 0.0
     after = GuardState(
-        state.import_w, state.since_s, is_open, alone, state.beyond, state.under, under_since_s, state.stamp_s,
-        state.hz, state.rocof_hz_per_s,
+        state.import_w, state.since_s, is_open, alone, state.beyond, state.under, under_since_s, sagged_s,
+        state.stamp_s, state.hz, state.rocof_hz_per_s,
     )  # fmt: skip
     return after, GuardOutputs(opened, lost, shed_w, curtail_w, lost_w)
 
@@ -130,20 +142,22 @@ def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float)
     if math.isnan(hz) or not inputs.stamp_s > state.stamp_s:
         return GuardState(
             memory, since_s, state.open_before, state.alone_before, state.beyond, state.under, state.under_since_s,
-            state.stamp_s, state.hz, state.rocof_hz_per_s,
+            state.sagged_s, state.stamp_s, state.hz, state.rocof_hz_per_s,
         )  # fmt: skip
     rocof, since = state.rocof_hz_per_s, inputs.stamp_s - state.stamp_s
     if state.hz != state.hz or since > 10.0 * params.rocof_window_s:
         rocof = 0.0
     else:  # a single false sample goes out again with the next one
         rocof += ((hz - state.hz) / since - rocof) * min(since / params.rocof_window_s, 1.0)
+    rises = hz - state.hz > RISING_HZ_PER_S * since
+    under = hz < params.under_hz - (STARTING_HZ if inputs.starting else 0.0) and not rises
     beyond = not params.frequency_low_hz <= hz <= params.frequency_high_hz or abs(rocof) > params.rocof_hz_per_s
     return replace(
         state,
         import_w=memory,
         since_s=since_s,
         beyond=state.beyond + 1 if beyond else 0,
-        under=state.under + 1 if hz < params.under_hz - (STARTING_HZ if inputs.starting else 0.0) else 0,
+        under=state.under + 1 if under else 0,
         stamp_s=inputs.stamp_s,
         hz=hz,
         rocof_hz_per_s=rocof,

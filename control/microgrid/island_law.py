@@ -68,19 +68,40 @@ class IslandLaw:
 
     def step(
         self, frequency_hz: float, stamp_s: float, age_s: float, target_hz: float, stiffness: float, achieved_w: float,
-        voltage_pu: float, voltage_target_pu: float, dt_s: float,
+        reach_w: tuple[float, float], voltage_pu: float, voltage_target_pu: float, dt_s: float,
     ) -> None:  # fmt: skip
-        """One period of the secondary layer; ``achieved_w`` is the sum of the units' present commands."""
+        """One period of the secondary layer.
+
+        Args:
+            frequency_hz: measured.
+            stamp_s: when.
+            age_s: since then.
+            target_hz: wanted.
+            stiffness: power that droop moves for one hertz, W/Hz.
+            achieved_w: sum of the units' present commands.
+            reach_w: least and greatest power that the units can deliver.
+            voltage_pu: of the city's bus.
+            voltage_target_pu: wanted.
+            dt_s: since the last step.
+        """
         island = self._settings.island
         fresh = stamp_s > self._stamp_s
         self._stamp_s = max(self._stamp_s, stamp_s)
         delay_s = age_s + island.path_delay_s
         self.sum_w = self._frequency.step(target_hz - frequency_hz, fresh, delay_s, stiffness, achieved_w, dt_s)
+        self._unwind(stiffness * (target_hz - frequency_hz), achieved_w, reach_w)
         trim = island.voltage_trim_pu
         # While a dead bus comes up there is nothing to trim: the units do that by themselves.
         error_pu = voltage_target_pu - voltage_pu if voltage_pu >= TRIM_FROM_PU else math.nan
         wanted = self._voltage.step(error_pu, fresh, delay_s, 1.0, self.voltage_pu, dt_s)
         self.voltage_pu = min(max(wanted, 1.0 - trim), 1.0 + trim)
+
+    def _unwind(self, droop_w: float, achieved_w: float, reach_w: tuple[float, float]) -> None:
+        """Units that droop has at their limits give no more for a higher set-point: it would only throw them over."""
+        if droop_w > 0.0:
+            self.sum_w = min(self.sum_w, max(reach_w[1] - droop_w, achieved_w))
+        elif droop_w < 0.0:
+            self.sum_w = max(self.sum_w, min(reach_w[0] - droop_w, achieved_w))
 
     def rest_voltage(self, dt_s: float) -> None:
         """Out of force: the trim goes back slowly."""

@@ -88,6 +88,10 @@ class Guard:
     )
     under_step: float = number(0.1, 0.01, 1.0, "", "저주파 차단 단계", "share of the load a step sheds", "protection")
     under_every_s: float = number(0.3, 0.05, 5.0, "s", "저주파 차단 간격", "between two such steps", "protection")
+    under_voltage_pu: float = number(
+        0.85, 0.5, 0.95, "pu", "저전압 부하 차단", "an island below this sheds such a step too", "protection"
+    )
+    under_voltage_s: float = number(0.5, 0.05, 5.0, "s", "저전압 지속", "after so long", "protection")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +140,7 @@ class Island:
     generator_start_soc: float = number(
         0.35, 0.05, 0.9, "", "발전기 기동 SoC", "generators start below this mean charge", "operator"
     )
-    generator_stop_soc: float = number(
-        0.75, 0.1, 0.98, "", "발전기 정지 SoC", "… and stop above this one", "operator"
-    )
+    generator_stop_soc: float = number(0.75, 0.1, 0.98, "", "발전기 정지 SoC", "… and stop above this one", "operator")
     generator_load_share: float = number(
         0.85, 0.3, 1.0, "", "발전기 기동 부하율", "… or start when batteries carry this share", "operator"
     )

@@ -9,6 +9,7 @@ from loop import SETTINGS
 
 from gwanje.control.microgrid import curtail, demand, flexible, guard, restore
 from gwanje.control.microgrid.fleet import Bounds, Charge, Seen, Sharing, bounds, count
+from gwanje.control.microgrid.island_law import IslandLaw
 from gwanje.control.microgrid.reactive import ReactiveLaw, ability_var, share
 
 NAN = math.nan
@@ -76,6 +77,42 @@ def test_an_island_whose_frequency_stays_low_sheds_step_by_step():
     assert len(steps) == 3
     assert all(out[k].shed_w == pytest.approx(0.1 * 1e6) for k in steps)
     assert min(np.diff(steps)) >= 30
+
+
+def test_a_frequency_that_comes_back_sheds_no_more():
+    fall = [{"closed": 0.0, "import_w": 0.0, "frequency_hz": 57.5 + 0.05 * k} for k in range(25)]
+    assert not any(one.shed_w for one in guarded([*QUIET, *fall], island=True))
+
+
+def test_an_island_whose_voltage_stays_low_sheds_although_its_frequency_holds():
+    low = {"closed": 0.0, "import_w": 0.0, "voltage_pu": 0.5}
+    out = guarded([*QUIET, *[low] * 120], island=True)
+    steps = [k - len(QUIET) for k, one in enumerate(out) if one.shed_w > 0.0]
+    assert steps[0] == pytest.approx(50, abs=1)
+    assert len(steps) == 3
+    for quiet in ({"starting": True}, {"voltage_pu": 0.1}, {"voltage_pu": 0.9}, {"voltage_pu": NAN}, {"closed": 1.0}):
+        assert not any(one.shed_w for one in guarded([*QUIET, *[low | quiet] * 120], island=True))
+
+
+# -- island
+
+
+def test_set_points_do_not_rise_behind_units_at_their_limit():
+    law = IslandLaw(SETTINGS)
+    law.begin()
+    stiffness = 1e6 / 0.6
+
+    def sums(hz, seconds=1.0, achieved_w=500e3):
+        for k in range(round(seconds * 10)):
+            law.step(hz, law_s[0] + 0.1 * k, 0.0, 60.0, stiffness, achieved_w, (-1e6, 1e6), 1.0, 1.0, 0.1)
+            achieved_w = law.sum_w
+        law_s[0] += seconds
+        return law.sum_w
+
+    law_s = [0.0]
+    assert sums(59.5) == pytest.approx(500e3), "droop has them at their limit already"
+    assert sums(59.9, seconds=3.0) == pytest.approx(1e6 - 0.1 * stiffness), "up to what droop leaves"
+    assert sums(60.5, achieved_w=-500e3) == pytest.approx(-500e3)
 
 
 # -- quarter hour
