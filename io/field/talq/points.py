@@ -45,6 +45,7 @@ class Member:
         lost: the gateway does not reach it.
         seen_mono_ns: when it was last heard of.
         truths: fault → whether it holds, as far as it was told.
+        routes: what its values are told under, since it was last listed.
     """
 
     device: Device
@@ -58,6 +59,7 @@ class Member:
     lost: bool = False
     seen_mono_ns: int = 0
     truths: dict[str, bool] = field(default_factory=dict)
+    routes: list[str] = field(default_factory=list)
 
 
 def make_member(device: Device, columns: Columns, tags: TagTable, base_quality: int) -> Member:
@@ -128,6 +130,7 @@ class Points:
         self._routes.clear()
         for member in self.members:
             member.address = member.actuator = ""
+            member.routes = []
             member.lost = False
 
     def listed(self, device: Mapping[str, Any]) -> Member | None:
@@ -142,7 +145,9 @@ class Points:
         member = next((self._by_name[one] for one in names if one in self._by_name), None)
         if member is None:
             return None
-        member.address = address
+        for source in member.routes:  # a gateway that gives other addresses and ids each time must fill no memory
+            self._routes.pop(source, None)
+        member.address, member.routes = address, [address]
         whole: dict[str, tuple[Target, ...]] = {LOST: ()}
         for function in functions:
             kind = function.get("type")
@@ -153,7 +158,8 @@ class Points:
                         own[name] = (*own.get(name, ()), target)
             if kind == "LampActuatorFunction":
                 member.actuator = str(function.get("id", ""))
-            self._routes[f"{address}/{function.get('id', '')}"] = (member, {LOST: (), **own})
+            member.routes.append(f"{address}/{function.get('id', '')}")
+            self._routes[member.routes[-1]] = (member, {LOST: (), **own})
             whole.update(own)
         self._routes[address] = (member, whole)
         return member

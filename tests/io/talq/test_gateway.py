@@ -1,9 +1,11 @@
 """The TALQ driver against the simulated gateway: every row of the fault list, values, commands, coming back."""
 
 import asyncio
+import json
 import math
 import subprocess
 import sys
+from uuid import uuid4
 
 import pytest
 from street_rig import NIGHT_S, NOON_S, Rig, free_ports, gateway_text, lamps_text, run
@@ -364,6 +366,24 @@ def test_a_lamp_that_the_gateway_does_not_know_is_a_mistake_of_the_configuration
             assert math.isnan(rig.value(f"{LAMP}.load_w"))
             assert rig.order(f"{LAMP}.dim_setpoint_pct", 70)[0] == "its gateway does not know it"
             assert any(one.class_name == "device_misread" for one in rig.out.events)
+
+    run(body)
+
+
+def test_a_gateway_that_gives_new_addresses_again_and_again_fills_no_memory(tmp_path):
+    async def body():
+        async with Rig(tmp_path, one_gateway(4)) as rig:
+            await rig.all_online()
+            gateway, teller = rig.drivers["gw1"], rig.lamps.servers[0].teller
+            device = json.loads(teller.devices([2], rig.clock.utc_ns())[0])
+            before = len(gateway.points._routes)
+            for _ in range(5):
+                device["address"] = str(uuid4())
+                for function in device["functions"]:
+                    function["id"] += "x"
+                gateway.listed([device])
+            assert len(gateway.points._routes) == before
+            assert gateway.lamps[2].member.address == device["address"]
 
     run(body)
 
