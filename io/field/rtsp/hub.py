@@ -116,22 +116,28 @@ class Hub:
             if entry is None:
                 continue  # closed by an earlier event of this turn
             owner, ready = entry
-            try:
-                ready(now_ns)
-            except Exception as error:  # whatever a device sends, its node is opened again and says why
-                if owner is None:
-                    raise
-                owner.drop(str(error) or type(error).__name__)
+            self._guarded(owner, ready, now_ns)
         for link in tuple(self._ordering):
-            if not link.overdue(now_ns):
+            if not self._guarded(link, link.overdue, now_ns):
                 self._ordering.discard(link)
         if self._waiting:
             self._decode()
         if now_ns >= self._look_ns:
             self._look_ns = now_ns + LOOK_NS
             for link in self.links:
-                link.look(now_ns)
+                self._guarded(link, link.look, now_ns)
         self._connect(now_ns)
+
+    @staticmethod
+    def _guarded(owner: Link | None, work: Callable[[int], object], now_ns: int) -> object:
+        """What a node's work gives; whatever its device has sent, the node alone is opened again and says why."""
+        try:
+            return work(now_ns)
+        except Exception as error:
+            if owner is None:  # the hub's own
+                raise
+            owner.drop(str(error) or type(error).__name__)
+            return None
 
     def _connect(self, now_ns: int) -> None:
         """Begin the connections that are due, at their pace also when turns are late."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,8 +180,12 @@ def write_drafts(found: Found, file: Path, area: str) -> list[str]:
     profiles = {path.stem: "" for path in (root / "profiles").glob("*.toml")}
     devices = {one.name for one in site.devices}
     drafts: list[Draft] = []
-    for one in (*found.devices, *found.cameras):
-        made = (draft if isinstance(one, SunSpecDevice) else draft_camera)(one, area, profiles, devices)
+    makers: list[Callable[[], Draft]] = [
+        *(partial(draft, one, area, profiles, devices) for one in found.devices),
+        *(partial(draft_camera, one, area, profiles, devices) for one in found.cameras),
+    ]
+    for make in makers:
+        made = make()
         profiles[made.profile] = made.profile_text
         devices.add(made.name)
         drafts.append(made)

@@ -236,6 +236,10 @@ class CamerasSim:
             except TimeoutError:
                 return
 
+    def works(self) -> Sequence[asyncio.Task[None]]:
+        """See :class:`gwanje.io.sim.city.family.SimFamily`."""
+        return [] if self._moving is None else [self._moving]
+
     async def set_fault(self, fault: CityFault) -> None:
         """Begin a fault.
 

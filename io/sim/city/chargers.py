@@ -66,6 +66,10 @@ class Chargers:
             if isinstance(result, Exception):
                 raise result
 
+    def works(self) -> Sequence[asyncio.Task[None]]:
+        """See :class:`gwanje.io.sim.city.family.SimFamily`."""
+        return self._tasks
+
     async def set_fault(self, fault: CityFault) -> None:
         """Begin a fault.
 

@@ -57,6 +57,9 @@ class SimFamily(Protocol):
     async def close(self) -> None:
         """Leave for good."""
 
+    def works(self) -> Sequence[asyncio.Task[None]]:
+        """What goes on as long as it is open: a task of these that ends is a bug, and ends the part."""
+
     async def set_fault(self, fault: CityFault) -> None:
         """Begin a fault, in the place of the device's present one.
 

@@ -137,6 +137,10 @@ class HeatSim:
         for one in self._stations.values():
             one.close()
 
+    def works(self) -> Sequence[asyncio.Task[None]]:
+        """See :class:`gwanje.io.sim.city.family.SimFamily`."""
+        return [] if self._ticking is None else [self._ticking]
+
     async def set_fault(self, fault: CityFault) -> None:
         """Begin a fault.
 

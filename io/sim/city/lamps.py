@@ -84,6 +84,10 @@ class Lamps:
             before = now
             await asyncio.sleep(STEP_S)
 
+    def works(self) -> Sequence[asyncio.Task[None]]:
+        """See :class:`gwanje.io.sim.city.family.SimFamily`."""
+        return [one for one in (self._task, *(server.work for server in self.servers)) if one is not None]
+
     async def set_fault(self, fault: CityFault) -> None:
         """Begin a fault.
 

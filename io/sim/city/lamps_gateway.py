@@ -112,6 +112,11 @@ class GatewayServer:
         self._session = aiohttp.ClientSession(timeout=timeout, trust_env=False, cookie_jar=aiohttp.DummyCookieJar())
         self._task = asyncio.create_task(self._work(), name=f"gateway {self.device.name}")
 
+    @property
+    def work(self) -> asyncio.Task[None] | None:
+        """What it does by itself; None before it is open."""
+        return self._task
+
     async def close(self) -> None:
         """Leave."""
         self._released.set()

@@ -71,6 +71,8 @@ async def _run(ctx: PartContext) -> None:
             requests.take()
             requests.check()
             desk.check()
+            for family in families:
+                check_works(family)
             await asyncio.sleep(HEARTBEAT_S)
     except PortTakenError as error:
         raise PartError(str(error)) from None
@@ -82,6 +84,18 @@ async def _run(ctx: PartContext) -> None:
         for family in opened:
             await family.close()
         server.close()
+
+
+def check_works(family: SimFamily) -> None:
+    """A family whose work has ended would stand still and say nothing: it ends the part, with the reason.
+
+    Raises:
+        PartError: its work has ended.
+    """
+    for task in family.works():
+        if task.done():
+            why = repr(task.exception()) if not task.cancelled() else "cancelled"
+            raise PartError(f"simulated devices: {task.get_name()!r} has ended: {why}")
 
 
 class _Requests:

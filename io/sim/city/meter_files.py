@@ -135,6 +135,10 @@ class SimMeterFiles:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def works(self) -> Sequence[asyncio.Task[None]]:
+        """See :class:`gwanje.io.sim.city.family.SimFamily`."""
+        return self._tasks
+
     async def set_fault(self, fault: CityFault) -> None:
         """See :class:`SimFamily`."""
         if fault.params:

@@ -298,6 +298,10 @@ class SimMeters:
         for server in self.servers:
             await server.wait_closed()
 
+    def works(self) -> Sequence[asyncio.Task[None]]:
+        """See :class:`gwanje.io.sim.city.family.SimFamily`."""
+        return ()
+
     async def set_fault(self, fault: CityFault) -> None:
         """See :class:`SimFamily`."""
         if fault.params:

@@ -322,6 +322,10 @@ class MqttThings:
         thing.line.write(frames.publish(Publish(f"{thing.prefix}/ack", data)))
         self._tell(thing)
 
+    def works(self) -> Sequence[asyncio.Task[None]]:
+        """See :class:`gwanje.io.sim.city.family.SimFamily`."""
+        return [] if self._task is None else [self._task]
+
     async def set_fault(self, fault: CityFault) -> None:
         """Begin a fault.
 

@@ -287,6 +287,10 @@ class SimSignals:
         for one in self._signals.values():
             one.close()
 
+    def works(self) -> Sequence[asyncio.Task[None]]:
+        """See :class:`gwanje.io.sim.city.family.SimFamily`."""
+        return ()
+
     async def set_fault(self, fault: CityFault) -> None:
         """See :class:`SimFamily`."""
         self._signals[fault.device].begin(fault)

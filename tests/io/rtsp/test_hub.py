@@ -153,6 +153,24 @@ def test_a_camera_that_is_given_up_while_it_is_asked_for_life_gets_no_report():
         ear.listen(lambda: one.connections == 2 and link.step is Step.PLAYING, "the next connection")
 
 
+def test_what_goes_wrong_with_one_camera_ends_no_other(monkeypatch):
+    with camera(playing) as one, camera(playing) as other, Ear(one.url, other.url) as ear:
+        ear.listen(lambda: ear.position(0) > 4_000 and ear.position(1) > 4_000, "sound of both")
+        broken, well = ear.hub.links
+        look = type(broken).look
+
+        def looked(link, now_ns):
+            if link is broken:
+                raise ValueError("a report of no sense")
+            look(link, now_ns)
+
+        monkeypatch.setattr(type(broken), "look", looked)
+        heard = ear.position(1)
+        ear.listen(lambda: broken.failure and ear.position(1) > heard + 8_000, "the other to go on")
+        assert broken.failure == "a report of no sense"
+        assert well.failure == ""
+
+
 def test_datagrams_of_others_are_not_believed():
     def spoofed(self: Camera, one, client) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:

@@ -1,5 +1,6 @@
 """The part ``simcity``: families by driver, faults over the bus; an address that is taken stops it with one line."""
 
+import asyncio
 import logging
 import os
 import shutil
@@ -18,6 +19,7 @@ from gwanje.core.clock import SystemClock
 from gwanje.core.site.devices import FAMILIES, REGISTER_DRIVERS, Device, Twin
 from gwanje.core.tags.table import TagTable
 from gwanje.io.sim.city import main as module
+from gwanje.io.sim.city.main import check_works
 from gwanje.io.sim.listening import PortTakenError
 
 LAMP = Device(
@@ -42,6 +44,9 @@ class Lamps:
 
     async def close(self) -> None:
         self.steps.append("close")
+
+    def works(self):
+        return ()
 
     async def set_fault(self, fault) -> None:
         if self.broken:
@@ -164,3 +169,18 @@ def test_a_bug_of_a_family_ends_the_part_visibly(city):
 def test_every_driver_beyond_modbus_has_a_simulator_and_a_part():
     assert set(module.FAMILIES) == set(FAMILIES) - set(REGISTER_DRIVERS)
     assert set(FAMILIES.values()) <= set(ENTRIES)
+
+
+def test_a_family_that_stands_still_ends_the_part_with_the_reason():
+    async def breaks():
+        raise ZeroDivisionError("a bug")
+
+    async def scenario():
+        going, broken = asyncio.create_task(asyncio.sleep(60), name="a"), asyncio.create_task(breaks(), name="lamps")
+        check_works(SimpleNamespace(works=lambda: [going]))
+        await asyncio.wait([broken])
+        with pytest.raises(PartError, match=r"'lamps' has ended: ZeroDivisionError\('a bug'\)"):
+            check_works(SimpleNamespace(works=lambda: [going, broken]))
+        going.cancel()
+
+    asyncio.run(scenario())
