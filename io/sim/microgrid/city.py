@@ -65,6 +65,7 @@ class MicrogridCity:
         except ConfigErrors as error:
             raise TwinError(f"the microgrid's plant cannot be built: {error}") from None
         self.plant.begin("connected", {})
+        self.plant.new_meters()
         self.plant.hurry(speed)
         self.device_s = 0.0
         self.speed = speed

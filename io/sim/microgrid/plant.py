@@ -166,6 +166,15 @@ class SimulatedPlant:
             while self._later and self._later[0][0] <= self.kernel.steps:
                 heapq.heappop(self._later)[2]()
 
+    def new_meters(self) -> None:
+        """Let all counters of energy begin here, as if every meter had just been put in."""
+        microgrid = self.kernel
+        microgrid.system[[kernel.S_IMPORT_WH, kernel.S_EXPORT_WH, kernel.S_LOSS_WH]] = 0.0
+        microgrid.unit[:, [kernel.U_OUT_WH, kernel.U_IN_WH]] = 0.0
+        microgrid.load[:, kernel.L_SERVED_WH] = 0.0
+        self.world.served_until_now()
+        self._zero = scores.Zero(self)
+
     def hurry(self, speed: float) -> None:
         """Let the world and all energies move so much faster than devices, swing and relays."""
         self.kernel.hurry(speed)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import select
 import struct
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from gwanje.core.bus.bus import Bus
+from gwanje.core.city.part import RunOptions
 from gwanje.core.clock import SystemClock
 from gwanje.core.site.check import check_site
 from gwanje.core.site.config import load_site
 from gwanje.core.site.toml_reader import ConfigErrors
 from gwanje.core.tags.quality import Quality
-from gwanje.core.tags.store import Sample
+from gwanje.core.tags.store import Sample, TagStore
 from gwanje.ext import microgrid_plant as kernel
 from gwanje.io.field.modbus.driver import Driver
 from gwanje.io.field.modbus.lane import Lane
@@ -32,6 +37,7 @@ from ...field.modbus.fakes import Ears
 from .site_variant import with_microgrid
 
 CPU_MS_MAX = 0.5
+DEADLINE_MS = 60_000
 
 
 MADE = []
@@ -413,6 +419,42 @@ def test_a_damaged_state_is_refused_and_changes_nothing(make, damage):
     with pytest.raises(ValueError, match="not the state of this city"):
         city.restore(saved)
     assert json.dumps(city.save()) == before
+
+
+def test_the_part_that_was_killed_goes_on_with_its_island(site, tmp_path):
+    """The process itself, ``kill -9``: breaker, charge and orders are where they were, and the world went on."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    TagStore.create(run_dir / "tags", site.tags)
+    bus = Bus(run_dir, "hmi", SystemClock(), site.tags.n)
+    command = [sys.executable, "-m", "gwanje.core.city.run_part", "sim", "--site", str(site.root)]
+    command += ["--run", str(run_dir), "--options", RunOptions(seed=4).to_json()]
+
+    def ask(**message):
+        return bus.request("sim", message, timeout_ms=DEADLINE_MS)
+
+    part = subprocess.Popen(command)
+    try:
+        assert ask(op="state")["plant"]["breaker_closed"] == 1.0
+        assert ask(op="disturb", what="ess_soc", device="jincheon.ess1", soc=0.42) == {"ok": True}
+        assert ask(op="breaker", closed=False) == {"ok": True}
+        kept, deadline_ns = {}, SystemClock().mono_ns() + DEADLINE_MS * 1_000_000
+        while not kept or kept["state"]["breaker"][0] != 0.0:
+            assert SystemClock().mono_ns() < deadline_ns
+            select.select([], [], [], 0.05)
+            if (run_dir / "sim-state.json").exists():
+                kept = json.loads((run_dir / "sim-state.json").read_text(encoding="ascii"))
+        part.kill()
+        part.wait()
+        part = subprocess.Popen(command)
+        state = ask(op="state")
+        assert state["plant"]["breaker_closed"] == 0.0
+        assert state["devices"]["ess1"]["soc"] == pytest.approx(0.42, abs=0.02)
+        assert state["clock"]["local_s"] >= kept["state"]["microgrid"]["world"]["second"] - 1.0
+    finally:
+        part.kill()
+        part.wait()
+        bus.close()
 
 
 # --- through the registers
