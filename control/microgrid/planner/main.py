@@ -83,7 +83,8 @@ def main(ctx: PartContext) -> None:
 def _yield_to_others() -> None:
     """A plan may come a second later; nothing else may come later for it."""
     with contextlib.suppress(OSError):  # forbidden in some containers: then it competes as an equal, once a minute
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SOLVER_NICE)
+        here = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, here, max(os.getpriority(os.PRIO_PROCESS, here), SOLVER_NICE))
 
 
 def read_site(ctx: PartContext) -> tuple[PlannerSettings, Tariff]:
