@@ -460,6 +460,23 @@ def test_the_part_that_was_killed_goes_on_with_its_island(site, tmp_path):
 # --- through the registers
 
 
+def test_every_tag_of_the_microgrid_stands_in_the_city(site, make):
+    """So that a controller of the closed loop finds here what it reads and writes there; see the devices' file."""
+    city = make()
+    own = "eumseong.converter1."  # of the site alone: nobody's to control
+    assert not [one for one in city.plant.measured if one not in site.tags and not one.startswith(own)]
+    written = {one.tag: one for device in site.devices for one in device.setpoints}
+    for tag in city.plant.commanded:
+        if tag.startswith(own):
+            continue
+        _, device, quantity = tag.split(".")
+        names = (f"control.{device}.{quantity}", f"control.{device}.{quantity.replace('_command', '_order')}")
+        found = [written[one] for one in names if one in written]
+        assert len(found) == 1, tag
+        assert found[0].lease in ("microgrid", "tie_line")
+        assert found[0].revert_s > 0.0 or tag == "grid.breaker.reset_command"
+
+
 def test_every_register_of_the_site_can_be_read(site, make):
     city = make()
     run(city, 1.1)
