@@ -71,7 +71,7 @@ class DriversRig:
                 await self.until(lambda: all(one.health.online for one in self.drivers))
             yield self
             for one in tasks:
-                assert not one.done(), one
+                assert not one.done() or one.result(), one  # its own traceback, where it has one
         finally:
             for one in tasks:
                 one.cancel()

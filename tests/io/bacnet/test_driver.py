@@ -136,7 +136,7 @@ def test_a_change_is_told_without_a_poll(tmp_path):
         async with heat(tmp_path, PUMP) as city:
             driver = city.drivers[0]
             await city.until(lambda: bool(city.sim._stations["d1"].server.subscribers))
-            driver._link.read = None  # no poll any more: whatever arrives now was told
+            driver._link.read = lambda _wanted: asyncio.sleep(3_600)  # no poll any more: what arrives now was told
             city.sim.network.pumps["d1"].supply = 61.5
             city.sim.step(0.0)
             await city.until(lambda: city.value("d1.supply_temperature") == pytest.approx(61.5, abs=0.01))
