@@ -26,6 +26,10 @@ from gwanje.core.site.config import Site
 BILL_LINES = ("demand", "energy", "climate", "fuel", "vat", "fund", "rounding", "total", "export")
 
 
+DAYS_END = 84_000
+"""Days since 1970 that may be asked for: up to the year 2199, as tables of holidays may."""
+
+
 class ReportError(ValueError):
     """There is no such day or month, or nothing was counted in it."""
 
@@ -113,6 +117,8 @@ def _days(span: str, label: Any, state: LedgerState, params: LedgerParams) -> tu
             day = int(civil(np.array([state.utc_ns - 1], np.int64), params.zone).day[0])
         else:
             day = day_number(date.fromisoformat(label if span == "day" else f"{label}-01"))
+            if not 0 <= day < DAYS_END:
+                raise ValueError
     except ValueError:
         raise ReportError(f"{label!r} is no {span}: {'2026-11-21' if span == 'day' else '2026-11'}") from None
     if span == "day":

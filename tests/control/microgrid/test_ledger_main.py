@@ -243,7 +243,11 @@ def test_days_and_months_close_and_stay(town):
     assert month["bill"]["total_krw"] == pytest.approx(town.value("month.bill_krw"), rel=2e-2), "a minute ago"
     assert month["bill"]["days"] == 2
     assert "nothing is counted" in town.asked("day", "2025-01-01")
-    assert "is no day" in town.asked("day", "2025-13-01")
+    for wrong in ("2025-13-01", "9999-12-31", "0001-01-01", "soon"):
+        assert "is no day" in town.asked("day", wrong)
+    assert "is no month" in town.asked("month", "9999-12")
+    assert "is written" in town.asked("day", ["2026"])
+    assert "neither day nor month" in town.asked({"a": 1})
     town.killed()
     town.born()
     town.go(1)
