@@ -470,7 +470,7 @@ def test_every_tag_of_the_microgrid_stands_in_the_city(site, make):
         if tag.startswith(own):
             continue
         _, device, quantity = tag.split(".")
-        names = (f"control.{device}.{quantity}", f"control.{device}.{quantity.replace('_command', '_order')}")
+        names = {f"control.{device}.{quantity}", f"control.{device}.{quantity.replace('_command', '_order')}"}
         found = [written[one] for one in names if one in written]
         assert len(found) == 1, tag
         assert found[0].lease in ("microgrid", "tie_line")
