@@ -207,6 +207,8 @@ class Meter:
             values = np.array([self._last[int(one)] for one in group.ids])
             bits = np.full(len(group.ids), int(Quality.BAD | Quality.COMM) | self._base, np.uint16)
             self._outlet.put(group.ids, values, bits, now_utc, now_mono)
+        if tell and self._announced is False:
+            self._notices.issues([reason])  # it was gone; why it does not come back may be something else
         if tell and self._announced is not False:
             self._announced = False
             self._notices.offline(reason)

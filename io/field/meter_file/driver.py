@@ -84,6 +84,12 @@ class FileMeter:
             self.health.state = State.ONLINE
         return taken
 
+    def remember(self, entries: Sequence[Entry], heard_mono_ns: int) -> None:
+        """Entries that were taken before this process began: they are in the history, and say that the meter lives."""
+        self._book.merge(entries)
+        self._heard_mono_ns = heard_mono_ns
+        self.health.state = State.ONLINE
+
     def look(self, now_mono_ns: int) -> None:
         """Offline when nothing has come for too long."""
         silent_ns = round(SILENT_PERIODS * self._period_s * NS_PER_S)
@@ -135,12 +141,30 @@ class Folder:
     async def run(self) -> None:
         """Look into the folder for ever."""
         period_ns = round(self._scan_s * NS_PER_S)
+        await self.remember()
         due_ns = self._clock.mono_ns()
         while True:
             self._lateness.scanned(self._clock.mono_ns() - due_ns)
             await self.look()
             due_ns = max(due_ns + period_ns, self._clock.mono_ns())
             await asyncio.sleep((due_ns - self._clock.mono_ns()) / NS_PER_S)
+
+    async def remember(self) -> None:
+        """Take up the file that was taken last: a part that starts anew does not wait a period to know its meters."""
+        now_utc_s, now_ns = self._clock.utc_ns() / NS_PER_S, self._clock.mono_ns()
+        try:
+            last = await asyncio.to_thread(files.newest_done, self.path, now_utc_s - SILENT_PERIODS * self._period_s)
+            if last is None:
+                return
+            limits = {address: one.limits for address, one in self._meters.items()}
+            parsed = parse(last[0].raw, limits, self._period_s, self._clock.utc_ns())
+        except (OSError, FileError) as error:
+            self._notices.file_bad("done", str(error))
+            return
+        heard_ns = now_ns - round(max(now_utc_s - last[1], 0.0) * NS_PER_S)
+        for address, entries in parsed.entries.items():
+            self._meters[address].remember(entries, heard_ns)
+        self._heard_mono_ns = heard_ns
 
     async def look(self) -> None:
         """Take what has come; say how the folder does."""

@@ -58,6 +58,24 @@ def look(folder: Path) -> list[Found]:
     return found
 
 
+def newest_done(folder: Path, after_utc_s: float) -> tuple[Found, float] | None:
+    """The file that was taken last, and when it was written; None where none was after ``after_utc_s``.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    done = folder / "done"
+    if not done.is_dir():
+        return None
+    with os.scandir(done) as listing:
+        known = [(one.stat().st_mtime, one.path) for one in listing if one.name.endswith(".csv") and one.is_file()]
+    written_s, path = max(known, default=(0.0, ""))
+    if not path or written_s < after_utc_s:
+        return None
+    with open(path, "rb") as file:
+        return Found(Path(path), file.read(FILE_BYTES_MAX + 1)), written_s
+
+
 def put_away(path: Path, where: str, note: str = "") -> None:
     """Move a file to ``done`` or ``bad``; a note goes beside it.
 

@@ -38,6 +38,8 @@ KINDS = {
     "other_unit": "its registers come in other units than the profile of the site says",
     "garbage": "answers with bytes that are not DLMS",
 }
+COUNTER_EPOCH_S, COUNTS_PER_S = 1_735_689_600, 8
+"""2025, and more answers a second than a meter gives; 32 bits last until 2042."""
 VOLTAGE_V, FREQUENCY_HZ = 220.0, 60.0
 PROFILE_DAYS = 40
 WRAPPER_HEAD = 8
@@ -45,6 +47,14 @@ CLOCK_AHEAD_S = 600
 FAULTY_SLOT = 17
 """Entry of the day, counted from its newest, that profile faults sit on."""
 UNIT_CODES = {"W": 27, "Wh": 30, "A": 33, "V": 35, "Hz": 44}
+
+
+def first_counter(utc_ns: int) -> int:
+    """The invocation counter of a meter that begins now: ahead of any that it had before, as a real one keeps its own.
+
+    A client rightly refuses a meter whose counter has gone back: somebody might play old answers to it.
+    """
+    return max(utc_ns // NS_PER_S - COUNTER_EPOCH_S, 0) * COUNTS_PER_S
 
 
 class SimMeter:
@@ -79,7 +89,9 @@ class SimMeter:
         for obis, (unit, scaler, read) in self._registers().items():
             values[(3, obis, 2)] = _reader(read, scaler)
             values[(3, obis, 3)] = self._unit_reader(unit, scaler)
-        self.logical = Logical(title, keys, objects(values, (7, PROFILE_OBIS, 2), self._rows))
+        self.logical = Logical(
+            title, keys, objects(values, (7, PROFILE_OBIS, 2), self._rows), counter=first_counter(clock.utc_ns())
+        )
         self._right_keys = keys
 
     def _registers(self) -> dict[str, tuple[str, int, Callable[[], float]]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import os
 import random
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -375,6 +376,28 @@ def test_killed_between_publishing_and_putting_away_nothing_doubles(tmp_path):
         rig.outlet.flush()
         assert len(rig.past(1)) == 1
         assert len(rig.names("done")) == 2
+
+    asyncio.run(main())
+
+
+def test_a_part_that_starts_anew_knows_its_meters_by_the_file_that_was_taken_last(tmp_path):
+    async def main():
+        rig = Rig(tmp_path)
+        collector = next(iter(rig.sim._collectors.values()))
+        collector.write(END_NS)
+        await rig.folder.look()
+        fresh = Rig(tmp_path)
+        await fresh.folder.remember()
+        await fresh.folder.look()
+        fresh.outlet.flush()
+        assert [one.health.state for one in fresh.meters] == [State.ONLINE] * 4
+        assert fresh.tag(0, "file_age_s")[0] < 60.0
+        assert fresh.past(1) == [], "what is in the history is not told again"
+        (done,) = (fresh.path / "done").glob("*.csv")
+        os.utime(done, (1e9, 1e9))
+        late = Rig(tmp_path)
+        await late.folder.remember()
+        assert late.meters[0].health.state is not State.ONLINE
 
     asyncio.run(main())
 
