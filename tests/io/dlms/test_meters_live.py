@@ -2,12 +2,15 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 from meter_rig import collector_devices, factory_device, live
 
+from gwanje.core.clock import SystemClock
 from gwanje.core.tags.quality import Quality
 from gwanje.io.field.health import State
+from gwanje.io.sim.city.meters import make_meters
 
 HOME = "meter001"
 BAD = int(Quality.BAD)
@@ -26,6 +29,25 @@ def test_a_collector_and_the_homes_behind_it():
         assert abs(rig.tag("collector1", "clock_offset_s")[0]) < 2
         assert all(one.health.state is State.ONLINE for one in rig.meters.values())
         assert truth["client_counter"] > 0, "it is ciphered"
+
+    live(body)
+
+
+class AMinuteLater(SystemClock):
+    def utc_ns(self):
+        return super().utc_ns() + 60 * 10**9
+
+
+def test_meters_that_begin_anew_are_read_again():
+    async def body(rig):
+        await rig.ears.until(lambda: rig.good("meter003", "load_w"))
+        port = rig.family.servers[0].sockets[0].getsockname()[1]
+        await rig.family.close()
+        await rig.ears.until(lambda: not rig.good("meter003", "load_w"))
+        same = [replace(one, port=port) for one in rig.devices]
+        rig.family = make_meters(same, AMinuteLater(), "Asia/Seoul", rig.world)  # here it is asked far more often
+        await rig.family.open()
+        await rig.ears.until(lambda: rig.good("meter003", "load_w"))
 
     live(body)
 
