@@ -8,8 +8,8 @@ from pathlib import Path
 
 from gwanje.core.authority.keys import PUBLIC_FILE, SECRET_FILE, KeysError, SiteKeys, key_id_of
 from gwanje.core.authority.principal import PEOPLE, Role
-from gwanje.core.city.run_dir import default_data_base
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands
+from gwanje.core.cli.users import security_dir
 from gwanje.core.clock import SystemClock
 from gwanje.core.site.config import load_site
 
@@ -31,12 +31,13 @@ def add(commands: Commands) -> None:
     for one in (client, revoke):
         one.add_argument("--site", type=Path, default=DEFAULT_SITE, help="folder of the site (default: chungbuk)")
     for one in (init, listed, rotate, client, revoke):
-        one.add_argument("--data", type=Path, help="the site's data folder (default: var/ beside configs/)")
+        one.add_argument("--data", type=Path, help="the site's data folder (default: the running city's, or var/)")
+        one.add_argument("--run", dest="run_dir", type=Path, help="run directory of the city, when not the default")
 
 
 def _folder(chosen: argparse.Namespace) -> tuple[str, Path]:
     site = load_site(chosen.site)
-    return site.id, (chosen.data or default_data_base(chosen.site)) / site.id / "security"
+    return site.id, security_dir(chosen, site)
 
 
 def _loaded(chosen: argparse.Namespace) -> tuple[str, SiteKeys]:
@@ -73,13 +74,14 @@ def _add(chosen: argparse.Namespace) -> int:
         bundle.write(path)
     except KeysError as error:
         raise CommandError(str(error)) from None
-    print(f"key {chosen.name!r} ({chosen.role}) {key_id_of(bundle.public)}")
+    print(f"key {chosen.name!r} ({chosen.role}) {key_id_of(bundle.public)}; known in {keys.folder / PUBLIC_FILE}")
     print(f"bundle {path}: bring it to the other machine on a safe way and remove it here; its secret is not kept")
     return 0
 
 
 def _list(chosen: argparse.Namespace) -> int:
     _site_id, keys = _loaded(chosen)
+    print(f"folder   {keys.folder}")
     print(f"server   {key_id_of(keys.server_public)}")
     for one in keys.verifiers:
         until = f"until {_date(one.until_utc_ns)}" if one.until_utc_ns else "in use"
@@ -97,7 +99,7 @@ def _revoke(chosen: argparse.Namespace) -> int:
         keys.revoke(chosen.name, SystemClock().utc_ns())
     except KeysError as error:
         raise CommandError(str(error)) from None
-    print(f"key {chosen.name!r} is revoked; a running city ends its connections within seconds")
+    print(f"key {chosen.name!r} is revoked in {keys.folder}; a running city ends its connections within seconds")
     return 0
 
 
@@ -108,6 +110,7 @@ def _rotate(chosen: argparse.Namespace) -> int:
     except KeysError as error:
         raise CommandError(str(error)) from None
     live = [one.name for one in changed.clients if one.live]
+    print(f"folder      {changed.folder}")
     print(f"server key  {key_id_of(keys.server_public)} → {key_id_of(changed.server_public)}")
     print(f"signing key {keys.signer.key_id} → {changed.signer.key_id}; the old one still verifies what it signed")
     print("a running city signs with the new key, and ends every connection beyond the machine, within seconds")

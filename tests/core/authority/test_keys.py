@@ -1,5 +1,6 @@
 """Keys of a site: made once, private, rotated without losing old journals, revoked for good."""
 
+import fcntl
 import json
 import os
 
@@ -15,6 +16,7 @@ from gwanje.core.authority.keys import (
     key_id_of,
 )  # fmt: skip
 from gwanje.core.authority.principal import Role
+from gwanje.core.city import run_dir
 from gwanje.core.cli.main import main
 
 
@@ -201,3 +203,27 @@ def test_the_commands_from_first_key_to_rotation(tmp_path, capsys):
     assert key_id_of(Bundle.read(bundle).public) in out
     assert "revoked" in out
     assert keys.signer.key_id in out
+
+
+def test_keys_go_where_the_running_city_keeps_its_data_and_the_folder_is_said(
+    site_copy, tmp_path, monkeypatch, capsys
+):  # fmt: skip
+    monkeypatch.setattr(run_dir, "_memory", lambda: tmp_path)
+    run = run_dir.default_run_dir("chungbuk")
+    run.mkdir(parents=True)
+    lock = os.open(run / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)  # as a running city holds it
+    data = tmp_path / "elsewhere" / "chungbuk"
+    run_dir.RunInfo(1, str(site_copy), str(data / "live"), 1, 1, "boot").write(run)
+    site, bundle = str(site_copy), ["--role", "viewer", "--out", str(tmp_path / "phone")]
+    commands = (
+        ["init", site], ["list", site], ["add", "phone", *bundle, "--site", site], ["rotate", site],
+        ["revoke", "phone", "--site", site],
+    )  # fmt: skip
+    try:
+        for command in commands:
+            assert main(["keys", *command]) == 0
+            assert str(data / "security") in capsys.readouterr().out
+    finally:
+        os.close(lock)
+    assert SiteKeys.load(data / "security") is not None
