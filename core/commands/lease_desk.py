@@ -112,7 +112,7 @@ class LeaseDesk:
             if point not in ground.tags:
                 return ground.refuse(Refused(Code.UNKNOWN_POINT, point), message, who)
             against = ground.authority.area_refusal(who, point)
-            if against is not None:
+            if against is not None and not self._takes(who, point, against[0]):
                 return ground.refuse(Refused(*against), message, who)
         entry: dict[str, Any] = {"points": list(points[:_TOLD_POINTS]), "n_points": len(points)}
         ground.desk.write_now(EntryKind.POINTS_GIVEN_BACK, author=who.name, reason=reason, **entry)
@@ -120,6 +120,19 @@ class LeaseDesk:
         self.save()
         self.widen(who.name)
         return Released(", ".join(points)[:TEXT_MAX])
+
+    def _takes(self, who: Principal, point: str, against: Code) -> bool:
+        """Whether a person may give a point back although its area is not theirs.
+
+        They may when operating a point of their own area takes it; not what somebody else took who may hold its area.
+        """
+        ground, hold = self._ground, self.table.hold_of(point)
+        if against is Code.AREA_HELD_BY_OTHER and hold is not None and hold.author != who.name:
+            return False
+        return any(
+            point in one.takes and one.allows(who.role) and ground.authority.area_refusal(who, one.point) is None
+            for one in ground.operations.by_point.values()
+        )
 
     # ------------------------------------------------------------ what others do to leases
 

@@ -560,6 +560,27 @@ def test_a_persons_operation_takes_points_from_the_program(tmp_path: Path) -> No
     assert world.kinds()[-1] == "lease_widened"
 
 
+def test_who_took_a_point_of_another_area_with_an_operation_may_give_it_back(tmp_path: Path) -> None:
+    one = replace(plant().by_point[LIMIT], takes=(ESS1,))
+    world = World(tmp_path, operations=Operations({**plant().by_point, LIMIT: one}))
+    world.show(LIMIT, 1.0)
+    world.lease()
+    for point in (ESS1, ESS2):
+        world.areas["kim", point] = (Code.AREA_NOT_HELD, "microgrid")
+    world.operate(LIMIT, 0.5)
+    accept(world)
+    assert set(world.covered) == {ESS2}
+    assert world.request("give_back", points=[ESS2], reason="done")["code"] == "area_not_held", "was never theirs"
+    assert world.request("give_back", points=[LIMIT, ESS1], reason="done")["outcome"] == "released"
+    assert set(world.covered) == {ESS1, ESS2}
+    world.show(ESS1, 0.0)
+    world.operate(ESS1, 1_000.0, session="park/operator")
+    world.areas["kim", ESS1] = (Code.AREA_HELD_BY_OTHER, "microgrid: park")
+    assert world.request("give_back", points=[ESS1], reason="mine")["code"] == "area_held_by_other", "park took it"
+    world.areas["kim", ESS1] = world.areas["kim", LIMIT] = (Code.AREA_NOT_HELD, "jincheon")
+    assert world.request("give_back", points=[ESS1], reason="done")["code"] == "area_not_held", "of neither area"
+
+
 def test_the_listing_of_leases_proves_nothing(world: World) -> None:
     granted = world.lease()
     listing = world.request("leases")
