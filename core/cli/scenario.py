@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from gwanje.core.city.run_dir import default_run_dir
 from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands
 from gwanje.core.clock import SystemClock
 from gwanje.core.closed_loop.comparison import carry_out
@@ -16,6 +17,7 @@ from gwanje.core.closed_loop.runner import LoopError
 from gwanje.core.closed_loop.script import LoopScript, load_loop, loop_names
 from gwanje.core.scenario.city import City, CityError, copy_site, own_folder
 from gwanje.core.scenario.plan import places_of
+from gwanje.core.scenario.ports import listened, why_taken
 from gwanje.core.scenario.runner import Run, failures_of, metrics, verdict
 from gwanje.core.scenario.script import Scenario, load_scenario, names_of
 from gwanje.core.site.config import load_site
@@ -91,6 +93,8 @@ def _run(chosen: argparse.Namespace, script: Scenario) -> bool:
         try:
             root = copy_site(chosen.site, folder, script.families, script.timers)
             site = load_site(root)
+            if why := why_taken(site, listened(), default_run_dir(site.id).parent):
+                raise CommandError(f"{script.name} is not started: {why}")
             city = City(root, folder, site, chosen.seed, clock)
         except (CityError, OSError) as error:
             raise CommandError(str(error)) from None
