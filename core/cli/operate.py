@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from gwanje.core.bus.bus import Bus
 from gwanje.core.bus.messages import Event
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
 from gwanje.core.cli.tokens import file_of_terminal, read_token
-from gwanje.core.clock import NS_PER_S, SystemClock
+from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
 from gwanje.core.commands.messages import new_id
 from gwanje.core.commands.operations_table import ENDED, State
 from gwanje.core.commands.operator_client import Answer, OperatorClient
 from gwanje.core.site.config import Site
 from gwanje.core.tags.quality import Quality, describe, is_good
+from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag
 
 LOOK_S = 1.0
@@ -58,6 +60,7 @@ def add(commands: Commands) -> None:
     cancel = operate.add("cancel", _cancel, "give a selection up")
     second = operate.add("second", _second, "agree to somebody else's critical operation")
     listed = operate.add("list", _list, "what is selected, under way and ended lately")
+    held = operate.add("held", _held, "what people hold back from programs: point, value, by whom, since, until")
     give_back = operate.add("give-back", _give_back, "let programs have a point again that a person holds")
     for one in (select, execute, cancel, give_back):
         one.add_argument("point", metavar="POINT")
@@ -73,8 +76,9 @@ def add(commands: Commands) -> None:
     second.add_argument("command_id", metavar="COMMAND_ID")
     second.add_argument("point", metavar="POINT", help="that you agree to operate")
     second.add_argument("value", metavar="VALUE", help="that you agree to")
-    listed.add_argument("--json", action="store_true")
-    for one in (select, execute, cancel, give_back, second, listed):
+    for one in (listed, held):
+        one.add_argument("--json", action="store_true")
+    for one in (select, execute, cancel, give_back, second, listed, held):
         one.add_argument("--lang", choices=("ko", "en"), default="ko")
         with_site(one)
 
@@ -89,7 +93,7 @@ class Desk:
     """
 
     def __init__(self, site: Site, run_dir: Path, lang: str) -> None:
-        self.site = site
+        self.site, self.run_dir = site, run_dir
         self.clock = SystemClock()
         self.bus = Bus(run_dir, "cli", self.clock)
         self.client = OperatorClient(self.bus, read_token(run_dir))
@@ -365,6 +369,32 @@ def _give_back(chosen: argparse.Namespace) -> int:
         if answer.get("outcome") != "released":
             return desk.refused(answer)
         print(f"{desk.word('given_back')}: {', '.join(takes)}")
+        return 0
+
+
+def _held(chosen: argparse.Namespace) -> int:
+    with _desk(chosen) as desk:
+        answer = desk.client.leases()
+        if "holds" not in answer:
+            return desk.refused(answer)
+        store = TagStore.attach(desk.run_dir / "tags", desk.site.tags)
+        now, utc = desk.clock.mono_ns(), desk.clock.utc_ns()
+        rows = []
+        for one in answer["holds"]:
+            sample = store.read(desk.site.tags.index(one["point"]), now)
+            since, until = (utc_text(utc + one[key] - now) for key in ("since_mono_ns", "until_mono_ns"))
+            value = None if math.isnan(sample.value) else sample.value
+            rows.append(
+                {"point": one["point"], "value": value, "author": one["author"], "since_utc": since, "until_utc": until}
+            )
+        if chosen.json:
+            print(json.dumps(rows, ensure_ascii=False))
+            return 0
+        for row in rows:
+            span = f"{row['since_utc'][:19]}Z … {row['until_utc'][:19]}Z"
+            print(f"{row['point']} = {desk.value(desk.tag(row['point']), row['value'])}  {row['author']}  {span}")
+        if not rows:
+            print(desk.word("nothing"))
         return 0
 
 

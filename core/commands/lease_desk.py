@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gwanje.core.authority.principal import Principal, Role
+from gwanje.core.clock import NS_PER_S
 from gwanje.core.commands.coverage import BARRED
 from gwanje.core.commands.ground import Ground
-from gwanje.core.commands.leases import POINTS_MAX, Fault, Hold, Lease, LeaseFault, LeaseTable, Narrowed
+from gwanje.core.commands.leases import HOLD_S_DEFAULT, POINTS_MAX, Fault, Hold, Lease, LeaseFault, LeaseTable, Narrowed
 from gwanje.core.commands.messages import Answer, Granted, Released, new_id
 from gwanje.core.commands.operations import WRITABLE_KINDS
 from gwanje.core.commands.safety_tags import SafetyKind
@@ -254,7 +255,10 @@ class LeaseDesk:
         """What everybody may know: without the ids that prove who holds a lease."""
         state = self.state()
         hidden = [{key: value for key, value in one.items() if key != "lease_id"} for one in state["leases"]]
-        return {**state, "leases": hidden}
+        held = [
+            {**one, "since_mono_ns": one["until_mono_ns"] - round(HOLD_S_DEFAULT * NS_PER_S)} for one in state["holds"]
+        ]
+        return {**state, "leases": hidden, "holds": held}
 
     def save(self) -> bool:
         """Keep it; what could not be kept is tried again with every step, and said."""

@@ -85,6 +85,10 @@ class OperatorClient:
         """What is selected, under way and ended lately."""
         return self.ask("operations")
 
+    def leases(self) -> Answer:
+        """What programs have leased and what people hold."""
+        return self.ask("leases")
+
     def place_tag(self, scope: str, kind: str, reason: str, review_s: float) -> Answer:
         """Hang a safety tag."""
         return self.ask("place_tag", scope=scope, kind=kind, reason=reason, review_s=review_s)

@@ -560,6 +560,16 @@ def test_a_persons_operation_takes_points_from_the_program(tmp_path: Path) -> No
     assert world.kinds()[-1] == "lease_widened"
 
 
+def test_the_listing_tells_who_holds_what_since_when_and_until_when(world: World) -> None:
+    world.show(ESS1, 0.0)
+    begun = world.clock.mono_ns()
+    world.operate(ESS1, 1_000.0)
+    accept(world)
+    (held,) = world.request("leases")["holds"]
+    assert (held["point"], held["author"]) == (ESS1, "kim")
+    assert (held["since_mono_ns"], held["until_mono_ns"]) == (begun, begun + 3_600 * S)
+
+
 def test_who_took_a_point_of_another_area_with_an_operation_may_give_it_back(tmp_path: Path) -> None:
     one = replace(plant().by_point[LIMIT], takes=(ESS1,))
     world = World(tmp_path, operations=Operations({**plant().by_point, LIMIT: one}))
