@@ -129,7 +129,8 @@ def test_a_plan_continues_with_the_worth_of_another():
     for _ in range(20):
         store, *steps = draw(rng, 16)
         first, last = [one[:8].copy() for one in steps], [one[8:].copy() for one in steps]
-        whole, parts, twin = OneStore(*store.values(), levels_max=4_000), OneStore(*store.values()), Twin(*store.values())
+        whole, parts = OneStore(*store.values(), levels_max=4_000), OneStore(*store.values())
+        twin = Twin(*store.values())
         parts.plan(*last, NOTHING)
         twin.plan(*last, NOTHING)
         levels, expected = np.empty(4_000), np.empty(4_000)
