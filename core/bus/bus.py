@@ -400,6 +400,10 @@ class Asker:
     def close(self) -> None:
         """Let go of the connection."""
         self._waiting.unregister(self._descriptor)
+        # A socket is closed behind our back, in the library's own time; its connection and what waits on it go now, in
+        # turn with whatever connection is made next.
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.disconnect(self._socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
         self._socket.close(0)
 
 
