@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hearing import Ear
 
 from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, input_ids, processors
@@ -78,7 +79,7 @@ class Part:
         self.loop = RunningLoop(build_loop(self.config, self.site.rating_w, tags, self.store.view))
         points = [one.setpoint_tag for one in self.config.battery]
         self.keeper = LeaseKeeper(Client(), "tie_line", points, "test")
-        self.hear = Bus(folder, "hmi", self.clock, tags.n).subscriber(["scan", "event"], ["control"])
+        self.hear = Ear(Bus(folder, "hmi", self.clock, tags.n), self.bus.publisher(), ["scan", "event"])
         self.recorded = []
         state = tuning_file(self.ctx)
         taken = taken_up(state, self.config, self.clock)
@@ -97,7 +98,7 @@ class Part:
         self.writers[owner].write_one(self.site.tags.index(name), value, int(Quality.GOOD), self.clock.utc_ns(), now)
 
     def go(self, seconds):
-        for turn in range(round(seconds * 10)):
+        for _ in range(round(seconds * 10)):
             for _ in range(10):
                 self.clock.advance_ns(S // 100)
                 for name, value in self.world.items():
@@ -105,11 +106,10 @@ class Part:
                 self.write("core", "system.lease.tie_line_until_s", self.clock.mono_ns() / S + 5.0)
                 self.loop.tick(self.clock.mono_ns(), 0.01)
             self.shell.turn()
-            self.collect(10_000 if turn == 0 and not self.scans else 0)
+            self.collect()
 
-    def collect(self, first_ms=0):
-        self.hear.poll(first_ms)
-        while (message := self.hear.receive()) is not None:
+    def collect(self):
+        for message in self.hear.all():
             (self.scans if isinstance(message, Scan) else self.events).append(message)
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hearing import Ear
 
 from gwanje.control.microgrid import ledger_settings
 from gwanje.control.microgrid.family_files import FamilyFileError, read_family_files
@@ -64,7 +65,7 @@ class Town:
         self.store = TagStore.create(folder / "tags", self.tags)
         self.writers = {owner: self.store.writer(owner) for owner in {self.tags.get(name).owner for name in WORLD}}
         self.bus = Bus(folder, "ledger", self.clock, self.tags.n)
-        self.hear = Bus(folder, "hmi", self.clock, self.tags.n).subscriber(["event"], ["ledger"])
+        self.hear = Ear(Bus(folder, "hmi", self.clock, self.tags.n), self.bus.publisher(), ["event"])
         (folder / "state").mkdir()
         self.world = dict(WORLD)
         self.quality = {}
@@ -107,12 +108,7 @@ class Town:
         return sample.value
 
     def told(self):
-        self.hear.poll(300)
-        found = []
-        while (message := self.hear.receive()) is not None:
-            assert isinstance(message, Event)
-            found.append(message.class_name)
-        return found
+        return [message.class_name for message in self.hear.all() if isinstance(message, Event)]
 
     def asked(self, span, label=""):
         answers = []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hearing import Ear
 
 from gwanje.control.microgrid.planner import main as part_main
 from gwanje.control.microgrid.planner.history import recorded_means
@@ -75,7 +76,7 @@ class Part:
         )  # fmt: skip
         self.ctx.state_dir.mkdir()
         self.settings, tariff = read_site(self.ctx)
-        self.hear = Bus(folder, "hmi", self.clock, self.tags.n).subscriber(["event"], ["planner"])
+        self.hear = Ear(Bus(folder, "hmi", self.clock, self.tags.n), self.bus.publisher(), ["event"])
         self.desk = Desk(self.ctx, self.settings, tariff, self.store.writer("planner"), worker)
         self.world = dict(WORLD)
         self.events = []
@@ -89,10 +90,7 @@ class Part:
                         self.tags.index(name), value, int(Quality.GOOD), self.clock.utc_ns(), self.clock.mono_ns()
                     )
             self.desk.turn()
-        self.hear.poll(0 if self.events else 300)
-        while (message := self.hear.receive()) is not None:
-            assert isinstance(message, Event)
-            self.events.append(message.class_name)
+        self.events += [message.class_name for message in self.hear.all() if isinstance(message, Event)]
 
     def tag(self, name):
         return self.store.read(self.tags.index(name), self.clock.mono_ns())

@@ -1,0 +1,45 @@
+"""All that a part published so far, however busy the machine: its subscription is awaited, and its end is marked."""
+
+import time
+
+from gwanje.core.bus.bus import Bus, Message, Publisher, Subscriber
+from gwanje.core.bus.messages import Event
+
+PATIENCE_S = 60.0
+MARK = "hearing_mark"
+
+
+class Ear:
+    """Hears one publisher of this process from its first message on.
+
+    Args:
+        bus: of another part.
+        publisher: what is heard; call from the thread that publishes.
+        topics: prefixes; "event" must be among them, for the mark.
+    """
+
+    def __init__(self, bus: Bus, publisher: Publisher, topics: list[str]) -> None:
+        assert "event" in topics
+        self._publisher = publisher
+        self._subscriber: Subscriber = bus.subscriber(topics, [publisher.part], high_water=100_000)
+        wanted, deadline = set(topics), time.monotonic() + PATIENCE_S
+        while wanted:
+            wanted -= publisher.wished_anew()
+            assert time.monotonic() < deadline, f"{sorted(wanted)} never reached {publisher.part}"
+            time.sleep(0.001)
+
+    def all(self) -> list[Message]:
+        """What came since the last call."""
+        self._publisher.event(Event("system", "test", MARK, 0, 0, "", ""))
+        found: list[Message] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            while (message := self._subscriber.receive()) is not None:
+                if isinstance(message, Event) and message.class_name == MARK:
+                    return found
+                found.append(message)
+            assert time.monotonic() < deadline, "the mark never arrived"
+            self._subscriber.poll(100)
+
+    def close(self) -> None:
+        self._subscriber.close()
