@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gwanje.control.loop import allowed_processors, processors, refusals
-from gwanje.control.microgrid import fast_bench
+from gwanje.control.microgrid.bench import fast_layers as fast_bench
 from gwanje.control.microgrid.params import J_PER_WH
 from gwanje.core.bench import BenchOptions, Result, Watch, interleaved, median, per_round, result
 from gwanje.core.clock import NS_PER_S, SystemClock

@@ -21,7 +21,8 @@ from gwanje.control.command_service import FILE as CHOSEN_FILE
 from gwanje.control.command_service import CommandThread, ControlCommands
 from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, processors, refusals
-from gwanje.control.microgrid import degradations, tie_setpoint
+from gwanje.control.microgrid import degradations
+from gwanje.control.microgrid.layers import tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
 from gwanje.control.tuning import desk as tuning
 from gwanje.control.tuning.change_set import in_force

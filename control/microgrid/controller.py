@@ -2,8 +2,8 @@
 
 Every 10 ms the image is judged and the guard looks at it; the tie-line law follows at its own period, the laws of the
 island and of reactive power every 100 ms, the supervisor every second. All of them only say what they want: the last
-stage (:mod:`gwanje.control.microgrid.commands`) lets nothing beyond bounds and ramps. When the mode machine changes the
-law, the new one begins from what is commanded at that moment.
+stage (:mod:`gwanje.control.microgrid.layers.commands`) lets nothing beyond bounds and ramps. When the mode machine
+changes the law, the new one begins from what is commanded at that moment.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gwanje.control.microgrid import guard, modes
-from gwanje.control.microgrid.commands import Commands
-from gwanje.control.microgrid.fleet import Sharing
 from gwanje.control.microgrid.image import Floats, Image, write_layout
-from gwanje.control.microgrid.island_law import IslandLaw, stiffness_w_per_hz
-from gwanje.control.microgrid.mode_types import Law, Mode, ModeInputs, ModeOutputs, Order, Request
-from gwanje.control.microgrid.reactive import ReactiveLaw
+from gwanje.control.microgrid.layers import guard
+from gwanje.control.microgrid.layers.commands import Commands
+from gwanje.control.microgrid.layers.fleet import Sharing
+from gwanje.control.microgrid.layers.island_law import IslandLaw, stiffness_w_per_hz
+from gwanje.control.microgrid.layers.reactive import ReactiveLaw
+from gwanje.control.microgrid.layers.supervisor import Supervisor
+from gwanje.control.microgrid.layers.tie_law import TieLaw
+from gwanje.control.microgrid.modes.machine import machine as modes
+from gwanje.control.microgrid.modes.types import Law, Mode, ModeInputs, ModeOutputs, Order, Request
 from gwanje.control.microgrid.settings import Settings, read_settings
-from gwanje.control.microgrid.supervisor import Supervisor
-from gwanje.control.microgrid.tie_law import TieLaw
 from gwanje.control.microgrid.units import Units
 from gwanje.core.closed_loop.interface import Controller, Qualities, Told
 from gwanje.ext.reference.tie_line import HOLD, RUN

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING, dataclass
 
-from gwanje.control.microgrid.fields import choice, number
+from gwanje.control.microgrid.files.fields import choice, number
 
 TIER_KRW_PER_KWH = {"critical": 2000.0, "priority": 900.0, "interruptible": 400.0}
 """Cost of a kilowatt-hour not served: 1.50, 0.67 and 0.30 dollars, the rubric of the Banshee microgrid, at 1340 won."""

@@ -11,7 +11,7 @@ from dataclasses import MISSING, dataclass
 from functools import partial
 from typing import Any
 
-from gwanje.control.microgrid.fields import ControlConfigError, Problem, choice, number, table, tables
+from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, choice, number, table, tables
 from gwanje.core.site.config import Site
 from gwanje.core.site.toml_reader import KeyPath
 from gwanje.core.tags.table import TagTable
@@ -104,7 +104,7 @@ class TieParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetpointParams:
-    """How the import set-point is chosen; see :mod:`gwanje.control.microgrid.tie_setpoint`."""
+    """How the import set-point is chosen; see :mod:`gwanje.control.microgrid.layers.tie_setpoint`."""
 
     strategy: str = choice("smooth", "smooth", "fixed", ko="수전 목표 방식", en="how the import is chosen")
     fixed_w: float = _number(0.0, -1e9, 1e9, "W", "고정 수전 목표", "import that `fixed` holds")

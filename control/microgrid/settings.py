@@ -20,8 +20,8 @@ from gwanje.control.microgrid.device_settings import (
     Source,
     default_value_krw,
 )
-from gwanje.control.microgrid.fields import ControlConfigError, Problem, number, table, tables
-from gwanje.control.microgrid.mode_params import ModeParams
+from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, number, table, tables
+from gwanje.control.microgrid.modes.params import ModeParams
 from gwanje.control.microgrid.params import SetpointParams
 from gwanje.core.site import config as core_config
 from gwanje.core.site.toml_reader import KeyPath

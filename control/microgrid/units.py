@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from gwanje.control.microgrid.commands import Commands
-from gwanje.control.microgrid.fleet import Bounds, Charge, Seen, bounds, count
 from gwanje.control.microgrid.image import Image
-from gwanje.control.microgrid.reactive import ability_var
+from gwanje.control.microgrid.layers.commands import Commands
+from gwanje.control.microgrid.layers.fleet import Bounds, Charge, Seen, bounds, count
+from gwanje.control.microgrid.layers.reactive import ability_var
 from gwanje.control.microgrid.settings import Settings
 
 BATTERY_WORDS = ("discharge_w", "soc", "online", "charge_w_max", "discharge_w_max")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from gwanje.control.microgrid.fields import ControlConfigError, Problem, number, table
+from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, number, table
 
 RMS_TAU_S = 10.0
 """Memory of the error's mean square: it begins at zero, so that one load step in the first second trips nothing."""

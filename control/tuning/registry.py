@@ -1,8 +1,8 @@
 """Every parameter of control in one list: value, default, range, unit, owner, and whether a change needs a restart.
 
-The facts stand in the metadata of the dataclasses' fields (:mod:`gwanje.control.microgrid.fields`): ``unit``, ``low``,
-``high``, ``owner``, ``ko``, ``en``. A registry is made of any number of such dataclasses; only numbers are parameters,
-words and tags are the site's.
+The facts stand in the metadata of the dataclasses' fields (:mod:`gwanje.control.microgrid.files.fields`): ``unit``,
+``low``, ``high``, ``owner``, ``ko``, ``en``. A registry is made of any number of such dataclasses; only numbers are
+parameters, words and tags are the site's.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ ENTRIES = {
     "media": "gwanje.io.field.media",
     "control": "gwanje.control.main",
     "planner": "gwanje.control.microgrid.planner.entry",
-    "ledger": "gwanje.control.microgrid.ledger_part",
+    "ledger": "gwanje.control.microgrid.ledger.part",
     "acoustic": "gwanje.control.acoustic.main",
     "historian": "gwanje.historian.main",
     "query": "gwanje.historian.service",

@@ -20,7 +20,7 @@ from gwanje.core.clock import SystemClock
 from gwanje.core.site.config import Site, load_site
 
 SERVICE = "ledger"
-REPORT = "gwanje.control.microgrid.ledger_report"
+REPORT = "gwanje.control.microgrid.ledger.report"
 """By name, because core imports no part."""
 BOOK = "ledger.sqlite"
 TIMEOUT_MS = 5_000

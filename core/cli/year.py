@@ -11,7 +11,7 @@ from gwanje.core.cli.parsing import DEFAULT_SITE, CommandError, Commands
 from gwanje.core.clock import SystemClock
 from gwanje.core.site.config import load_site
 
-TOOL = "gwanje.control.microgrid.year_command"
+TOOL = "gwanje.control.microgrid.year.command"
 """By name, because core imports no part."""
 RULES = ("none", "own", "peak", "site")
 PLANNERS = {"similar": ("plan",), "perfect": ("plan-perfect",), "both": ("plan", "plan-perfect")}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gwanje.control.microgrid.bad_data import Judge
+from gwanje.control.microgrid.estimation.bad_data import Judge
 from gwanje.control.microgrid.peers.measured_feeders import measured
 from gwanje.control.microgrid.peers.random_feeders import random_feeder
 from gwanje.ext.state_estimation import RadialEstimator

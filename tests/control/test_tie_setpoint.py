@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gwanje.control.microgrid.layers.tie_setpoint import SetpointInputs, SetpointState, charge_bias_w, step
 from gwanje.control.microgrid.params import Battery, SetpointParams
-from gwanje.control.microgrid.tie_setpoint import SetpointInputs, SetpointState, charge_bias_w, step
 
 BATTERIES = tuple(
     Battery(

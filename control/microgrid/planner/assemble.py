@@ -24,7 +24,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Prices(Protocol):
-    """What a tariff says of moments, UTC ns; :class:`gwanje.control.microgrid.tariff.Tariff` is one."""
+    """What a tariff says of moments, UTC ns; :class:`gwanje.control.microgrid.tariff.tariff.Tariff` is one."""
 
     def price_krw_per_kwh(self, utc_ns: Ints) -> Floats:
         """Of one kWh more from the utility."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from gwanje.control.microgrid import tariff_reader
-from gwanje.control.microgrid.family_files import FamilyFileError, read_family_files
-from gwanje.control.microgrid.fields import ControlConfigError
+from gwanje.control.microgrid.files.family_files import FamilyFileError, read_family_files
+from gwanje.control.microgrid.files.fields import ControlConfigError
 from gwanje.control.microgrid.planner.settings import FILE, check_tags, parse
+from gwanje.control.microgrid.tariff.tariff import reader as tariff_reader
 from gwanje.core.site.config import Site
 from gwanje.core.site.toml_reader import KeyPath
 

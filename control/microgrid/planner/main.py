@@ -17,9 +17,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.control.microgrid.family_files import FamilyFileError
-from gwanje.control.microgrid.fields import ControlConfigError
-from gwanje.control.microgrid.local_time import QUARTER_S, WEEKDAY, civil, day_kinds, month_of
+from gwanje.control.microgrid.files.family_files import FamilyFileError
+from gwanje.control.microgrid.files.fields import ControlConfigError
 from gwanje.control.microgrid.planner import outlook, rolling
 from gwanje.control.microgrid.planner.assemble import Measured, assemble
 from gwanje.control.microgrid.planner.assets import Floats
@@ -31,8 +30,9 @@ from gwanje.control.microgrid.planner.planning import PlanError, Planner, PlanOp
 from gwanje.control.microgrid.planner.problem import ProblemError
 from gwanje.control.microgrid.planner.settings import FIGURES, FILE, OWNER, PlannerSettings, check_tags, read_settings
 from gwanje.control.microgrid.planner.solve import best_solver
-from gwanje.control.microgrid.tariff import Tariff, TariffError, Terms
-from gwanje.control.microgrid.tariff_reader import load_tariff
+from gwanje.control.microgrid.tariff.local_time import QUARTER_S, WEEKDAY, civil, day_kinds, month_of
+from gwanje.control.microgrid.tariff.reader import load_tariff
+from gwanje.control.microgrid.tariff.tariff import Tariff, TariffError, Terms
 from gwanje.core.bus.bus import Publisher
 from gwanje.core.bus.messages import Event
 from gwanje.core.city.part import PartContext, PartError

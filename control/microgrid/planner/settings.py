@@ -10,8 +10,8 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import Any
 
-from gwanje.control.microgrid.family_files import read_family_files
-from gwanje.control.microgrid.fields import ControlConfigError, Problem, choice, number, table, tables
+from gwanje.control.microgrid.files.family_files import read_family_files
+from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, choice, number, table, tables
 from gwanje.control.microgrid.planner.rolling import RollingParams
 from gwanje.core.tags.table import TagTable
 

@@ -9,7 +9,7 @@ from fault_cases import Case, SafeState
 from loop import BAD, QUICK, SETTINGS, SITE, Loop
 
 from gwanje.control.microgrid.controller import MicrogridController, open_controller
-from gwanje.control.microgrid.fields import ControlConfigError
+from gwanje.control.microgrid.files.fields import ControlConfigError
 from gwanje.control.microgrid.settings import parse_settings, problems
 from gwanje.core.site.config import load_site
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from loop import SETTINGS
 
-from gwanje.control.microgrid import curtail, demand, flexible, guard, restore
-from gwanje.control.microgrid.fleet import Bounds, Charge, Seen, Sharing, bounds, count
-from gwanje.control.microgrid.island_law import IslandLaw
-from gwanje.control.microgrid.reactive import ReactiveLaw, ability_var, share
+from gwanje.control.microgrid.layers import curtail, demand, flexible, guard, restore
+from gwanje.control.microgrid.layers.fleet import Bounds, Charge, Seen, Sharing, bounds, count
+from gwanje.control.microgrid.layers.island_law import IslandLaw
+from gwanje.control.microgrid.layers.reactive import ReactiveLaw, ability_var, share
 
 NAN = math.nan
 

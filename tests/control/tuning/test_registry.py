@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gwanje.control.microgrid.fields import number
+from gwanje.control.microgrid.files.fields import number
 from gwanje.control.microgrid.params import parse
 from gwanje.control.tuning.registry import (
     Registry,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gwanje.control.microgrid.fields import ControlConfigError
+from gwanje.control.microgrid.files.fields import ControlConfigError
 from gwanje.control.microgrid.planner.assemble import Measured, assemble, steps
 from gwanje.control.microgrid.planner.forecast import METHODS, Forecast, ForecastParams
 from gwanje.control.microgrid.planner.outlook import (
@@ -20,7 +20,7 @@ from gwanje.control.microgrid.planner.outlook import (
 from gwanje.control.microgrid.planner.planning import plan
 from gwanje.control.microgrid.planner.problem import ProblemError
 from gwanje.control.microgrid.planner.settings import FILE, parse, read_settings
-from gwanje.control.microgrid.tariff_reader import load_tariff
+from gwanje.control.microgrid.tariff.reader import load_tariff
 
 SITE = Path(__file__).resolve().parents[4] / "configs" / "chungbuk"
 MORNING = int(np.datetime64("2026-11-20T00:07", "ns").astype(np.int64))  # 09:07 in Korea, a Friday

@@ -1,0 +1,1 @@
+"""Measurements of the microgrid's control for ``gwanje bench``."""

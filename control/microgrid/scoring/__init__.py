@@ -1,0 +1,1 @@
+"""What a scenario's run is compared with, and what it costs."""

@@ -1,0 +1,1 @@
+"""What electricity costs: dated tariffs, holidays and the monthly bill."""
