@@ -1,12 +1,13 @@
 """All that a part published so far, however busy the machine: its subscription is awaited, and its end is marked."""
 
-import time
-
 from gwanje.core.bus.bus import Bus, Message, Publisher, Subscriber
 from gwanje.core.bus.messages import Event
+from gwanje.core.clock import SystemClock
 
-PATIENCE_S = 60.0
+PATIENCE_NS = 60_000_000_000
+PAUSE_NS = 1_000_000
 MARK = "hearing_mark"
+CLOCK = SystemClock()
 
 
 class Ear:
@@ -22,23 +23,23 @@ class Ear:
         assert "event" in topics
         self._publisher = publisher
         self._subscriber: Subscriber = bus.subscriber(topics, [publisher.part], high_water=100_000)
-        wanted, deadline = set(topics), time.monotonic() + PATIENCE_S
+        wanted, deadline = set(topics), CLOCK.mono_ns() + PATIENCE_NS
         while wanted:
             wanted -= publisher.wished_anew()
-            assert time.monotonic() < deadline, f"{sorted(wanted)} never reached {publisher.part}"
-            time.sleep(0.001)
+            assert CLOCK.mono_ns() < deadline, f"{sorted(wanted)} never reached {publisher.part}"
+            CLOCK.wait_until_mono_ns(CLOCK.mono_ns() + PAUSE_NS)
 
     def all(self) -> list[Message]:
         """What came since the last call."""
         self._publisher.event(Event("system", "test", MARK, 0, 0, "", ""))
         found: list[Message] = []
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = CLOCK.mono_ns() + PATIENCE_NS
         while True:
             while (message := self._subscriber.receive()) is not None:
                 if isinstance(message, Event) and message.class_name == MARK:
                     return found
                 found.append(message)
-            assert time.monotonic() < deadline, "the mark never arrived"
+            assert CLOCK.mono_ns() < deadline, "the mark never arrived"
             self._subscriber.poll(100)
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from gwanje.control.microgrid.layers.island_law import IslandLaw, stiffness_w_pe
 from gwanje.control.microgrid.layers.reactive import ReactiveLaw
 from gwanje.control.microgrid.layers.supervisor import Supervisor
 from gwanje.control.microgrid.layers.tie_law import TieLaw
-from gwanje.control.microgrid.modes.machine import machine as modes
+from gwanje.control.microgrid.modes import machine as modes
 from gwanje.control.microgrid.modes.types import Law, Mode, ModeInputs, ModeOutputs, Order, Request
 from gwanje.control.microgrid.settings import Settings, read_settings
 from gwanje.control.microgrid.units import Units

@@ -116,12 +116,13 @@ def run(options: BenchOptions) -> list[Result]:
 
 def _joined(publisher: Publisher) -> None:
     """Wait until the other side hears: a subscription needs a moment to arrive."""
-    until_ns = SystemClock().mono_ns() + WAIT_MS * 1_000_000
+    clock = SystemClock()
+    until_ns = clock.mono_ns() + WAIT_MS * 1_000_000
     publisher.wished_anew()
     while not publisher.wished("scan"):
-        if SystemClock().mono_ns() > until_ns:
+        if clock.mono_ns() > until_ns:
             raise BenchError(f"nobody hears {publisher.part}")
-        time.sleep(0.01)
+        clock.wait_until_mono_ns(clock.mono_ns() + 10_000_000)
         publisher.wished_anew()
 
 

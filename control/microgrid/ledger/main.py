@@ -15,6 +15,7 @@ import numpy as np
 
 from gwanje.control.microgrid.files.family_files import FamilyFileError
 from gwanje.control.microgrid.files.fields import ControlConfigError
+from gwanje.control.microgrid.ledger import world as ledger_world
 from gwanje.control.microgrid.ledger.accounting import (
     Closed,
     LedgerParams,
@@ -24,7 +25,6 @@ from gwanje.control.microgrid.ledger.accounting import (
     begin,
     step,
 )
-from gwanje.control.microgrid.ledger.accounting import world as ledger_world
 from gwanje.control.microgrid.ledger.book import FILE as BOOK_FILE
 from gwanje.control.microgrid.ledger.book import LedgerBook, LedgerBookError, of_quarters
 from gwanje.control.microgrid.ledger.entry import Entry

@@ -8,7 +8,7 @@ from pathlib import Path
 from gwanje.control.microgrid.files.family_files import FamilyFileError, FamilyFiles, read_family_files
 from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, number, table, tables
 from gwanje.control.microgrid.ledger.entry import Channel
-from gwanje.control.microgrid.tariff.tariff import reader as tariff_reader
+from gwanje.control.microgrid.tariff import reader as tariff_reader
 from gwanje.core.site.config import Site
 from gwanje.core.site.toml_reader import KeyPath
 from gwanje.core.tags.table import TagTable

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gwanje.control.microgrid.files.family_files import FamilyFileError, read_family_files
 from gwanje.control.microgrid.files.fields import ControlConfigError
 from gwanje.control.microgrid.planner.settings import FILE, check_tags, parse
-from gwanje.control.microgrid.tariff.tariff import reader as tariff_reader
+from gwanje.control.microgrid.tariff import reader as tariff_reader
 from gwanje.core.site.config import Site
 from gwanje.core.site.toml_reader import KeyPath
 

@@ -5,7 +5,7 @@ Rules know the present quarter and what was, never the future load or sun:
 * ``none``: it rests;
 * ``own``: what the sun leaves over goes in, what the homes lack comes out;
 * ``peak``: as ``own``, but a tenth of it is kept for imports near the highest of this month and the last;
-* ``site``: the site's set-point of the import (``layers.tie_setpoint`` as ``control.toml`` has it), which smooths the tie.
+* ``site``: the set-point of the import, which smooths the tie (``layers.tie_setpoint`` as ``control.toml`` has it).
 """
 
 from __future__ import annotations

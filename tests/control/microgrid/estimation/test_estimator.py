@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from gwanje.control.microgrid.estimation import gross_errors as ge
 from gwanje.control.microgrid.estimation.estimator import (
     EstimationInputs,
     EstimationParams,
@@ -19,7 +20,6 @@ from gwanje.control.microgrid.estimation.estimator import (
     step,
     unobservable,
 )
-from gwanje.control.microgrid.estimation.estimator import gross_errors as ge
 from gwanje.control.microgrid.estimation.gross_errors import GrossError
 from gwanje.core.tags.quality import Quality, is_good
 from gwanje.ext import state_estimation as se

@@ -14,7 +14,7 @@ import pytest
 from hearing import Ear
 
 from gwanje.control.microgrid.files.family_files import FamilyFileError, read_family_files
-from gwanje.control.microgrid.ledger.accounting import settings as ledger_settings
+from gwanje.control.microgrid.ledger import settings as ledger_settings
 from gwanje.control.microgrid.ledger.book import FILE as BOOK_FILE
 from gwanje.control.microgrid.ledger.book import LedgerBook, LedgerBookError
 from gwanje.control.microgrid.ledger.main import Desk, read_site

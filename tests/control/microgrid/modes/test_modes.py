@@ -7,8 +7,8 @@ from dataclasses import fields, replace
 
 import pytest
 
+from gwanje.control.microgrid.modes import machine as modes
 from gwanje.control.microgrid.modes.machine import ModeParams, initial, may_close, refusal, step, sync_window
-from gwanje.control.microgrid.modes.machine import machine as modes
 from gwanje.control.microgrid.modes.table import TABLE, Event
 from gwanje.control.microgrid.modes.types import Cause, Law, Mode, ModeInputs, ModeState, Order, Request
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gwanje.control.microgrid.tariff.bill import total_centi_krw
 from gwanje.control.microgrid.tariff.local_time import HOLIDAY, day_kinds, day_number
 from gwanje.control.microgrid.tariff.tariff import PEAK
+from gwanje.control.microgrid.year import planner as year_planner
 from gwanje.control.microgrid.year.battery import PARTS, RULES, Limits, battery_step, run_battery
 from gwanje.control.microgrid.year.series import DAYS, Measured, SeriesError, clear_sky, year_series
 from gwanje.control.microgrid.year.settings import load_year, problems
@@ -28,7 +29,6 @@ from gwanje.control.microgrid.year.simulation import (
     open_year,
     run_rule,
 )
-from gwanje.control.microgrid.year.simulation import planner as year_planner
 from gwanje.core.cli.main import main
 from gwanje.core.site.config import load_site
 from gwanje.core.site.toml_reader import ConfigErrors
