@@ -27,6 +27,7 @@ from gwanje.core.bus.rate import RateLimit
 from gwanje.core.bus.snapshot import SERVICE as SNAPSHOT_SERVICE
 from gwanje.core.bus.snapshot import SnapshotService
 from gwanje.core.city.part import PartContext, PartError
+from gwanje.core.city.part_ends import UntoldEnds
 from gwanje.core.clock import NS_PER_S, Clock, boot_id, read_both
 from gwanje.core.commands.messages import SERVICE
 from gwanje.core.commands.path import CommandPath
@@ -144,7 +145,7 @@ class Keeper(Protocol):
 
 
 class PartWatch:
-    """Enters into the journal when a part starts or stops, as the supervisor's tags say."""
+    """Enters into the journal when a part starts, as the supervisor's tags say, and how it ended, as its file says."""
 
     def __init__(self, tags: TagTable) -> None:
         told_elsewhere = ("system.part_city.state", f"system.part_{OWNER}.state")  # the core tells of itself
@@ -154,8 +155,13 @@ class PartWatch:
         self._restarts = tags.indices([tag.name.replace(".state", ".restarts") for tag in watched])
         self._before: list[tuple[float, float]] = []
 
-    def look(self, snapshot: Snapshot) -> list[tuple[EntryKind, dict[str, Any]]]:
-        """Entries about what changed since the last look; the first look only remembers."""
+    def look(self, snapshot: Snapshot, ended: Mapping[str, int]) -> list[tuple[EntryKind, dict[str, Any]]]:
+        """Entries about what changed since the last look; the first look only remembers.
+
+        Args:
+            snapshot: of all tags.
+            ended: part → restarts that follow its last end that was entered: nothing is told of that one.
+        """
         now = list(
             zip(snapshot.value[self._states].tolist(), snapshot.value[self._restarts].tolist(), strict=True)
         )
@@ -167,7 +173,7 @@ class PartWatch:
             if state[0] == RUNNING:
                 restarts = 0 if math.isnan(state[1]) else int(state[1])
                 entries.append((EntryKind.PART_STARTED, {"part": name, "restarts": restarts}))
-            elif was[0] == RUNNING:
+            elif was[0] == RUNNING and not ended.get(name, 0) >= state[1]:  # NaN: not known
                 entries.append((EntryKind.PART_STOPPED, {"part": name}))
         return entries
 
@@ -237,11 +243,12 @@ class Core:
             (self._commands.serve, self._people.finished, self._hear), self._mishaps, ctx.clock,
         )  # fmt: skip
         self._parts = PartWatch(ctx.tags)
+        self._ends = UntoldEnds(ctx.run_dir)
         self._stale = stale.StaleState.empty(ctx.tags.n)
         self._exists = np.array([tag is not None for tag in ctx.tags.tags], dtype=np.bool_)
         self._snapshot = Snapshot.empty(ctx.tags.n)
         self._samples = Snapshot.empty(len(self._alarms.tag_ids))
-        self._said = ""
+        self._said = self._ends_trouble = ""
 
     def run(self) -> None:
         """Turn until asked to stop."""
@@ -343,7 +350,8 @@ class Core:
         self._stale, look = stale.step(self._stale, snapshot.quality, self._exists)
         if len(look.fresh_stale):
             self._publisher.scan(*stale.columns(look, snapshot, self._clock.utc_ns()))
-        self._desk.note_all(self._parts.look(snapshot))
+        self._tell_ends()
+        self._desk.note_all(self._parts.look(snapshot, self._ends.restarts))
         self._people.refresh()
         self._refusals.step()
         if not self._numbered and self._journal.entries:
@@ -365,6 +373,19 @@ class Core:
             }
         )
         self._say()
+
+    def _tell_ends(self) -> None:
+        """Entries about parts that ended, also about a core before this one."""
+        try:
+            ends = self._ends.take()
+            self._desk.note_all([(EntryKind.PART_ENDED, one.entry()) for one in ends])
+            self._ends.told(ends)
+        except (OSError, ValueError) as error:
+            if str(error) != self._ends_trouble:
+                self._ctx.log.warning("how parts ended is not known: %s", error)
+            self._ends_trouble = str(error)
+        else:
+            self._ends_trouble = ""
 
     def _say(self) -> None:
         """One warning on the terminal when journal or alarm file begin or end to fail."""

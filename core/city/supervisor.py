@@ -19,6 +19,7 @@ from gwanje.core.authority import credentials
 from gwanje.core.bus.bus import Bus
 from gwanje.core.bus.messages import Event
 from gwanje.core.city.part import Heartbeat, RunOptions
+from gwanje.core.city.part_ends import PartEnds
 from gwanje.core.city.run_dir import RunDir, RunInfo
 from gwanje.core.city.run_part import EXIT_CLEAR_FAILURE, run_child
 from gwanje.core.city.site_image import VARIABLE
@@ -72,6 +73,7 @@ class Child:
     cpu_ticks: int = 0
     cpu_pct: float = 0.0
     said: str = ""
+    hung: bool = False
 
     def state(self) -> int:
         """One of the state numbers that the tag carries."""
@@ -120,6 +122,7 @@ class Supervisor:
         ).write(run.path)
         credentials.write(run.path, parts)
         self.children = {name: Child(name, Heartbeat(run.path, name)) for name in parts}
+        self._ends = PartEnds(run.path)
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self.stop_asked = False
         self._ids = site.tags.by_owner("supervisor")
@@ -156,7 +159,7 @@ class Supervisor:
 
     def _spawn(self, child: Child) -> None:
         child.started_mono_ns = self.clock.mono_ns()
-        child.cpu_ticks = 0
+        child.cpu_ticks, child.hung = 0, False
         process = self._processes.Process(
             target=run_child, name=child.name,
             args=(child.name, self.site.root, self._site_sha256, self.run.path, self.options),
@@ -218,6 +221,7 @@ class Supervisor:
                 self._note_death(child, code, now)
             elif hangs(child.started_mono_ns, child.beat.last_mono_ns(), now):
                 self.log.warning("%s does not answer for %g s: killed, starts anew", child.name, HANG_S)
+                child.hung = True
                 child.process.kill()
 
     def _note_death(self, child: Child, code: int, now: int) -> None:
@@ -229,6 +233,10 @@ class Supervisor:
             self.log.warning("%s: starts anew", said)
         child.said = said if now - child.started_mono_ns < HEALTHY_AFTER_S * NS_PER_S else ""
         child.process = None
+        try:
+            self._ends.add(child.name, code, hung=child.hung, restarts=child.restarts + 1, utc_ns=self.clock.utc_ns())
+        except OSError as error:
+            self.log.warning("how %s ended cannot be kept for the journal: %s", child.name, error)
         self._publisher.event(
             Event(
                 kind="system",

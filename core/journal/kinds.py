@@ -17,6 +17,7 @@ class EntryKind(StrEnum):
     ENTRY_UNWRITABLE = "entry_unwritable"
     PART_STARTED = "part_started"
     PART_STOPPED = "part_stopped"
+    PART_ENDED = "part_ended"
     COMMAND_REQUESTED = "command_requested"
     COMMAND_ACCEPTED = "command_accepted"
     COMMAND_CONFIRMED = "command_confirmed"

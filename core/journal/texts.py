@@ -18,6 +18,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "entry_unwritable": ("기록할 수 없는 항목", "entry that cannot be written"),
     "part_started": ("프로세스 시작", "part started"),
     "part_stopped": ("프로세스 멈춤", "part stopped"),
+    "part_ended": ("프로세스가 죽음", "part died"),
     "command_requested": ("명령 요청", "command requested"),
     "command_accepted": ("명령 수락", "command accepted"),
     "command_confirmed": ("동작 확인됨", "command confirmed"),
@@ -107,6 +108,9 @@ _LABELS: Mapping[str, tuple[str, str]] = {
     "cut_bytes": ("잘린 바이트", "bytes cut"),
     "n_unsigned": ("서명되지 않은 항목", "unsigned entries"),
     "of_kind": ("종류", "of kind"),
+    "signal": ("신호", "signal"),
+    "exit_code": ("종료 코드", "exit code"),
+    "hung": ("응답 없음", "hung"),
 }
 """Members shown behind the subject, in this order, with their labels."""
 _SHOWN_MAX = 160

@@ -26,6 +26,7 @@ from gwanje.core.bus.bus import Bus, RequestTimeoutError
 from gwanje.core.bus.messages import AlarmChange, Event
 from gwanje.core.bus.scan import Scan
 from gwanje.core.city.part import Heartbeat, PartContext, PartError, RunOptions
+from gwanje.core.city.part_ends import PartEnds
 from gwanje.core.clock import SystemClock, VirtualClock
 from gwanje.core.commands.client import CommandClient
 from gwanje.core.commands.coverage import LeaseCoverage
@@ -632,11 +633,13 @@ def test_starts_and_stops_of_parts_are_journalled_as_the_supervisor_tells_them()
     watch = core_main.PartWatch(tags)
     snapshot = Snapshot.empty(tags.n)
 
+    ended: dict[str, int] = {}
+
     def told(field: float, restarts: float) -> list[tuple[str, dict[str, Any]]]:
         snapshot.value[tags.index("system.part_field.state")] = field
         snapshot.value[tags.index("system.part_field.restarts")] = restarts
         snapshot.value[tags.index("system.part_city.state")] = field
-        return [(str(kind), data) for kind, data in watch.look(snapshot)]
+        return [(str(kind), data) for kind, data in watch.look(snapshot, ended)]
 
     assert told(1, 0) == [], "the first look only remembers"
     assert told(2, 0) == [("part_started", {"part": "field", "restarts": 0})]
@@ -645,6 +648,27 @@ def test_starts_and_stops_of_parts_are_journalled_as_the_supervisor_tells_them()
     assert told(1, 1) == []
     assert told(2, 1) == [("part_started", {"part": "field", "restarts": 1})]
     assert told(2, 2) == [("part_started", {"part": "field", "restarts": 2})], "it died and came back between two looks"
+    ended["field"] = 3
+    assert told(3, 3) == [], "its end was entered with its signal already"
+
+
+def test_how_parts_ended_is_journalled_once_also_what_killed_the_core_itself(town: Town) -> None:
+    ends = PartEnds(town.run_dir)
+    ends.add("field", -signal.SIGKILL, hung=True, restarts=1, utc_ns=10)
+    ends.add("core", -signal.SIGSEGV, hung=False, restarts=1, utc_ns=20)  # nobody was there to enter it
+    town.start()
+    town.until(lambda: town.kinds().count("part_ended") == 2)
+    ends.add("heat", 3, hung=False, restarts=4, utc_ns=30)
+    town.until(lambda: town.kinds().count("part_ended") == 3)
+    town.stop()
+    town.start()
+    town.stop()
+    told = [one.data for one in read(town.state_dir / "journal.jsonl") if one.kind == "part_ended"]
+    assert told == [
+        {"part": "field", "signal": "SIGKILL", "hung": True, "restarts": 1, "ended_utc_ns": 10},
+        {"part": "core", "signal": "SIGSEGV", "restarts": 1, "ended_utc_ns": 20},
+        {"part": "heat", "exit_code": 3, "restarts": 4, "ended_utc_ns": 30},
+    ]
 
 
 # ---------------------------------------------------------------- people
