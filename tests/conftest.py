@@ -73,7 +73,7 @@ RTSP_PORT = 15_554
 RTSP_OFFSET = 10
 """The default site uses no port 15000 … 15020: the microphones' goes there, and a small copy has one short range."""
 
-BASE_FAMILIES = frozenset({"energy"})
+BASE_FAMILIES = frozenset({"energy", "microgrid"})
 """What every city of a test has; the other files of :data:`FAMILY_FOLDERS` come when asked for."""
 FAMILY_FOLDERS = ("devices", "alarms", "operations", "topology", "nodes", "microgrid/planner", "microgrid/ledger")
 BASE_TAGS = frozenset(

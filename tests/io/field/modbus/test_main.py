@@ -103,7 +103,7 @@ def test_a_site_without_devices_says_so(run_dir):
 def test_every_point_of_the_default_site_exists_in_its_model():
     site = load_site(Path(__file__).resolve().parents[4] / "configs" / "chungbuk")
     devices = [one for one in site.devices if one.part == "field"]
-    assert len(devices) == 22
+    assert len(devices) == 45
     addresses = set()
     for one in devices:
         assert one.simulated
@@ -120,4 +120,4 @@ def test_every_point_of_the_default_site_exists_in_its_model():
                 assert model_layout(model).point(name).writable
             if setting.model:
                 assert model_layout(setting.model).point(setting.name).writable
-    assert len(addresses) == 19, "four meters share a gateway"
+    assert len(addresses) == 42, "four meters share a gateway"

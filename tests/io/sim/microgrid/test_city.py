@@ -34,7 +34,6 @@ from gwanje.io.sim.server import DeviceServer
 from gwanje.io.sim.twins import TwinError
 
 from ...field.modbus.fakes import Ears
-from .site_variant import with_microgrid
 
 CPU_MS_MAX = 0.5
 DEADLINE_MS = 60_000
@@ -47,7 +46,7 @@ MADE = []
 @pytest.fixture
 def site(site_with):
     if not MADE:
-        MADE.append(check_site(with_microgrid(site_with("units"))))
+        MADE.append(check_site(site_with("units")))
     return MADE[0]
 
 
@@ -587,7 +586,7 @@ def test_the_driver_reads_good_values_and_writes_under_the_lease(site, make):
     asyncio.run(body())
 
 
-def test_the_default_site_takes_no_such_devices(site, tmp_path):
+def test_the_simple_plant_takes_no_such_devices(site, tmp_path):
     simple = replace(site, sim_plant="simple")
     with pytest.raises(TwinError, match=r"need plant = .microgrid"):
         build_plant(simple)
