@@ -4,7 +4,7 @@
 Frames of a windowed magnitude spectrum through a mel filter bank, natural logarithm with an offset, as the sound
 classifier reads them. The vectors are 16 lanes wide with AVX-512 (two frames of eight channels), 8 with AVX2 and FMA,
 4 otherwise, chosen when a ``LogMel`` is made. Twin: ``gwanje.ext.reference.logmel``.
-Sources: logmel_lanes.h (Stockham's autosort FFT, Van Loan 1992).
+Sources: logmel_lanes.h, lanes_fft.h (Stockham's autosort FFT, Van Loan 1992).
 """
 
 from libc.stdint cimport int16_t
@@ -12,6 +12,8 @@ from libc.stdlib cimport free
 from libc.string cimport memmove, memset
 
 import numpy as np
+
+from gwanje.ext.lanes import twiddles
 
 
 cdef extern from "<stdlib.h>" nogil:
@@ -29,8 +31,8 @@ cdef extern from "logmel_simd.h" nogil:
         const int *mel_at
         const float *mel_weight
     int LOGMEL_PITCH(int half)
-    int logmel_widest()
-    void logmel_fill(const int16_t *samples, ptrdiff_t step, int used, int row, int n, float *out)
+    int lanes_widest()
+    void lanes_fill(const int16_t *samples, ptrdiff_t step, int used, int row, int n, float *out)
     void logmel_frames(const logmel_plan *plan, int lanes, const float *samples, int count, float *scratch,
                        float *out, ptrdiff_t channel_step)
 
@@ -43,18 +45,7 @@ cdef enum:
 
 def widest_lanes():
     """Lanes of the widest instruction set this processor has: 16 (AVX-512), 8 (AVX2 and FMA) or 4."""
-    return logmel_widest()
-
-
-def _twiddles(int n_fft):
-    """Twiddle factors of every radix-4 pass of length n_fft/2, n_fft/8, … as float32, see logmel_plan."""
-    passes = []
-    n = n_fft // 2
-    while n >= 4:
-        angle = -2.0 * np.pi * np.arange(n // 4)[:, None] * np.array([1.0, 2.0, 3.0]) / n
-        passes.append(np.stack([np.cos(angle), np.sin(angle)], axis=2).reshape(-1))
-        n //= 4
-    return np.ascontiguousarray(np.concatenate(passes), dtype=np.float32)
+    return lanes_widest()
 
 
 cdef class LogMel:
@@ -85,8 +76,8 @@ cdef class LogMel:
             raise ValueError(f"hop {hop} outside 1…{window.shape[0]}")
         if not offset >= 1e-30:
             raise ValueError("offset must be positive: the logarithm of silence is taken")
-        self.lanes = logmel_widest() if lanes is None else lanes
-        if self.lanes not in (4, 8, 16) or self.lanes > logmel_widest():
+        self.lanes = lanes_widest() if lanes is None else lanes
+        if self.lanes not in (4, 8, 16) or self.lanes > lanes_widest():
             raise ValueError(f"{self.lanes} lanes are not available on this processor")
         self.row = min(self.lanes, 8)
         self.n_channels = n_channels
@@ -108,7 +99,7 @@ cdef class LogMel:
         counts = -(-(last - first) // 4) * 4  # whole turns of the inner loop
         parts = [np.pad(0.5 * weights[a:b, m], (0, n - (b - a))) for m, (a, b, n) in enumerate(zip(first, last, counts))]
         self._window = padded
-        self._twiddle = _twiddles(n_fft)
+        self._twiddle = twiddles(n_fft // 2)
         angle = 2.0 * np.pi * np.arange(n_fft // 4 + 1) / n_fft
         self._turn = np.stack([np.cos(angle), -np.sin(angle)], axis=1).astype(np.float32).reshape(-1)
         self._mel_first = np.ascontiguousarray(first, dtype=np.intc)
@@ -185,7 +176,7 @@ cdef class LogMel:
                 rows = self.samples + <size_t>group * self.rows * self.row
                 first = group * self.row
                 used = min(self.row, self.n_channels - first)
-                logmel_fill(samples + <size_t>first * n + at, n, used, self.row, take, rows + <size_t>held * self.row)
+                lanes_fill(samples + <size_t>first * n + at, n, used, self.row, take, rows + <size_t>held * self.row)
                 self._group(rows, first, used, ready, out, n_frames, done)
                 memmove(rows, rows + <size_t>ready * self.hop * self.row,
                         <size_t>(held + take - ready * self.hop) * self.row * 4)

@@ -1,22 +1,16 @@
-/* Log-mel of ROW channels side by side, one channel per SIMD lane.
- *
- * Included once per instruction set by logmel_simd.h, with
- *   VW            lanes per vector: 4, 8 or 16
- *   ROW           channels side by side: VW, or half of it when two frames share a vector
- *   JOIN(a, b)    the rows at a and b in one vector, where VW is twice ROW
- *   LANES(name)   name of this copy of a function
- *   TARGET        function attribute that turns the instruction set on
- * Data layout everywhere: [element][lane], so no shuffle is needed and every operation works on a full vector.
+/* Log-mel of ROW channels side by side, one channel per SIMD lane; the body that logmel_simd.h has compiled for every
+ * instruction set (lanes_copies.h). With 16 lanes two frames of eight channels share a vector.
  *
  * A frame of n real samples is one complex transform of n/2 (even samples real, odd ones imaginary): one radix-4
- * decimation-in-frequency pass, then four independent Stockham autosort transforms that stay in the first-level cache
- * (Stockham 1966; Van Loan, Computational Frameworks for the FFT, 1992, sections 1.7 and 4.3).
+ * decimation-in-frequency pass, then four independent transforms that stay in the first-level cache (lanes_fft.h).
  */
 
-typedef float LANES(vf) __attribute__((vector_size(VW * 4), aligned(VW * 4), may_alias));
-typedef int LANES(vi) __attribute__((vector_size(VW * 4), aligned(VW * 4), may_alias));
-#define vf LANES(vf)
-#define vi LANES(vi)
+#include "lanes_fft.h"
+#if VW == 16
+#define ROW 8
+#else
+#define ROW VW
+#endif
 
 /* Natural logarithm of positive normal numbers; absolute error below 1e-6 (polynomial: Cephes logf, by Moshier). */
 TARGET static INLINE void LANES(log)(vf *x) {
@@ -35,35 +29,13 @@ TARGET static INLINE void LANES(log)(vf *x) {
     *x = __builtin_convertvector(exponent, vf) * 0.69314718056f + (f - 0.5f * z + p * f * z);
 }
 
-/* Square root: a reciprocal estimate and one Newton step where the processor has them (relative error 3e-7). */
+/* Square root of numbers from 0 on. */
 TARGET static INLINE void LANES(sqrt)(vf *x) {
-#ifdef RECIPROCAL_SQRT
     const vf v = *x + 1e-30f;
-    const vf y = (vf)RECIPROCAL_SQRT(v);
-    *x = v * y * (1.5f - 0.5f * v * y * y);
-#else
-    vf y = *x;
-    for (int lane = 0; lane < VW; lane++) y[lane] = __builtin_sqrtf(y[lane]);
-    *x = y;
-#endif
+    vf y = v;
+    LANES(rsqrt)(&y);
+    *x = v * y;
 }
-
-/* Radix-4 butterfly of four complex vectors, outputs multiplied by w1, w2, w3 (w = re, im pairs). */
-#define BUTTERFLY4(ar, ai, br, bi, cr, ci, dr, di, w, out, at1, at2, at3)               \
-    do {                                                                               \
-        const vf pr = ar + cr, pi = ai + ci, mr = ar - cr, mi = ai - ci;               \
-        const vf qr = br + dr, qi = bi + di, sr = br - dr, si = bi - di;               \
-        const vf er = mr + si, ei = mi - sr, fr = pr - qr, fi = pi - qi;               \
-        const vf gr = mr - si, gi = mi + sr;                                           \
-        (out)[0] = pr + qr;                                                            \
-        (out)[1] = pi + qi;                                                            \
-        (out)[at1] = er * (w)[0] - ei * (w)[1];                                        \
-        (out)[at1 + 1] = er * (w)[1] + ei * (w)[0];                                    \
-        (out)[at2] = fr * (w)[2] - fi * (w)[3];                                        \
-        (out)[at2 + 1] = fr * (w)[3] + fi * (w)[2];                                    \
-        (out)[at3] = gr * (w)[4] - gi * (w)[5];                                        \
-        (out)[at3 + 1] = gr * (w)[5] + gi * (w)[4];                                    \
-    } while (0)
 
 /* Row of the sample buffer times the window; with 16 lanes, rows `apart` from each other side by side. */
 TARGET static INLINE vf LANES(row)(const float *samples, const float *window, int row, int apart) {
@@ -95,58 +67,6 @@ TARGET static INLINE void LANES(load)(const logmel_plan *plan, int half, const f
         }
         vf *to = out + 2 * p;
         BUTTERFLY4(ar, ai, br, bi, cr, ci, dr, di, w, to, pitch, 2 * pitch, 3 * pitch);
-    }
-}
-
-/* Stockham autosort transform of n complex vectors; the result is in x after an even number of passes, else in y. */
-TARGET static INLINE void LANES(fft)(int n, const float *twiddle, vf *x, vf *y) {
-    int stride = 1;
-    while (n > 4) {
-        const int quarter = n / 4;
-        for (int p = 0; p < quarter; p++) {
-            const float *w = twiddle + 6 * p;
-            const vf *from = x + 2 * stride * p;
-            vf *to = y + 8 * stride * p;
-            const int step = 2 * stride * quarter;
-            for (int q = 0; q < 2 * stride; q += 2) {
-                const vf *f = from + q;
-                const vf ar = f[0], ai = f[1], br = f[step], bi = f[step + 1];
-                const vf cr = f[2 * step], ci = f[2 * step + 1], dr = f[3 * step], di = f[3 * step + 1];
-                vf *t = to + q;
-                BUTTERFLY4(ar, ai, br, bi, cr, ci, dr, di, w, t, 2 * stride, 4 * stride, 6 * stride);
-            }
-        }
-        twiddle += 6 * quarter;
-        n = quarter;
-        stride *= 4;
-        vf *swap = x;
-        x = y;
-        y = swap;
-    }
-    const int step = 2 * stride;
-    if (n == 4) { /* the last pass turns nothing */
-        for (int q = 0; q < step; q += 2) {
-            const vf *f = x + q;
-            vf *t = y + q;
-            const vf ar = f[0], ai = f[1], br = f[step], bi = f[step + 1];
-            const vf cr = f[2 * step], ci = f[2 * step + 1], dr = f[3 * step], di = f[3 * step + 1];
-            const vf pr = ar + cr, pi = ai + ci, mr = ar - cr, mi = ai - ci;
-            const vf qr = br + dr, qi = bi + di, sr = br - dr, si = bi - di;
-            t[0] = pr + qr;
-            t[1] = pi + qi;
-            t[step] = mr + si;
-            t[step + 1] = mi - sr;
-            t[2 * step] = pr - qr;
-            t[2 * step + 1] = pi - qi;
-            t[3 * step] = mr - si;
-            t[3 * step + 1] = mi + sr;
-        }
-    } else if (n == 2) {
-        for (int q = 0; q < step; q++) {
-            const vf a = x[q], b = x[q + step];
-            y[q] = a + b;
-            y[q + step] = a - b;
-        }
     }
 }
 
@@ -211,7 +131,7 @@ TARGET static INLINE void LANES(spectrum)(const logmel_plan *plan, int half, con
                                           vf *scratch, vf *magnitude) {
     const int quarter = half / 4, pitch = LOGMEL_PITCH(half);
     /* An even number of passes ends where it began: then one spare block serves all four, and stays in the cache. */
-    const int odd = LOGMEL_PASSES(quarter) % 2, spare = odd ? pitch : 0;
+    const int odd = LANES_PASSES(quarter) % 2, spare = odd ? pitch : 0;
     vf *x = scratch, *y = x + 4 * pitch;
     LANES(load)(plan, half, samples, apart, x, pitch);
     for (int b = 0; b < 4; b++) LANES(fft)(quarter, plan->twiddle + 6 * quarter, x + pitch * b, y + spare * b);
@@ -230,6 +150,4 @@ TARGET static void LANES(frames)(const logmel_plan *plan, const float *samples, 
     LANES(bands)(plan, magnitude, work, count, out, channel_step);
 }
 
-#undef BUTTERFLY4
-#undef vf
-#undef vi
+#undef ROW
