@@ -55,6 +55,7 @@ class Code(StrEnum):
     JOURNAL = "journal_unwritable"
     STATE = "state_unwritable"
     OWNER = "refused_by_owner"
+    SHARE = "group_share"
     LEASED = "leased_by_other"
     HELD = "held_by_operator"
     UNKNOWN_LEASE = "unknown_lease"
@@ -118,6 +119,7 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.JOURNAL: ("일지를 쓸 수 없습니다", "journal cannot be written"),
     Code.STATE: ("상태를 저장할 수 없습니다", "the state cannot be kept"),
     Code.OWNER: ("담당 프로세스가 거부했습니다", "the owner of the point refused"),
+    Code.SHARE: ("그룹 몫이 더 작아 그만큼만 충전합니다", "its group's share is less: it keeps that"),
     Code.LEASED: ("다른 쪽이 임대한 점입니다", "the point is leased by somebody else"),
     Code.HELD: ("운영자가 수동으로 잡은 점입니다", "a person holds the point"),
     Code.UNKNOWN_LEASE: ("그런 임대가 없습니다", "the site has no such lease"),

@@ -300,16 +300,20 @@ class OperatingDesk:
             return {"outcome": "done"}  # it has ended meanwhile: there is nothing to add
         if not who.is_program or self._ground.tags.get(run.command.point).owner != who.name:
             return self._refuse(Code.ROLE, f"{who.name} does not own {run.command.point}", message, who)
-        outcome = _outcome(command_id, message)
+        outcome = _outcome(command_id, {"readback": math.nan, **message})
         now = self._ground.clock.mono_ns()
         match outcome:
+            case Confirmed():  # the owner has read back that it does what was asked, although another value stands
+                code, detail = (take_text(message, key, TEXT_MAX, empty=True) for key in ("code", "detail"))
+                known = code if code in set(Code) else ""
+                self._tell(self.table.ended(command_id, State.CONFIRMED, now, detail, known), outcome.readback)
             case Refused():
                 self._tell(self.table.ended(command_id, State.REFUSED, now, outcome.detail, outcome.code))
             case Expired():
                 self._tell(self.table.ended(command_id, State.EXPIRED, now))
             case TimedOut():
                 self._tell(self.table.ended(command_id, State.TIMED_OUT, now, "the device does not answer"))
-            case Accepted() | Confirmed():
+            case Accepted():
                 pass  # the readback says the rest
             case _:
                 assert_never(outcome)
@@ -554,6 +558,8 @@ def _end_of(run: Running) -> Outcome:
             return Expired(run.command_id)
         case State.TIMED_OUT:
             return TimedOut(run.command_id)
+        case State.CONFIRMED:
+            return Confirmed(run.command_id, run.readback)
     return Refused(Code(run.code or Code.OWNER), run.detail, run.command_id)
 
 

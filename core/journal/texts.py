@@ -142,6 +142,8 @@ def describe(entry: Entry, lang: str) -> str:
         silent = data.get(key) in ("", None, []) or (key == "n_unsigned" and not data[key])
         if key in data and key not in (subject, actor) and not silent:
             shown = _reason(data[key], lang) if key == "code" else _shown(data[key])
+            if key == "code" and entry.kind == "command_confirmed":
+                labels = _LABELS["why"]  # it was done; the code says why another value is read back
             words.append(f"{labels[lang == 'en']}: {shown}")
     return " · ".join(words)
 

@@ -19,8 +19,9 @@ class Order:
 
     Attributes:
         command: as the core sent it.
-        tell: told once what became of it: outcome (``accepted`` when it was written, ``refused``, ``expired``,
-            ``timed_out``), code of a refusal, and detail.
+        tell: told once what became of it: outcome (``accepted`` when it was written, ``confirmed`` when the device was
+            read and does what was asked although it shows another value, ``refused``, ``expired``, ``timed_out``), code
+            of the reason, and detail.
     """
 
     command: Command

@@ -266,6 +266,17 @@ class LimitDesk:
         """The most that a group draws now, as far as we know."""
         return math.fsum(leaf.may_draw_w(now_ns) for leaf in node.members)
 
+    def tightest(self, name: str, now_ns: int) -> str:
+        """The group of a charger's that has the least left to give; empty for a charger without one."""
+        nodes = [self.nodes[index] for index in self.leaves[name].chain]
+        found = min(nodes, key=lambda node: node.limit_w - self.sum_w(node, now_ns), default=None)
+        return found.name if found is not None else ""
+
+    def has_its_share(self, name: str, now_ns: int) -> bool:
+        """Whether a charger holds what it is to have now: no raise of any size waits for room."""
+        leaf = self.leaves[name]
+        return not self.dirty and leaf.target_w - leaf.may_draw_w(now_ns) < SMALL * leaf.settings.rated_w
+
     def settled(self, group: str, now_ns: int) -> bool:
         """Whether a group has come to what was asked of it."""
         node = self.node(group)

@@ -145,7 +145,10 @@ class ChargerDriver:
         return dialect.stop_session(session.transaction)
 
     async def _limit(self, order: Order, point: Setpoint) -> None:
-        """A limit for this charger alone: what it shares is cut down to it, and it is read back."""
+        """A limit for this charger alone: what it shares is cut down to it, and it is read back.
+
+        A limit above its group's share stands and is confirmed with what the share is: a limit says how much at most.
+        """
         name, desk, value = self.device.name, self._limits.desk, order.command.value
         now, expires = self._clock.mono_ns(), order.command.expires_mono_ns
         if now >= expires:
@@ -159,7 +162,10 @@ class ChargerDriver:
             waits = leaf.sending or not leaf.commanded(self._clock.mono_ns())
             return not waits and leaf.may_draw_w(self._clock.mono_ns()) <= max(value, 0.0) + 1e-6
 
-        in_time = await self._limits.until(done, max(expires - now, 0) / NS_PER_S)
+        def shared() -> bool:
+            return done() and desk.has_its_share(name, self._clock.mono_ns())
+
+        in_time = await self._limits.until(shared, max(expires - now, 0) / NS_PER_S) or done()
         self._limits.end_trial(name, kept=in_time)
         if not in_time and desk.leaves[name].refused_until_ns > self._clock.mono_ns():
             raise RefusedError("the charger does not take the limit")
@@ -167,10 +173,14 @@ class ChargerDriver:
             raise LineError("the charger did not follow in time")
         self.hold = Hold(value, self._clock.mono_ns() + round(point.hold_s * NS_PER_S))
         kept_w = await self._limits.read_back(self.charger)
-        if kept_w > value + self.charger.settings.w_per_a * 0.11:
+        step_w = self.charger.settings.w_per_a * 0.11
+        group = desk.tightest(name, self._clock.mono_ns())
+        if kept_w > value + step_w:
             order.report("refused", f"the charger keeps {kept_w:g} W")
+        elif kept_w < value - step_w and group:
+            order.report("confirmed", f"{group}: {kept_w:g} W", Code.SHARE)
         else:
-            order.report("accepted", f"it keeps {kept_w:g} W" if kept_w < value - 1.0 else "")
+            order.report("accepted", "")
 
     def _cap_w(self, value: float) -> float:
         """A limit at or above the rating is none."""

@@ -118,6 +118,23 @@ def test_the_owner_refuses_after_it_had_accepted(world: World) -> None:
     assert world.kinds()[-1] == "command_refused"
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_the_owner_confirms_a_limit_that_holds_at_less_and_says_why(world: World, first: bool) -> None:
+    world.operate(LIMIT, 0.5)
+    command_id = world.forwarded[-1][1].command_id
+    if not first:
+        accept(world)
+    told = {"command_id": command_id, "outcome": "confirmed", "code": "group_share", "detail": "group1: 3520 W"}
+    assert world.request("progress", "field/program", **told)["outcome"] == "done"
+    if first:
+        accept(world)
+    recent = world.request("operations")["recent"][0]
+    assert (recent["state"], recent["code"], recent["detail"]) == ("confirmed", "group_share", "group1: 3520 W")
+    assert recent["text_en"] == "its group's share is less: it keeps that (group1: 3520 W)"
+    assert recent["text_ko"] == "그룹 몫이 더 작아 그만큼만 충전합니다 (group1: 3520 W)"
+    assert world.kinds().count("command_confirmed") == 1
+
+
 def test_a_refusal_that_comes_before_the_acceptance_is_the_answer(world: World) -> None:
     """The device refuses while the owner's acceptance is still on its way: who asked is told what is true."""
     world.operate(LIMIT, 0.5)

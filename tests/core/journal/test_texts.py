@@ -75,3 +75,13 @@ def test_what_is_shown_cannot_command_a_terminal() -> None:
 def test_a_kind_of_a_later_version_is_shown_as_it_is() -> None:
     assert title("something_new", "ko") == "something_new"
     assert "kim" in describe(entry("something_new", author="kim"), "ko")
+
+
+def test_a_command_confirmed_at_another_value_says_why_and_not_refused():
+    done = entry(
+        "command_confirmed", point="charging.ev001.limit_w", value=5_000.0, author="kim", code="group_share",
+        detail="group1: 3520 W", readback=3520.0,
+    )  # fmt: skip
+    assert "why: its group's share is less: it keeps that" in describe(done, "en")
+    assert "까닭: 그룹 몫이 더 작아 그만큼만 충전합니다" in describe(done, "ko")
+    assert "refused" not in describe(done, "en")

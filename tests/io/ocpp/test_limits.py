@@ -180,6 +180,24 @@ def test_a_persons_limit_of_one_charger_is_kept_read_back_and_ended():
     run(scenario)
 
 
+def test_a_limit_above_the_groups_share_is_confirmed_with_the_share():
+    async def scenario():
+        async with Town(2, group_w=7_040.0) as (rig, cars):
+            assert cars.points["ev001"].limit_w() == 3_520.0
+            assert await rig.command(f"{EV}.limit_w", 5_000.0) == ("confirmed", "group1: 3520 W")
+            assert rig.tag(f"{EV}.limit_w")[:2] == (3_520.0, 0)
+            assert rig.drivers["ev001"].hold.value_w == 5_000.0, "it stands, for when the share grows"
+            assert await rig.command(f"{GROUP}.limit_w", 14_080.0) == ("accepted", "")
+            await rig.until(lambda: cars.points["ev001"].limit_w() == pytest.approx(4_994.0))
+            assert await rig.command(f"{GROUP}.limit_w", 7_040.0) == ("accepted", "")
+            assert await rig.command(f"{EV}.limit_w", 7_040.0) == ("confirmed", "group1: 3520 W"), "its own is ended"
+            assert await rig.command(f"{EV}.limit_w", 2_000.0) == ("accepted", "")
+            assert await rig.command(f"{EV}.limit_w", 3_000.0) == ("accepted", ""), "the raise is waited for"
+            assert rig.tag(f"{EV}.limit_w")[:2] == (pytest.approx(2_992.0), 0)
+
+    run(scenario)
+
+
 def test_an_expired_limit_never_reaches_the_charger():
     async def scenario():
         async with Town(1) as (rig, cars):
