@@ -9,16 +9,30 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.control.microgrid.planner.assets import Battery, EvPool, Floats, Grid, HeatPump, HeatStore, Load, Renewable
+from gwanje.control.microgrid.planner.assets import (
+    Battery,
+    EvPool,
+    Floats,
+    Genset,
+    Grid,
+    HeatPump,
+    HeatStore,
+    Load,
+    Renewable,
+)
 from gwanje.control.microgrid.planner.forecast import Forecast
 from gwanje.control.microgrid.planner.outlook import QUARTER_NS
 from gwanje.control.microgrid.planner.problem import Problem
-from gwanje.control.microgrid.planner.settings import BatteryEntry, PlannerSettings
+from gwanje.control.microgrid.planner.settings import REST, BatteryEntry, GeneratorEntry, HeatEntry, PlannerSettings
 from gwanje.control.microgrid.planner.vehicles import envelope
 
 NS_PER_H = 3_600 * 1_000_000_000
 SHORTEST_H = 1 / 3_600
 """What is left of a quarter hour is never shorter than a second."""
+KEPT_SHARE_MAX = 0.5
+"""Of a battery's power that may be kept free for forecasts that are wrong: a plan that moves nothing helps nobody."""
+REST_KRW_PER_KWH = 10_000.0
+"""Of what cannot be served of the rest: it has no breaker."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -97,18 +111,24 @@ def assemble(
         import_before_w=net_w if np.isfinite(net_w) else np.nan,
     )
     end_value = float(np.median(price))
+    kept = _kept_free(settings, forecasts)
+    rest = np.maximum(forecasts[REST].middle, 0.0)
     return Problem(
         step_h=h,
         grid=grid,
-        loads=tuple(
-            Load(one.name, forecasts[one.name].middle, one.unserved_krw_per_kwh, one.floor_share,
-                 one.floor_krw_per_kwh, one.tier)
-            for one in settings.load
+        loads=(
+            *(
+                Load(one.name, forecasts[one.name].middle, one.unserved_krw_per_kwh, one.floor_share,
+                     one.floor_krw_per_kwh, one.tier)
+                for one in settings.load
+            ),
+            Load(REST, np.where(np.isfinite(rest), rest, 0.0), REST_KRW_PER_KWH),
         ),
         renewables=tuple(
             Renewable(one.name, np.minimum(forecasts[one.name].middle, one.rated_w)) for one in settings.source
         ),
-        batteries=tuple(_battery(one, measured, end_value) for one in settings.battery),
+        batteries=tuple(_battery(one, measured, end_value, kept) for one in settings.battery),
+        gensets=tuple(_genset(one, measured) for one in settings.generator),
         ev_pools=tuple(
             EvPool(
                 one.name, one.charge_w_max,
@@ -117,30 +137,71 @@ def assemble(
             )
             for one in settings.vehicles
         ),
-        heat_stores=tuple(
-            HeatStore(
-                one.store, one.share * one.energy_wh_max, one.energy_wh_max, one.cop * forecasts[one.name].middle,
-                kept_per_h=one.kept_per_h, end_value_krw_per_kwh=one.end_value_krw_per_kwh,
-            )
-            for one in settings.heat
-        ),
+        heat_stores=tuple(_store(one, measured, forecasts[one.store].middle) for one in settings.heat),
         heat_pumps=tuple(HeatPump(one.name, one.load_w_max, one.cop, one.store) for one in settings.heat),
         carbon_krw_per_kg=general.carbon_krw_per_kg,
         start_utc_ns=utc_ns,
     )  # fmt: skip
 
 
-def _battery(one: BatteryEntry, measured: Measured, end_value_krw_per_kwh: float) -> Battery:
+def _kept_free(settings: PlannerSettings, forecasts: Mapping[str, Forecast]) -> tuple[Floats, Floats]:
+    """Shares of the batteries' discharge and charge power that a plan leaves free, in each step.
+
+    The net load lies above its middle by more than the first, or below by more than the second, one time in ten: bands
+    of series that err alone add up as squares. What is free holds the planned import when that happens, the peak too.
+    """
+    consumers = [REST, *(one.name for one in settings.load), *(one.name for one in settings.vehicles)]
+    sources = [one.name for one in settings.source]
+
+    def squares(more: list[str], less: list[str]) -> Floats:
+        each = [np.nan_to_num(forecasts[one].high - forecasts[one].middle) for one in more]
+        each += [np.nan_to_num(forecasts[one].middle - forecasts[one].low) for one in less]
+        return np.asarray(np.sqrt(np.sum(np.square(each), axis=0)))
+
+    def share(missed_w: Floats, whole_w: float) -> Floats:
+        part = settings.general.band_share * missed_w / max(whole_w, 1.0)
+        return np.minimum(part, KEPT_SHARE_MAX)
+
+    discharge_w = sum(one.discharge_w_max for one in settings.battery)
+    charge_w = sum(one.charge_w_max for one in settings.battery)
+    return share(squares(consumers, sources), discharge_w), share(squares(sources, consumers), charge_w)
+
+
+def _battery(
+    one: BatteryEntry, measured: Measured, end_value_krw_per_kwh: float, kept: tuple[Floats, Floats]
+) -> Battery:
     """Its limits of the moment where it tells them: one that is derated or out of service is planned as it is."""
 
-    def limit(quantity: str, rated_w: float) -> float:
+    def limit(quantity: str, rated_w: float, kept_free: Floats) -> Floats:
         told = measured.values.get(f"{one.name}.{quantity}", np.nan)
-        return float(np.clip(told, 0.0, rated_w)) if np.isfinite(told) else rated_w
+        most_w = float(np.clip(told, 0.0, rated_w)) if np.isfinite(told) else rated_w
+        return most_w * (1.0 - kept_free if measured.connected else np.ones(len(kept_free)))
 
     return Battery(
-        one.name, one.energy_wh, limit("charge_w_max", one.charge_w_max),
-        limit("discharge_w_max", one.discharge_w_max), measured.values[f"{one.name}.soc"], one.soc_min, one.soc_max,
-        one.charge_efficiency, one.discharge_efficiency, one.wear_krw_per_kwh, one.wear_krw_per_kwh,
+        one.name, one.energy_wh, limit("charge_w_max", one.charge_w_max, kept[1]),
+        limit("discharge_w_max", one.discharge_w_max, kept[0]), measured.values[f"{one.name}.soc"], one.soc_min,
+        one.soc_max, one.charge_efficiency, one.discharge_efficiency, one.wear_krw_per_kwh, one.wear_krw_per_kwh,
         reserve_soc=one.reserve_soc, reserve_krw_per_kwh_h=one.reserve_krw_per_kwh_h,
         end_value_krw_per_kwh=end_value_krw_per_kwh * one.discharge_efficiency,
     )  # fmt: skip
+
+
+def _genset(one: GeneratorEntry, measured: Measured) -> Genset:
+    """A machine for islands is not there while the grid is; one that does not say whether it runs is taken to stand."""
+    there = one.duty == "grid" or not measured.connected
+    return Genset(
+        one.name, one.rated_w if there else 0.0, one.least_w if there else 0.0, one.fuel_krw_per_kwh,
+        one.idle_krw_per_h, one.start_krw, measured.values.get(f"{one.name}.running", 0.0) > 0.5,
+        one.carbon_kg_per_kwh, one.heat_to, one.heat_per_power,
+    )  # fmt: skip
+
+
+def _store(one: HeatEntry, measured: Measured, heat_load_w: Floats) -> HeatStore:
+    """A store of measured temperature, or one that is taken to be as full as the site says."""
+    seen_c = measured.values.get(one.store_tag, np.nan)
+    known = bool(one.store_tag) and np.isfinite(seen_c)
+    share = float(np.clip((seen_c - one.low_c) / (one.high_c - one.low_c), 0.0, 1.0)) if known else one.share
+    return HeatStore(
+        one.store, share * one.energy_wh_max, one.energy_wh_max, heat_load_w, kept_per_h=one.kept_per_h,
+        end_value_krw_per_kwh=one.end_value_krw_per_kwh,
+    )

@@ -26,6 +26,9 @@ KILO = 1e-3
 VENT_KRW_PER_KWH = 0.01
 """Of heat that is let go: so little that nothing is decided by it, and yet no heat is made to be let go."""
 
+ENVELOPE_KWH = 1e-3
+"""An envelope of vehicles is no narrower than a watt-hour: presolve with binaries calls narrower ones empty."""
+
 Found = dict[str, Floats]
 """Series of a solution by their names."""
 
@@ -115,12 +118,14 @@ class GridBlock:
         assert self._broken is not None
         for columns in self._broken:
             v.cost[columns] = grid.ramp_krw_per_kw
+        # No change is greater than this: a row that binds nothing has numbers all the same, for solvers that want them.
+        reach = KILO * float(np.max(grid.import_w_max) + np.max(grid.export_w_max))
         most = np.full(len(there), KILO * grid.ramp_w_max)
-        most[1:][(there[1:] == 0) | (there[:-1] == 0)] = np.inf
+        most[1:][(there[1:] == 0) | (there[:-1] == 0)] = reach
         known = np.isfinite(grid.import_before_w) and there[0] > 0
         v.row_upper[self._ramp], v.row_lower[self._ramp] = most, -most
-        v.row_upper[self._ramp.start] = KILO * (grid.import_before_w + grid.ramp_w_max) if known else np.inf
-        v.row_lower[self._ramp.start] = KILO * (grid.import_before_w - grid.ramp_w_max) if known else -np.inf
+        v.row_upper[self._ramp.start] = KILO * (grid.import_before_w + grid.ramp_w_max) if known else reach
+        v.row_lower[self._ramp.start] = KILO * (grid.import_before_w - grid.ramp_w_max) if known else -reach
 
     def read(self, x: Floats, found: Found) -> None:
         """Series and figures of a solution."""
@@ -212,7 +217,8 @@ class EvPoolBlock:
         v.upper[self._charge] = KILO * series(one.charge_w_max, len(h))
         least = np.maximum.accumulate(KILO * series(one.energy_wh_min, len(h)))
         v.lower[self._energy] = least
-        v.upper[self._energy] = np.maximum(np.maximum.accumulate(KILO * series(one.energy_wh_max, len(h))), least)
+        most = np.maximum.accumulate(KILO * series(one.energy_wh_max, len(h)))
+        v.upper[self._energy] = np.maximum(most, least + ENVELOPE_KWH)
         v.cost[self._missing] = one.unserved_krw_per_kwh
         v.entries[self._in] = -h * one.efficiency
         v.row_lower[self._rows] = v.row_upper[self._rows] = 0.0

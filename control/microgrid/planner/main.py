@@ -135,17 +135,17 @@ class Desk:
         self._publisher: Publisher = ctx.bus.publisher()
         general = settings.general
         self._planner = Planner(best_solver(), PlanOptions(general.limit_s, general.gap))
-        self._tags = settings.forecast_tags()
+        self._terms = settings.forecasts()
         told = [f"{one.name}.{end}" for one in settings.battery for end in ("charge_w_max", "discharge_w_max")]
-        self._reads = [*settings.reads(), *(name for name in told if name in ctx.tags)]
+        self._reads = list(dict.fromkeys((*settings.reads(), *(name for name in told if name in ctx.tags))))
         self._read_ids = ctx.tags.indices(self._reads)
         self._writes = settings.writes()
         order = np.argsort(ctx.tags.indices(self._writes))
         self._write_ids, self._write_order = ctx.tags.indices(self._writes)[order], order
-        self._quarters = outlook.begin_quarters(len(self._tags) + 1)
-        self._series = {name: outlook.begin_series(PARAMS) for name in self._tags}
+        self._quarters = outlook.begin_quarters(len(self._terms) + 1)
+        self._series = {name: outlook.begin_series(PARAMS) for name in self._terms}
         self._sunny = {one.name for one in settings.source if one.kind == "pv"} - {
-            name for name, tag in self._tags.items() if ctx.tags.get(tag).simulated
+            name for name, terms in self._terms.items() if any(ctx.tags.get(tag).simulated for tag, _ in terms)
         }
         self._peaks_file = StateFile(ctx.state_dir / PEAKS_FILE, PEAKS_BYTES_MAX)
         self._peaks_w = self._load_peaks()
@@ -161,13 +161,19 @@ class Desk:
         now = self._ctx.clock.utc_ns() // QUARTER_NS
         if days <= 0 or (self._ctx.site.fresh_history and self._young()):
             return
-        recorded = recorded_means(self._ctx.bus, list(self._tags.values()), now - round(days * 96), now)
+        tags = list(dict.fromkeys(tag for terms in self._terms.values() for tag, _ in terms))
+        recorded = recorded_means(self._ctx.bus, tags, now - round(days * 96), now)
         for quarter in sorted({one for means in recorded.values() for one in means}):
             self._ctx.heartbeat()
             if self._ctx.stopping():
                 return
-            for name, tag in self._tags.items():
-                self._learn(name, quarter, recorded.get(tag, {}).get(quarter, np.nan))
+            means = {tag: recorded.get(tag, {}).get(quarter, np.nan) for tag in tags}
+            for name, mean in self._sums(means).items():
+                self._learn(name, quarter, mean)
+
+    def _sums(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Series by name from values by tag; NaN where one of its tags has none."""
+        return {name: sum(factor * values[tag] for tag, factor in terms) for name, terms in self._terms.items()}
 
     def _young(self) -> bool:
         try:
@@ -187,10 +193,10 @@ class Desk:
         read = np.where(bad, np.nan, snapshot.value)
         values = dict(zip(self._reads, read.tolist(), strict=True))
         imports = values["grid.tie.import_w"]
-        measured = np.array([*(values[tag] for tag in self._tags.values()), max(imports, 0.0)])
+        measured = np.array([*self._sums(values).values(), max(imports, 0.0)])
         self._quarters, closed = outlook.accumulate(self._quarters, measured, utc_ns, TURN_NS * 1e-9)
         for quarter, means in closed:
-            for name, mean in zip(self._tags, means[:-1].tolist(), strict=True):
+            for name, mean in zip(self._terms, means[:-1].tolist(), strict=True):
                 self._learn(name, quarter, mean)
             self._note_peak(quarter, float(means[-1]))
         attempt = self._attempt(values, utc_ns, now_s)
@@ -241,7 +247,7 @@ class Desk:
         """What the worker is to do, with everything that it needs taken now."""
         quarter, n = utc_ns // QUARTER_NS, self._settings.general.steps
         forecasts = {
-            name: outlook.ahead(self._series[name], quarter, n, values[tag]) for name, tag in self._tags.items()
+            name: outlook.ahead(self._series[name], quarter, n, now) for name, now in self._sums(values).items()
         }
         month = int(month_of(civil(np.array([utc_ns]), self._ctx.site.timezone).day)[0])
         measured = Measured(

@@ -34,7 +34,7 @@ class General:
     every_s: float = number(60.0, 10.0, 900.0, "s", "재계획 주기", "a plan is asked for this often", "planner")
     late_s: float = number(10.0, 0.1, 900.0, "s", "지연 판정", "a plan that takes longer is late", "planner")
     limit_s: float = number(3.0, 0.1, 4.0, "s", "해 탐색 한도", "longest time of one solution", "planner")
-    gap: float = number(1e-3, 0.0, 0.1, "", "정수 허용차", "relative gap of plans with on and off", "planner")
+    gap: float = number(3e-3, 0.0, 0.1, "", "정수 허용차", "relative gap of plans with on and off", "planner")
     hold_s: float = number(1_800.0, 60.0, 14_400.0, "s", "계획 유효", "a plan older is followed no longer", "planner")
     setpoint_s: float = number(10.0, 2.0, 60.0, "s", "지령 유효", "a set-point that is not renewed expires", "planner")
     latitude_rad: float = number(0.643, -1.571, 1.571, "rad", "위도", "of the plants, north positive", "planner")
@@ -44,6 +44,7 @@ class General:
     ramp_w_max: float = number(1e6, 1e3, 1e10, "W", "연계 변화", "from quarter hour to quarter hour", "operator")
     demand_months: float = number(1.0, 0.0, 12.0, "", "피크 유효 월수", "a new peak is paid this often", "planner")
     carbon_krw_per_kg: float = number(0.0, 0.0, 1e4, "KRW/kg", "탄소 가격", "that plans reckon with", "operator")
+    band_share: float = number(1.0, 0.0, 2.0, "", "예측 구간 반영", "that batteries are kept free for", "planner")
     history_days: float = number(8.0, 0.0, 28.0, "d", "학습 이력", "taken from the historian at the start", "planner")
 
 
@@ -65,6 +66,37 @@ class SourceEntry:
     name: str
     kind: str = choice("pv", "pv", "wind", ko="종류", en="relative to the clear sky, or not")
     rated_w: float = number(MISSING, 1.0, 1e10, "W", "정격", "no forecast goes beyond", "planner")
+    learns: str = choice(
+        "generation_w", "generation_w", "available_w", ko="학습 계측", en="what was taken, or what could have been"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeneratorEntry:
+    """A machine that burns something: off, or between its least and its most.
+
+    ``duty`` ``grid`` runs where it pays, ``island`` only where there is no grid. With ``heat_to`` its heat goes into
+    the store of that name; both tags, ``.generation_w`` and ``.heat_w``, are then read.
+    """
+
+    name: str
+    duty: str = choice("grid", "grid", "island", ko="용도", en="when it may be planned", owner="operator")
+    rated_w: float = number(MISSING, 1.0, 1e10, "W", "정격", "most that it gives", "planner")
+    least_w: float = number(0.0, 0.0, 1e10, "W", "최소 출력", "while it runs", "planner")
+    fuel_krw_per_kwh: float = number(MISSING, 0.0, 1e5, "KRW/kWh", "연료비", "fuel and wear", "operator")
+    idle_krw_per_h: float = number(0.0, 0.0, 1e7, "KRW/h", "무부하 비용", "for each hour that it runs", "operator")
+    start_krw: float = number(0.0, 0.0, 1e7, "KRW", "기동 비용", "for each start", "operator")
+    carbon_kg_per_kwh: float = number(0.0, 0.0, 10.0, "kg/kWh", "탄소 배출", "of its fuel", "planner")
+    heat_to: str = ""
+    heat_per_power: float = number(0.0, 0.0, 10.0, "", "열전비", "heat for each watt", "planner")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A device that is metered or controlled and stands in no plan, with the reason."""
+
+    name: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +128,10 @@ class VehiclesEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeatEntry:
-    """A heat pump with its store. What is drawn is not metered: it is forecast from what the pump took."""
+    """A heat pump with its store. What is drawn is not metered: it is forecast from what was put in.
+
+    With ``store_tag``, a temperature, the heat in the store is measured: empty at ``low_c``, full at ``high_c``.
+    """
 
     name: str
     store: str
@@ -104,8 +139,17 @@ class HeatEntry:
     cop: float = number(3.2, 1.0, 8.0, "", "성능계수", "heat per electricity", "planner")
     energy_wh_max: float = number(MISSING, 0.0, 1e12, "Wh", "저장 용량", "useful heat", "planner")
     share: float = number(0.5, 0.0, 1.0, "", "저장 비율", "taken to be full where nothing measures it", "planner")
+    store_tag: str = ""
+    low_c: float = number(40.0, -20.0, 200.0, "°C", "최저 온도", "at which the store is of no use", "planner")
+    high_c: float = number(60.0, -20.0, 200.0, "°C", "최고 온도", "at which it is full", "planner")
     kept_per_h: float = number(0.998, 0.5, 1.0, "", "보온율", "left after an hour", "planner")
     end_value_krw_per_kwh: float = number(20.0, 0.0, 1e4, "KRW/kWh", "열의 가치", "at the plan's end", "operator")
+
+
+Terms = tuple[tuple[str, float], ...]
+"""Tags with factors, of which a series is the sum."""
+REST = "grid.rest"
+"""Series of what no planned meter shows: losses, what is left out. It closes the balance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +160,10 @@ class PlannerSettings:
     load: tuple[LoadEntry, ...]
     source: tuple[SourceEntry, ...]
     battery: tuple[BatteryEntry, ...]
+    generator: tuple[GeneratorEntry, ...]
     vehicles: tuple[VehiclesEntry, ...]
     heat: tuple[HeatEntry, ...]
+    left_out: tuple[LeftOut, ...]
 
     @property
     def rolling(self) -> RollingParams:
@@ -125,29 +171,54 @@ class PlannerSettings:
         one = self.general
         return RollingParams(one.every_s, min(one.late_s, one.every_s), 1.5 * one.every_s, one.hold_s, one.setpoint_s)
 
+    def planned(self) -> tuple[str, ...]:
+        """Devices whose power stands in the plan's balance."""
+        names = [one.name for one in self.load] + [one.name for one in self.source]
+        names += [one.name for one in self.battery] + [one.name for one in self.generator]
+        return (*names, *self._shifted())
+
     def _shifted(self) -> list[str]:
         """Consumers whose power a plan chooses as a whole."""
         return [one.name for one in self.vehicles] + [one.name for one in self.heat]
 
-    def forecast_tags(self) -> dict[str, str]:
-        """Device → tag of each series that is forecast."""
-        loads = [one.name for one in self.load] + self._shifted()
-        found = {name: f"{name}.load_w" for name in loads}
-        return found | {one.name: f"{one.name}.generation_w" for one in self.source}
+    def forecasts(self) -> dict[str, Terms]:
+        """Series that are forecast, by name: loads and sources by the device, heat by the store, and the rest."""
+        names = [one.name for one in self.load] + [one.name for one in self.vehicles]
+        found: dict[str, Terms] = {name: ((f"{name}.load_w", 1.0),) for name in names}
+        found |= {one.name: ((f"{one.name}.{one.learns}", 1.0),) for one in self.source}
+        for one in self.heat:
+            gives = tuple((f"{other.name}.heat_w", 1.0) for other in self.generator if other.heat_to == one.store)
+            found[one.store] = ((f"{one.name}.load_w", one.cop), *gives)
+        return found | {REST: self._rest()}
+
+    def _rest(self) -> Terms:
+        return (
+            ("grid.tie.import_w", 1.0),
+            *((f"{one.name}.generation_w", 1.0) for one in self.source),
+            *((f"{one.name}.generation_w", 1.0) for one in self.generator),
+            *((f"{one.name}.discharge_w", 1.0) for one in self.battery),
+            *((f"{one.name}.load_w", -1.0) for one in self.load),
+            *((f"{name}.load_w", -1.0) for name in self._shifted()),
+        )
 
     def outputs(self) -> dict[str, str]:
         """Series of a plan → tag that shows its value now, and stands in for a set-point."""
         found = {f"{one.name}.discharge_w": _planned(one.name, "discharge_setpoint_w") for one in self.battery}
-        flexible = [one.name for one in self.load if one.tier == "flexible"]
-        found |= {f"{name}.load_w": _planned(name, "load_w_max_setpoint") for name in flexible + self._shifted()}
+        moved = [one.name for one in self.load if one.tier == "flexible"] + self._shifted()
+        found |= {f"{name}.load_w": _planned(name, "load_w_max_setpoint") for name in moved}
+        found |= {f"{one.name}.generation_w": _planned(one.name, "generation_setpoint_w") for one in self.generator}
         return found | {
             f"{one.name}.generation_w": _planned(one.name, "generation_w_max_setpoint") for one in self.source
         }
 
     def reads(self) -> tuple[str, ...]:
-        """Tags that must be there."""
-        batteries = [f"{one.name}.soc" for one in self.battery]
-        return ("grid.tie.import_w", "grid.breaker.closed", *self.forecast_tags().values(), *batteries)
+        """Tags that must be there, each once."""
+        found = ["grid.tie.import_w", "grid.breaker.closed"]
+        found += [tag for terms in self.forecasts().values() for tag, _ in terms]
+        found += [f"{one.name}.soc" for one in self.battery]
+        found += [f"{one.name}.running" for one in self.generator]
+        found += [one.store_tag for one in self.heat if one.store_tag]
+        return tuple(dict.fromkeys(found))
 
     def writes(self) -> tuple[str, ...]:
         """Tags of the owner ``planner``."""
@@ -176,7 +247,8 @@ def parse(content: dict[str, Any]) -> PlannerSettings:
     """
     problems: list[Problem] = []
     kinds = {
-        "load": LoadEntry, "source": SourceEntry, "battery": BatteryEntry, "vehicles": VehiclesEntry, "heat": HeatEntry,
+        "load": LoadEntry, "source": SourceEntry, "battery": BatteryEntry, "generator": GeneratorEntry,
+        "vehicles": VehiclesEntry, "heat": HeatEntry, "left_out": LeftOut,
     }  # fmt: skip
     problems += [((key,), "unknown key") for key in content if key not in kinds and key != "planner"]
     general = table(General, content.get("planner", {}), ("planner",), problems)
@@ -189,6 +261,15 @@ def parse(content: dict[str, Any]) -> PlannerSettings:
     for battery in read["battery"]:
         if battery.soc_min > battery.soc_max:
             problems.append((("battery", battery.name, "soc_min"), "is above soc_max"))
+    stores = [one.store for one in read["heat"]]
+    for at, unit in enumerate(read["generator"]):
+        if unit.least_w > unit.rated_w:
+            problems.append((("generator", at, "least_w"), "is above rated_w"))
+        if unit.heat_to and unit.heat_to not in stores:
+            problems.append((("generator", at, "heat_to"), f"there is no heat store {unit.heat_to!r}"))
+    for at, heat in enumerate(read["heat"]):
+        if heat.low_c >= heat.high_c:
+            problems.append((("heat", at, "low_c"), "is not below high_c"))
     if general is not None and not general.late_s <= general.every_s <= general.hold_s:
         problems.append((("planner", "every_s"), "late_s ≤ every_s ≤ hold_s does not hold"))
     if problems:

@@ -59,7 +59,7 @@ class Highs:
     """HiGHS through :func:`scipy.optimize.milp`, which hands matrix and bounds over as they are.
 
     A linear programme goes without presolve, which takes longer than it saves where nearly every row counts; should
-    that fail, it goes once more with it. One with binaries always goes with it.
+    that fail, it goes once more with it. One with binaries goes with it, and should that find nothing, without.
     """
 
     NAME = "highs"
@@ -74,7 +74,8 @@ class Highs:
         self, program: Program, integrality: Integrality, limit_s: float, gap: float
     ) -> Solution:
         """With columns that are whole where ``integrality`` is 1, to a relative ``gap``."""
-        return self._run(program, integrality, limit_s, gap, True)
+        found = self._run(program, integrality, limit_s, gap, True)
+        return found if found.x is not None else self._run(program, integrality, limit_s, gap, False)
 
     def _run(
         self, program: Program, integrality: Integrality | None, limit_s: float, gap: float, presolve: bool

@@ -31,7 +31,14 @@ WORLD = {
     "city.lamps.load_w": 5e4, "jincheon.pv_roof.generation_w": 2e5, "eumseong.pv_float.generation_w": 1.5e5,
     "jincheon.pv_school.generation_w": 1e4, "jincheon.pv_parking.generation_w": 1e4,
     "eumseong.wind1.generation_w": 5e4, "eumseong.wind2.generation_w": 5e3, "jincheon.ess1.soc": 0.5,
-    "eumseong.ess2.soc": 0.6, "jincheon.storage1.soc": 0.4,
+    "eumseong.ess2.soc": 0.6, "jincheon.storage1.soc": 0.4, "jincheon.clinic.load_w": 4e4,
+    "eumseong.homes2.load_w": 9e4, "jincheon.shops.load_w": 8e4, "eumseong.pump_station.load_w": 3e4,
+    "eumseong.ev_site2.load_w": 1e4, "eumseong.chp1.generation_w": 0.0, "eumseong.chp1.heat_w": 0.0,
+    "eumseong.chp1.running": 0.0, "jincheon.diesel1.generation_w": 0.0, "jincheon.diesel1.running": 0.0,
+    "eumseong.heat_pump.store_c": 57.0, "jincheon.ess1.discharge_w": 0.0, "eumseong.ess2.discharge_w": 0.0,
+    "jincheon.storage1.discharge_w": 0.0, "jincheon.pv_roof.available_w": 2e5, "eumseong.pv_float.available_w": 1.5e5,
+    "jincheon.pv_school.available_w": 1e4, "jincheon.pv_parking.available_w": 1e4, "eumseong.wind1.available_w": 5e4,
+    "eumseong.wind2.available_w": 5e3,
 }  # fmt: skip
 
 

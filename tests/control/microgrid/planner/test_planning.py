@@ -222,6 +222,46 @@ def test_steps_that_are_not_recorded_raise_no_peak():
     assert made.series["grid.peak_w"][0] == pytest.approx(1e5)
 
 
+class TestOnAndOff:
+    @staticmethod
+    def machine(rng, **changes):
+        usual = {"generation_w_min": 1.2e5, "generation_krw_per_kwh": 110.0, "start_krw": 4_000.0}
+        return site(rng, gensets=(Genset("chp", 4e5, **(usual | changes)),))
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_tried_patterns_cost_what_the_gap_allows_at_most(self, seed):
+        problem = self.machine(np.random.default_rng(seed))
+        best = Planner(Highs(), PlanOptions(gap=1e-7)).plan(problem)
+        for solver in (Highs(), Piqp(Highs())):
+            made = Planner(solver, PlanOptions(gap=5e-3)).plan(problem)
+            assert best.objective_krw - 1 <= made.objective_krw <= best.objective_krw + 5.1e-3 * abs(best.objective_krw)
+            gives, on = made.series["chp.generation_w"], made.series["chp.on"]
+            assert (gives >= 1.2e5 * on - 1).all()
+            assert (gives <= 4e5 * on + 1).all()
+
+    def test_a_pattern_leaves_the_programme_as_it_was(self):
+        problem = self.machine(np.random.default_rng(1))
+        planner = Planner(Highs(), PlanOptions(gap=5e-3))
+        first = planner.plan(problem)
+        bounds = planner.program(problem).vectors
+        assert bounds.upper[planner.program(problem).commitments()[0][1]].all()
+        assert planner.plan(problem).objective_krw == pytest.approx(first.objective_krw)
+
+    def test_short_pauses_and_short_runs_are_bridged(self):
+        on = np.array([0, 0, 1, 1, 1, 1, 1, 0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1.0])
+        bridged = planning._bridged(on)
+        assert bridged.tolist() == [0, 0] + [1] * 12 + [0] * 12 + [1]
+        assert planning._bridged(np.zeros(5)).tolist() == [0] * 5
+
+    def test_an_envelope_narrower_than_rounding_is_none(self):
+        """Presolve with binaries calls the programme empty otherwise."""
+        took = np.cumsum(np.full(N, 2e3))
+        problem = self.machine(np.random.default_rng(2))
+        problem = replace(problem, ev_pools=(EvPool("cars", 7.6e4, took, took + 2e-6),))
+        made = Planner(Highs(), PlanOptions(gap=1e-6)).plan(problem)
+        assert made.series["cars.load_w"].sum() * 0.93 == pytest.approx(took[-1], rel=1e-3)
+
+
 class TestBadDays:
     def test_a_demand_that_cannot_be_met_has_a_plan_and_names_what_is_missing(self):
         grid = Grid(1e5, 0.0, 100.0)
