@@ -69,7 +69,7 @@ def standalone_loop() -> ControlLoop:
         params.delay_steps,
         np.array([[one.charge_w_max, one.discharge_w_max, one.ramp_w_per_s, one.energy_ws] for one in params.battery]),
         np.array(params.meter_sign),
-        ids,
+        np.append(ids, np.full(2 + len(params.battery), -1, np.int32)),  # no microgrid's controller
         np.arange(n_fast, dtype=np.int32),
         np.arange(n_fast, n_fast + len(SLOW), dtype=np.int32),
         PERIOD_NS,

@@ -7,13 +7,17 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from gwanje.control.microgrid.params import ControlConfig
+from gwanje.control.microgrid.params import Battery, ControlConfig
 from gwanje.core.tags.table import TagTable
 from gwanje.ext.control_loop import FAST, SLOW, ControlLoop
 from gwanje.ext.reference.tie_line import TieLineParams
 from gwanje.ext.tagstore import StoreView
 
 NOT_TRIED = -1
+LAW_TAG = "microgrid.state.law"
+"""Law of the microgrid's controller, by its place in :data:`gwanje.ext.control_loop.LAWS`."""
+LIMIT_TAG = "microgrid.tie.import_limit_w"
+"""Greatest import that the microgrid's controller allows."""
 
 
 def input_ids(config: ControlConfig, tags: TagTable) -> npt.NDArray[np.int32]:
@@ -22,8 +26,14 @@ def input_ids(config: ControlConfig, tags: TagTable) -> npt.NDArray[np.int32]:
     names = [tie.import_tag, *(one.tag for one in config.meter)]
     for one in config.battery:
         names += [one.discharge_tag, one.soc_tag, one.online_tag, one.charge_max_tag, one.discharge_max_tag]
-    names += [lease_tag(config), tie.breaker_tag]
+    names += [lease_tag(config), tie.breaker_tag, LAW_TAG, LIMIT_TAG]
+    names += [wanted_tag(one) for one in config.battery]
     return np.array([tags.index(name) if name in tags else -1 for name in names], np.int32)
+
+
+def wanted_tag(battery: Battery) -> str:
+    """Tag in which a microgrid's controller says what it wants of a battery."""
+    return f"microgrid.{battery.setpoint_tag.split('.')[1]}.discharge_wanted_w"
 
 
 def lease_tag(config: ControlConfig) -> str:

@@ -75,7 +75,7 @@ def main(ctx: PartContext) -> None:
         [one.setpoint_tag for one in config.battery],
         "tie-line control",
     )
-    lease = LeaseThread(keeper, lambda: loop.mode != WAIT)
+    lease = LeaseThread(keeper, lambda: loop.mode != WAIT or loop.relaying)
     lease.start()
     journal = Journal(lease_bus, lambda: ctx.session)
     desk = tuning.Desk(config, taken, ctx.site.rating_w, loop, state, ctx.clock, journal.record)

@@ -7,6 +7,7 @@ from gwanje.ext.tagstore import StoreView
 
 FAST: tuple[str, ...]
 SLOW: tuple[str, ...]
+LAWS: tuple[str, ...]
 SWAP_WAITS: int
 SWAP_DONE: int
 SWAP_REFUSES: int
@@ -62,6 +63,8 @@ class ControlLoop:
     def mode(self) -> int: ...
     @property
     def in_force(self) -> bool: ...
+    @property
+    def relaying(self) -> bool: ...
     @property
     def stuck(self) -> bool: ...
     @property

@@ -17,6 +17,11 @@ doubling (1 µs up to 32 µs, then 6 %); quantiles are the upper edges, so they 
 
 SCHED_FIFO, memory locking and pinning to a processor are tried; what the machine refuses is reported by its errno.
 
+Where a microgrid's controller runs beside it, its tags are part of the process image: which law is in force, what it
+wants of each battery, and how far the import may go. While its law is one of an island, or the breaker is open, the tick
+relays what is wanted; while it is connected the tie-line law controls, with the set-point narrowed or driven to nothing.
+Only what is GOOD and no older than 0.3 s counts.
+
 Other parameters are taken between two ticks and only without a bump: the tick that finds them steps two copies of its
 state over the same process image, one with the old and one with the new, and goes on with the new when no set-points
 differ by more than was allowed. Otherwise the next tick tries again, for as many ticks as were given.
@@ -32,6 +37,7 @@ from gwanje.ext.tie_line cimport (
     BATTERIES_MAX,
     METERS_MAX,
     TIE_HOLD,
+    TIE_ISLAND,
     TIE_RUN,
     TieInputs,
     TieParams,
@@ -160,7 +166,7 @@ cdef extern from *:
 
 cdef enum:
     BUCKETS = 448
-    INPUTS_MAX = 256           # 1 import, 64 meters, 16 batteries × 5, lease, breaker
+    INPUTS_MAX = 256           # 1 import, 64 meters, 16 batteries × 6, lease, breaker, law, limit
     FAST_FIXED = 8
     SLOW_FIXED = 13
     TUNING_FIXED = 3
@@ -180,6 +186,9 @@ cdef enum SwapResult:
     SWAP_WAITING = 1
     SWAP_TAKEN = 2
     SWAP_REFUSED = 3
+
+cdef double LAW_TIE = 0.0, LAW_DRIVE = 2.0, LAW_LAST = 5.0   # as LAWS names them
+cdef int64_t RELAY_NS = 300000000          # older than this, a microgrid's controller says nothing
 
 cdef uint16_t BAD = 0x8000
 cdef uint16_t UNCERTAIN = 0x4000
@@ -219,6 +228,9 @@ SLOW = (
 )
 """Tags that are written once a second, in this order."""
 
+LAWS = ("tie", "island", "drive_tie_to_zero", "sync", "energise", "off")
+"""Values of the tag in which a microgrid's controller shows its law."""
+
 SWAP_WAITS, SWAP_DONE, SWAP_REFUSES = SWAP_WAITING, SWAP_TAKEN, SWAP_REFUSED
 """States of a change of parameters: the loop tries; it has taken them; it could not without a bump."""
 
@@ -255,6 +267,7 @@ cdef struct Lane:
     int64_t pin_errno
     int64_t lock_errno
     int64_t in_force
+    int64_t relaying
     int64_t running
     uint64_t late[448]
     # process image
@@ -290,8 +303,29 @@ cdef double _number(Lane* lane, int slot) noexcept nogil:
     return NAN
 
 
+cdef double _said(Lane* lane, int slot, int64_t now) noexcept nogil:
+    """What a microgrid's controller says: good and just now, else NaN."""
+    if (lane.input_present[slot] and (lane.input_quality[slot] & (BAD | UNCERTAIN)) == 0
+            and now - lane.input_mono_ns[slot] <= RELAY_NS):
+        return lane.input_value[slot]
+    return NAN
+
+
+cdef void _microgrid(Lane* lane, int64_t now) noexcept nogil:
+    """What the microgrid's controller says; nothing where the site has none."""
+    cdef int m = lane.params.n_meters, n = lane.params.n_batteries, k, slot = 3 + m + 5 * n
+    cdef double law = _said(lane, slot, now)
+    cdef bint relays = law > LAW_TIE and law <= LAW_LAST and law != LAW_DRIVE
+    lane.inputs.island = lane.input_present[slot] and (relays or _number(lane, slot - 1) == 0.0)
+    lane.inputs.import_limit_w = _said(lane, slot + 1, now)
+    lane.inputs.driven_w = 0.0 if law == LAW_DRIVE else NAN
+    for k in range(n):
+        lane.inputs.battery[k].wanted_w = _said(lane, slot + 2 + k, now) if relays else NAN
+    lane.relaying = lane.inputs.island
+
+
 cdef void _image(StoreView store, Lane* lane, int64_t now) noexcept nogil:
-    """One process image: import, meters, batteries, lease."""
+    """One process image: import, meters, batteries, lease, breaker, what a microgrid's controller says."""
     cdef int m = lane.params.n_meters, n = lane.params.n_batteries, k, slot
     cdef double until_s
     cdef int64_t leased
@@ -307,8 +341,9 @@ cdef void _image(StoreView store, Lane* lane, int64_t now) noexcept nogil:
         lane.in_force = 1 if isfinite(until_s) and 1e-9 * <double>now < until_s else 0
     else:
         lane.in_force = 1 if now < gw_get(&lane.lease_until_ns) else 0
-    if _number(lane, slot + 1) == 0.0:                     # cut off from the utility there is no import to control
-        lane.in_force = 0
+    _microgrid(lane, now)
+    if _number(lane, slot + 1) == 0.0 and not lane.inputs.island:
+        lane.in_force = 0                                  # cut off from the utility there is no import to control
     leased = gw_get(&lane.batteries_leased)
     lane.inputs.in_force = lane.in_force != 0
     lane.inputs.setpoint_w = gw_get_real(&lane.setpoint_w)
@@ -324,7 +359,7 @@ cdef void _image(StoreView store, Lane* lane, int64_t now) noexcept nogil:
 
 cdef void _write_fast(StoreView store, Lane* lane, int64_t now, int64_t utc) noexcept nogil:
     cdef TieState* state = &lane.state
-    cdef bint active = state.mode == TIE_RUN or state.mode == TIE_HOLD
+    cdef bint active = state.mode == TIE_RUN or state.mode == TIE_HOLD or state.mode == TIE_ISLAND
     cdef uint16_t origin = 0, missing = 0, fresh
     cdef int k
     for k in range(lane.params.n_meters):
@@ -509,8 +544,9 @@ cdef class ControlLoop:
     Args:
         store: the tag store; the caller holds the writer's place of the owner ``control``.
         scalars: (25,), ``delay_steps``, ``battery`` (n, 4) and ``meter_sign`` (m,): see :class:`TieLine`.
-        inputs: (3 + m + 5 n,) tag ids: import; the meters; of each battery discharge, state of charge, online,
-            charge_w_max, discharge_w_max; then the lease and the breaker. -1 where the site has no such tag.
+        inputs: (5 + m + 6 n,) tag ids: import; the meters; of each battery discharge, state of charge, online,
+            charge_w_max, discharge_w_max; the lease and the breaker; of a microgrid's controller the law, the limit of
+            the import and what it wants of each battery. -1 where the site has no such tag.
         fast: (8 + n,) tag ids of ``FAST`` and the set-points.
         slow: (13,) tag ids of ``SLOW``.
         period_ns: of the loop.
@@ -540,7 +576,7 @@ cdef class ControlLoop:
         if not 100_000 <= period_ns <= 1_000_000_000 or period_ns % 2:
             raise ValueError(f"a period of {period_ns} ns is not even and within 0.1 ms … 1 s")
         tie_params(&self.lane.params, scalars, delay_steps, battery, meter_sign)
-        if inputs.shape[0] != 3 + meter_sign.shape[0] + 5 * battery.shape[0]:
+        if inputs.shape[0] != 5 + meter_sign.shape[0] + 6 * battery.shape[0]:
             raise ValueError(f"{inputs.shape[0]} input tags do not fit the meters and batteries")
         if fast.shape[0] != FAST_FIXED + battery.shape[0] or slow.shape[0] != SLOW_FIXED:
             raise ValueError("output tags do not fit the batteries")
@@ -748,13 +784,18 @@ cdef class ControlLoop:
 
     @property
     def mode(self):
-        """Mode of the controller: 0 waiting, 1 tracking, 2 controlling, 3 holding."""
+        """Mode of the controller: 0 waiting, 1 tracking, 2 controlling, 3 holding, 4 relaying in an island."""
         return self.lane.state.mode
 
     @property
     def in_force(self):
-        """The lease was valid and the breaker not open at the last tick."""
+        """The lease was valid at the last tick, and the breaker not open or an island's controller relayed."""
         return bool(gw_get(&self.lane.in_force))
+
+    @property
+    def relaying(self):
+        """At the last tick the batteries were for an island's controller to command."""
+        return bool(gw_get(&self.lane.relaying))
 
     @property
     def stuck(self):

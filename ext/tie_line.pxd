@@ -13,6 +13,7 @@ cdef enum TieMode:
     TIE_TRACK = 1
     TIE_RUN = 2
     TIE_HOLD = 3
+    TIE_ISLAND = 4
 
 cdef struct TieParams:
     double rating_w            # the scalars stand in the order of the reference's TieLineParams
@@ -59,11 +60,15 @@ cdef struct TieBatteryInputs:
     Measured soc
     double charge_w_max        # as the device reports it; NaN when it is not known
     double discharge_w_max
+    double wanted_w            # of an island's controller; NaN when it says nothing
     bint online
 
 cdef struct TieInputs:
     double setpoint_w
+    double import_limit_w      # the import's set-point is narrowed to it; NaN for none
+    double driven_w            # … or goes there, whatever it was; NaN for none
     bint in_force
+    bint island                # supply is the site's own: relay what its controller wants
     Measured import_w
     int64_t import_stamp
     Measured meters[64]
@@ -82,12 +87,15 @@ cdef struct TieBattery:
     bint usable
     bint was_usable            # in the step before
     bint limited
+    double unwanted_s          # in an island: for how long nothing has been wanted of it
     double path[128]
 
 cdef struct TieState:
     int mode
     bint seeded                # the integral fits the measured powers, so that control may begin
-    double setpoint_w
+    double setpoint_w          # in force
+    double own_w               # as it was asked for
+    bint gliding               # the one in force is on its way, or narrowed
     double integral_w
     double slow_w
     double import_w

@@ -15,10 +15,16 @@ class TieLine:
         battery: _Column,
         dt_s: float,
         setpoints: _Column,
+        island: bool = False,
+        wanted_w: _Column | None = None,
+        import_limit_w: float = ...,
+        driven_w: float = ...,
     ) -> None: ...
     def retune(self, scalars: _Column, delay_steps: int, battery: _Column, meter_sign: _Column) -> None: ...
     @property
     def mode(self) -> int: ...
+    @property
+    def setpoint_w(self) -> float: ...
     @property
     def integral_w(self) -> float: ...
     @property

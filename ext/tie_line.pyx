@@ -23,6 +23,8 @@ from gwanje.ext.dispatch cimport (
 )
 
 cdef double NEVER_S = 1e9
+cdef double GLIDE_PER_S = 0.08            # as in the twin
+cdef double ISLAND_HOLD_S = 1.0
 
 
 cdef inline double _clip(double value, double low, double high) noexcept nogil:
@@ -53,6 +55,7 @@ cdef void tie_reset(TieState* state, const TieParams* params) noexcept nogil:
     memset(state, 0, sizeof(TieState))
     state.mode = TIE_WAIT
     state.setpoint_w = NAN
+    state.own_w = NAN
     state.import_since_s = NEVER_S
     state.stuck_value = NAN
     state.error_w = NAN
@@ -66,10 +69,9 @@ cdef void tie_reset(TieState* state, const TieParams* params) noexcept nogil:
 
 cdef void tie_step(TieState* state, const TieInputs* inputs, const TieParams* params, double dt_s) noexcept nogil:
     """One step, ``dt_s`` after the last one."""
-    cdef double shift_w = 0.0, lead_w, measured_w = 0.0, model_w = 0.0, base_w, observed_w, bias_w
-    cdef int k
-    if isfinite(inputs.setpoint_w):
-        state.setpoint_w = inputs.setpoint_w
+    cdef double shift_w = 0.0, lead_w, measured_w = 0.0, model_w = 0.0, base_w, observed_w
+    cdef int k, before = state.mode
+    _take_setpoint(state, inputs, params, dt_s)
     _read_meters(state, inputs, params, dt_s, &shift_w)
     state.integral_w -= shift_w
     state.slow_w += shift_w
@@ -79,6 +81,8 @@ cdef void tie_step(TieState* state, const TieInputs* inputs, const TieParams* pa
         measured_w += _read_battery(&state.battery[k], &inputs.battery[k], params, dt_s)
     _read_import(state, inputs, params, dt_s, state.net_load_w - measured_w)
     _set_mode(state, inputs, params, dt_s)
+    if state.mode == TIE_ISLAND and state.import_since_s <= params.import_hold_s:
+        state.setpoint_w, state.gliding = state.import_w, True   # the tie-line law will begin from what flows
     state.error_w = state.import_w - state.setpoint_w
     state.unserved_w = 0.0
     if state.mode == TIE_WAIT or state.mode == TIE_TRACK:
@@ -86,10 +90,13 @@ cdef void tie_step(TieState* state, const TieInputs* inputs, const TieParams* pa
             _stand(&state.battery[k], state.battery[k].measured_w, params)
             state.battery[k].limited = False
         state.demand_w = measured_w
-        state.seeded = isfinite(state.error_w) and state.import_since_s <= params.import_hold_s
-        if isfinite(state.error_w):
-            bias_w = (params.kp * state.error_w + lead_w) / (1.0 - params.kp)
-            state.integral_w = measured_w - bias_w - (state.net_load_w - state.setpoint_w)
+        _seed(state, params, measured_w, lead_w)
+    elif state.mode == TIE_ISLAND:
+        state.demand_w = 0.0
+        for k in range(params.n_batteries):
+            _relay(state, &inputs.battery[k], params, k, before, dt_s)
+            state.demand_w += state.battery[k].setpoint_w
+        _seed(state, params, state.demand_w, lead_w)
     else:
         for k in range(params.n_batteries):
             _follow(&state.battery[k], params, k, dt_s)
@@ -109,9 +116,42 @@ cdef void tie_step(TieState* state, const TieInputs* inputs, const TieParams* pa
     for k in range(params.n_batteries):
         # A battery that is not usable now starts afresh when it is again: see _follow.
         state.battery[k].was_usable = state.battery[k].usable
-    _rate(state, inputs, params)
+    if state.mode != TIE_ISLAND:
+        _rate(state, inputs, params)
     state.stamp = inputs.import_stamp
     state.elapsed_s += dt_s
+
+
+cdef void _take_setpoint(TieState* state, const TieInputs* inputs, const TieParams* params, double dt_s) noexcept nogil:
+    """The set-point in force: as asked for; narrowed or driven, and back, it moves no faster than it may glide."""
+    cdef double target_w, reach_w
+    if isfinite(inputs.setpoint_w):
+        state.own_w = inputs.setpoint_w
+    target_w = state.own_w
+    if isfinite(inputs.driven_w):
+        target_w = inputs.driven_w
+    elif inputs.import_limit_w < target_w:
+        target_w = inputs.import_limit_w
+    if not isfinite(target_w):
+        return
+    if not state.gliding and target_w == state.own_w:
+        state.setpoint_w = target_w
+        return
+    reach_w = GLIDE_PER_S * params.rating_w * dt_s
+    if not fabs(target_w - state.setpoint_w) > reach_w:          # also from no number
+        state.setpoint_w = target_w
+    else:
+        state.setpoint_w += reach_w if target_w > state.setpoint_w else -reach_w
+    state.gliding = not (state.setpoint_w == target_w and target_w == state.own_w)
+
+
+cdef void _seed(TieState* state, const TieParams* params, double power_w, double lead_w) noexcept nogil:
+    """Set the integral such that the law would ask for a power now: taking over from there moves nothing."""
+    cdef double bias_w
+    state.seeded = isfinite(state.error_w) and state.import_since_s <= params.import_hold_s
+    if isfinite(state.error_w):
+        bias_w = (params.kp * state.error_w + lead_w) / (1.0 - params.kp)
+        state.integral_w = power_w - bias_w - (state.net_load_w - state.setpoint_w)
 
 
 cdef void _read_meters(TieState* state, const TieInputs* inputs, const TieParams* params, double dt_s,
@@ -180,7 +220,9 @@ cdef void _set_mode(TieState* state, const TieInputs* inputs, const TieParams* p
     state.recovered_s = state.recovered_s + dt_s if fresh else 0.0
     for k in range(params.n_batteries):
         some = some or state.battery[k].usable
-    if state.import_since_s > params.import_fail_s or (
+    if inputs.island and inputs.in_force and some:
+        state.mode = TIE_ISLAND
+    elif state.import_since_s > params.import_fail_s or (
             state.mode == TIE_WAIT and state.recovered_s < params.recover_s):
         state.mode = TIE_WAIT
     elif not (inputs.in_force and state.seeded and isfinite(state.setpoint_w) and some):
@@ -202,6 +244,30 @@ cdef void _stand(TieBattery* one, double power_w, const TieParams* params) noexc
         one.path[k] = power_w
     one.missing_s = 0.0
     one.following_s = 0.0
+
+
+cdef void _relay(TieState* state, const TieBatteryInputs* inputs, const TieParams* params, int k, int before,
+                 double dt_s) noexcept nogil:
+    """In an island: what its controller wants, inside this loop's own limits; held, then nothing, without it."""
+    cdef TieBattery* one = &state.battery[k]
+    cdef double start_w = one.setpoint_w, target_w
+    cdef BatteryLimits box
+    if before != TIE_ISLAND:
+        one.unwanted_s = 0.0
+    if before == TIE_WAIT or before == TIE_TRACK or not one.was_usable:
+        # Nothing is commanded by us: what is wanted has gone on from what the device was told last.
+        start_w = inputs.wanted_w if isfinite(inputs.wanted_w) else one.measured_w
+    if isfinite(inputs.wanted_w):
+        one.unwanted_s = 0.0
+        target_w = inputs.wanted_w
+    else:
+        one.unwanted_s += dt_s
+        target_w = start_w if one.unwanted_s <= ISLAND_HOLD_S else 0.0
+    box = battery_limits(_reported(params.charge_w_max[k], inputs.charge_w_max),
+                         _reported(params.discharge_w_max[k], inputs.discharge_w_max), start_w, params.ramp_w_per_s[k],
+                         dt_s, one.soc, params.soc_min, params.soc_max, params.energy_ws[k], params.taper_s)
+    _stand(one, _clip(target_w, box.lower, box.upper), params)
+    one.limited = False
 
 
 cdef inline double _rated(const TieParams* params, int k) noexcept nogil:
@@ -409,7 +475,8 @@ cdef class TieLine:
 
     def step(self, double setpoint_w, bint in_force, const double[::1] import_w not None, int64_t import_stamp,
              const double[:, ::1] meters not None, const double[:, ::1] battery not None, double dt_s,
-             double[::1] setpoints not None):
+             double[::1] setpoints not None, bint island=False, const double[::1] wanted_w=None,
+             double import_limit_w=NAN, double driven_w=NAN):
         """One step.
 
         Args:
@@ -422,6 +489,10 @@ cdef class TieLine:
                 discharge_w_max as reported.
             dt_s: since the last step.
             setpoints: (n,) OUT.
+            island: supply is the site's own; the lease is valid with ``in_force``.
+            wanted_w: (n,) what an island's controller wants, NaN where it says nothing; None for nothing at all.
+            import_limit_w: narrows the set-point; NaN does not.
+            driven_w: takes its place; NaN does not.
 
         Raises:
             ValueError: sizes do not fit.
@@ -429,10 +500,13 @@ cdef class TieLine:
         cdef int k
         if (import_w.shape[0] != 3 or meters.shape[0] != self.params.n_meters or meters.shape[1] != 3
                 or battery.shape[0] != self.params.n_batteries or battery.shape[1] != 9
-                or setpoints.shape[0] != self.params.n_batteries):
+                or setpoints.shape[0] != self.params.n_batteries
+                or (wanted_w is not None and wanted_w.shape[0] != self.params.n_batteries)):
             raise ValueError("inputs of another size than the parameters")
         self.inputs.setpoint_w = setpoint_w
         self.inputs.in_force = in_force
+        self.inputs.island = island
+        self.inputs.import_limit_w, self.inputs.driven_w = import_limit_w, driven_w
         _measured(&self.inputs.import_w, import_w[0], import_w[1], import_w[2])
         self.inputs.import_stamp = import_stamp
         for k in range(self.params.n_meters):
@@ -443,6 +517,7 @@ cdef class TieLine:
             self.inputs.battery[k].online = battery[k, 6] != 0
             self.inputs.battery[k].charge_w_max = battery[k, 7]
             self.inputs.battery[k].discharge_w_max = battery[k, 8]
+            self.inputs.battery[k].wanted_w = NAN if wanted_w is None else wanted_w[k]
         with nogil:
             tie_step(&self.state, &self.inputs, &self.params, dt_s)
         for k in range(self.params.n_batteries):
@@ -464,8 +539,13 @@ cdef class TieLine:
 
     @property
     def mode(self):
-        """0 waiting for the import, 1 tracking without a lease, 2 controlling, 3 holding."""
+        """0 waiting for the import, 1 tracking without a lease, 2 controlling, 3 holding, 4 relaying in an island."""
         return self.state.mode
+
+    @property
+    def setpoint_w(self):
+        """Import that is held: as asked for, narrowed or on its way."""
+        return self.state.setpoint_w
 
     @property
     def integral_w(self):

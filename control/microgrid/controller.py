@@ -17,12 +17,12 @@ from gwanje.control.microgrid.image import Floats, Image, write_layout
 from gwanje.control.microgrid.layers import guard
 from gwanje.control.microgrid.layers.commands import Commands
 from gwanje.control.microgrid.layers.fleet import Sharing
-from gwanje.control.microgrid.layers.island_law import IslandLaw, stiffness_w_per_hz
+from gwanje.control.microgrid.layers.island_law import IslandLaw, stiffness_w_per_hz, taken_over_w
 from gwanje.control.microgrid.layers.reactive import ReactiveLaw
 from gwanje.control.microgrid.layers.supervisor import Supervisor
 from gwanje.control.microgrid.layers.tie_law import TieLaw
 from gwanje.control.microgrid.modes import machine as modes
-from gwanje.control.microgrid.modes.types import Law, Mode, ModeInputs, ModeOutputs, Order, Request
+from gwanje.control.microgrid.modes.types import Law, Line, Mode, ModeInputs, ModeOutputs, Order, Request
 from gwanje.control.microgrid.settings import Settings, read_settings
 from gwanje.control.microgrid.units import Units
 from gwanje.core.closed_loop.interface import Controller, Qualities, Told
@@ -39,6 +39,8 @@ GRID_FILTER_S = 0.3
 """While connected the forming units' set-point follows the utility's frequency with this, so that their droop rests."""
 GRID_REACH_HZ = 0.1
 """… but no farther from nominal than this."""
+FORWARD_SHARE = 0.5
+"""Of the batteries' ramps, with which set-points take over a lost import: no step beside the changes of mode."""
 OVER_S = 0.5
 """What is carried over into the tie-line law fades out with this."""
 TOLD_MAX = 1000
@@ -81,6 +83,7 @@ class MicrogridController:
         self._over_w: list[float] | None = None
         self._fault = False
         self._setpoint_w = math.nan
+        self._forward_w = self._stiffness = 0.0
         self.residual_w = self.shortage_w = 0.0
         timing, index, to = settings.timing, self.image.index, self.commands.index
         self._every = [round(one / timing.guard_s) for one in (timing.tie_s, timing.secondary_s, timing.supervisor_s)]
@@ -109,6 +112,8 @@ class MicrogridController:
             self._tie_step()
         if secondary:
             self._secondary(self.settings.timing.secondary_s)
+        elif self._forward_w and self._stiffness:
+            self._forward(dt_s)
         if self._ticks % supervisor_n == 0:
             self._supervise(self.settings.timing.supervisor_s)
         if secondary:
@@ -121,15 +126,11 @@ class MicrogridController:
 
         ``island``, ``reconnect``, ``black_start``, ``cancel``, ``reset_lockout``; ``lock_out`` after protection has
         acted and ``clear_fault`` when it is over; ``import_setpoint`` and ``import_limit`` with ``w`` (without: back to
-        the site's own), ``reactive_setpoint`` with ``var``, ``demand_cap`` with ``w``.
+        the site's own), ``reactive_setpoint`` with ``var``, ``demand_cap`` with ``w``; ``ready`` with ``on`` (1, 0): be
+        ready for an island by all means, or only by those of the site's settings.
         """
         if what in (*Request,):
-            request = Request(what)
-            if self._modes is None:
-                return "nothing has been measured yet"
-            no = modes.refusal(self._modes, self._mode_inputs(frozenset()), self.settings.modes, request)
-            if no is None:
-                self._requests.add(request)
+            no = self.request(Request(what))
             return "" if no is None else no.en
         if what in ("lock_out", "clear_fault"):
             self._fault = what == "lock_out"
@@ -144,6 +145,30 @@ class MicrogridController:
         if not reason and self._law is Law.TIE:  # in force with the next period, not with the next second
             self._setpoint_w = self.supervisor.setpoint_w(self._setpoint_w)
         return reason
+
+    def request(self, request: Request) -> Line | None:
+        """Take an operator's request for the next step; or the reason against it."""
+        if self._modes is None:
+            return Line("refused", "아직 계측값이 없음", "nothing has been measured yet")
+        no = modes.refusal(self._modes, self._mode_inputs(frozenset()), self.settings.modes, request)
+        if no is None:
+            self._requests.add(request)
+        return no
+
+    @property
+    def law(self) -> Law:
+        """In force."""
+        return self._law
+
+    @property
+    def mode(self) -> Mode | None:
+        """Of the machine; none before breaker and bus were seen."""
+        return None if self._modes is None else self._modes.mode
+
+    @property
+    def forms(self) -> bool:
+        """Whether units are to form the grid."""
+        return self._out is not None and self._out.forming
 
     def told(self) -> Sequence[Told]:
         """What there was to tell since the last call."""
@@ -271,6 +296,8 @@ class MicrogridController:
             wanted[to] = present[to]
         if law in ISLAND_LAWS and before not in ISLAND_LAWS:
             self.island.begin()
+            lost_w = self._guard_out.lost_w if self._guard_out.opened else math.nan
+            self._forward_w = lost_w if lost_w == lost_w else 0.0
         if law in TIE_LAWS and before not in TIE_LAWS:
             seen_w = self.image.at(self._import_at)
             self._setpoint_w = seen_w
@@ -288,6 +315,11 @@ class MicrogridController:
             # Nothing was measured when the law began: it begins now, from what is imported.
             self._setpoint_w = self.image.at(self._import_at)
             self.supervisor.begin_tie(self._setpoint_w)
+        if self._guard_out.suspected and self._law in TIE_LAWS:
+            # The import that is missing may be the utility itself: to restore it would pull the island down.
+            for to in self.units.power_to:
+                self.commands.wanted[to] = self.commands.present[to]
+            return
         in_force = self._law in TIE_LAWS and self._out is not None and bool(self.image.at(self._closed_at) > 0.5)
         if self._law is Law.DRIVE_TIE_TO_ZERO:
             reach_w = self.settings.tie.drive_w_per_s * self.settings.timing.tie_s
@@ -363,6 +395,7 @@ class MicrogridController:
         achieved_w = commanded_w + self._generators_w
         self._generators_w = generators_w
         rotating_w = sum(unit.rated_w for unit, runs in generators if runs)
+        self._stiffness = stiffness
         self.island.step(
             image.frequency_hz, image.frequency_stamp_s, image.frequency_age_s, target_hz, stiffness, achieved_w,
             (units.bottom_w(), units.top_w() + rotating_w), voltage_pu, target_pu, dt_s,
@@ -379,6 +412,18 @@ class MicrogridController:
         missing_hz = target_hz - image.frequency_hz
         at_end = abs(self.residual_w) > 1.0 and missing_hz == missing_hz
         self.shortage_w = stiffness * missing_hz if at_end and self.residual_w * missing_hz > 0.0 else 0.0
+
+    def _forward(self, dt_s: float) -> None:
+        """What was imported is the units' own to give now: their droop has it already, the set-points follow."""
+        units, present = self.units, self.commands.present
+        droop_w = self._stiffness * (self.settings.site.nominal_hz - self.image.frequency_hz)
+        ramps = [one.ramp_w_per_s for one in self.settings.battery]
+        reach_w = FORWARD_SHARE * sum(ramps) * dt_s
+        taken_w = taken_over_w(self._forward_w, droop_w, reach_w) if self._law in ISLAND_LAWS else 0.0
+        self._forward_w = self._forward_w - taken_w if taken_w else 0.0
+        for to, ramp, usable in zip(units.power_to, ramps, units.usable, strict=True):
+            if taken_w and usable:
+                self._want_power(to, float(present[to]) + taken_w * ramp / sum(ramps))
 
     # -- supervisor
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gwanje.control.microgrid.params import ControlConfig
-from gwanje.ext.reference.tie_line import HOLD, RUN, WAIT
+from gwanje.ext.reference.tie_line import HOLD, ISLAND, RUN, WAIT
 
 RAISE_S = 1.0
 """A condition shorter than this is not worth a line: one lost poll must not fill the list."""
@@ -50,7 +50,7 @@ class DegradationState:
 
 def conditions(status: Status, config: ControlConfig, rating_w: float) -> dict[str, bool]:
     """Condition → whether it holds now."""
-    active = status.mode in (RUN, HOLD)
+    active = status.mode in (RUN, HOLD, ISLAND)
     found = {
         "active": active,
         "import_missing": status.mode in (WAIT, HOLD) and not status.stuck,

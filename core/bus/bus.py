@@ -41,7 +41,8 @@ from gwanje.core.tags.table import TagTable
 
 PARTS = (
     "core", "sim", "simsound", "simcity", "broker", "field", "meters", "charging", "street", "signals", "heat",
-    "cameras", "media", "control", "planner", "ledger", "acoustic", "historian", "query", "hmi", "supervisor", "remote",
+    "cameras", "media", "control", "microgrid", "planner", "ledger", "acoustic", "historian", "query", "hmi",
+    "supervisor", "remote",
 )  # fmt: skip
 """Everybody who may publish; a subscriber connects to all of them unless told otherwise."""
 

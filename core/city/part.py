@@ -35,6 +35,7 @@ ENTRIES = {
     "cameras": "gwanje.io.field.onvif.main",
     "media": "gwanje.io.field.media",
     "control": "gwanje.control.main",
+    "microgrid": "gwanje.control.microgrid.live.part",
     "planner": "gwanje.control.microgrid.planner.entry",
     "ledger": "gwanje.control.microgrid.ledger.part",
     "acoustic": "gwanje.control.acoustic.main",

@@ -27,7 +27,7 @@ from gwanje.core.tags.quality import is_bad
 from gwanje.core.tags.store import TagStore
 
 FIRST_PARTS = (
-    "sim", "core", "field", "control", "historian", "simsound", "media", "broker", "simcity",
+    "sim", "core", "field", "control", "historian", "microgrid", "simsound", "media", "broker", "simcity",
     "charging", "street", "signals", "meters", "heat", "cameras", "acoustic", "query", "remote", "hmi", "ledger",
     "planner",
 )  # fmt: skip

@@ -249,7 +249,9 @@ def _site_head(document: Document) -> dict[str, Any]:
     return head
 
 
-PART_FILES = {"planner": "microgrid/planner.toml", "ledger": "microgrid/ledger.toml"}
+PART_FILES = {
+    "microgrid": "tags/microgrid_control.toml", "planner": "microgrid/planner.toml", "ledger": "microgrid/ledger.toml",
+}  # fmt: skip
 """Parts that a site has when it has their file."""
 
 

@@ -21,6 +21,14 @@ nothing may be in force any more (WAIT). When the import is back for ``recover_s
 set-points follow the measured powers and the integral is kept such that taking over is bumpless; control never begins
 before that was done once (``seeded``).
 
+Island: while the site supplies itself another controller decides, and this one relays what it wants of each battery
+inside its own limits (ISLAND). What is not wanted any more is held for ``ISLAND_HOLD_S``, then nothing is asked of the
+battery: its droop carries on by itself. The integral is kept such that the tie-line law begins from what is commanded,
+and the set-point from the import that flows then.
+
+Set-point: as asked for; a limit of another layer may only narrow it, and before a planned islanding it is driven
+elsewhere. Where that takes it away from what was asked for, and back, it glides.
+
 Sign: ``import_w`` positive from the utility, ``discharge_w`` positive out of the battery.
 """
 
@@ -33,8 +41,13 @@ import numpy as np
 
 from gwanje.ext.reference.dispatch import battery_limits, battery_participation, dispatch
 
-WAIT, TRACK, RUN, HOLD = 0, 1, 2, 3
-"""Modes: no import measured; import measured but no lease; controlling; import missing, set-points frozen."""
+WAIT, TRACK, RUN, HOLD, ISLAND = 0, 1, 2, 3, 4
+"""Modes: no import measured; import measured but no lease; controlling; import missing, set-points frozen; relaying."""
+
+GLIDE_PER_S = 0.08
+"""Of the rating, how fast a set-point that is narrowed, driven or let go moves: 200 kW in a second at 2.5 MW."""
+ISLAND_HOLD_S = 1.0
+"""A controller that is started anew is back within it; the devices' droop does without for longer."""
 
 NEVER_S = 1e9
 """Age of what was never measured."""
@@ -140,13 +153,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class BatteryInputs:
-    """What is known of a battery; reported limits are NaN when they are not."""
+    """What is known of a battery; reported limits, and what an island's controller wants, are NaN when they are not."""
 
     discharge: Measured
     soc: Measured
     online: bool
     charge_w_max: float = math.nan
     discharge_w_max: float = math.nan
+    wanted_w: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +174,9 @@ class TieLineInputs:
         import_stamp: identity of its sample, to rate every sample once.
         meters: loads and generators, in the order of ``meter_sign``.
         battery: in the order of the parameters.
+        island: supply is the site's own.
+        import_limit_w: of another layer, NaN for none.
+        driven_w: where the set-point is driven, NaN for nowhere.
     """
 
     setpoint_w: float
@@ -168,6 +185,9 @@ class TieLineInputs:
     import_stamp: int
     meters: tuple[Measured, ...]
     battery: tuple[BatteryInputs, ...]
+    island: bool = False
+    import_limit_w: float = math.nan
+    driven_w: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +214,7 @@ class BatteryState:
     missing_s: float = 0.0
     following_s: float = 0.0
     limited: bool = False
+    unwanted_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +224,8 @@ class TieLineState:
     mode: int = WAIT
     seeded: bool = False
     setpoint_w: float = math.nan
+    own_w: float = math.nan
+    gliding: bool = False
     integral_w: float = 0.0
     slow_w: float = 0.0
     import_w: float = 0.0
@@ -273,7 +296,7 @@ def step(
 ) -> tuple[TieLineState, TieLineOutputs]:
     """One step of the controller, ``dt_s`` after the last one."""
     tick = _Tick()
-    setpoint_w = inputs.setpoint_w if math.isfinite(inputs.setpoint_w) else state.setpoint_w
+    setpoint_w, own_w, gliding = _setpoint(state, inputs, params, dt_s)
     meters = _read_meters(state, inputs, params, dt_s, tick)
     integral_w = state.integral_w - tick.shift_w
     _lead(state, params, dt_s, tick)
@@ -283,6 +306,8 @@ def step(
         tick.measured_w += power
     seen = _read_import(state, inputs, params, dt_s, tick)
     mode, recovered_s = _mode(state, seen.since_s, inputs, params, dt_s, battery, setpoint_w)
+    if mode == ISLAND and seen.since_s <= params.import_hold_s:
+        setpoint_w, gliding = seen.value, True
     error_w = seen.value - setpoint_w
     demand_w, unserved_w, seeded = 0.0, 0.0, True
     if mode in (WAIT, TRACK):
@@ -290,10 +315,21 @@ def step(
             replace(_at(one, power, params), limited=False) for one, power in zip(battery, measured, strict=True)
         ]
         demand_w = tick.measured_w
+    elif mode == ISLAND:
+        active = state.mode in (RUN, HOLD, ISLAND)
+        battery = [
+            _relay(one, old, new, power, limits, params, state.mode, active, dt_s)
+            for one, old, new, power, limits in zip(
+                battery, state.battery, inputs.battery, measured, params.battery, strict=True
+            )
+        ]
+        for one in battery:
+            demand_w += one.setpoint_w
+    if mode in (WAIT, TRACK, ISLAND):
         seeded = math.isfinite(error_w) and seen.since_s <= params.import_hold_s
         if math.isfinite(error_w):
             bias_w = (params.kp * error_w + tick.lead_w) / (1.0 - params.kp)
-            integral_w = tick.measured_w - bias_w - (tick.net_w - setpoint_w)
+            integral_w = demand_w - bias_w - (tick.net_w - setpoint_w)
     else:
         battery = [
             _follow(one, old.usable, power, limits, params, dt_s)
@@ -312,11 +348,14 @@ def step(
             for one in battery:
                 demand_w += one.setpoint_w
         battery = [_model(one, params, dt_s) for one in battery]
-    square_sum, square_count = _rate(state, inputs, params, setpoint_w)
+    rated = state.square_sum, state.square_count
+    square_sum, square_count = rated if mode == ISLAND else _rate(state, inputs, params, setpoint_w)
     after = TieLineState(
         mode=mode,
         seeded=seeded,
         setpoint_w=setpoint_w,
+        own_w=own_w,
+        gliding=gliding,
         integral_w=integral_w,
         slow_w=tick.slow_w,
         import_w=seen.value,
@@ -343,6 +382,50 @@ def step(
         unserved_w=unserved_w,
         stuck=tick.stuck,
     )
+
+
+def _setpoint(
+    state: TieLineState, inputs: TieLineInputs, params: TieLineParams, dt_s: float
+) -> tuple[float, float, bool]:
+    """The set-point in force, the one asked for, and whether the first is on its way or narrowed."""
+    own_w = inputs.setpoint_w if math.isfinite(inputs.setpoint_w) else state.own_w
+    target_w = own_w
+    if math.isfinite(inputs.driven_w):
+        target_w = inputs.driven_w
+    elif inputs.import_limit_w < target_w:
+        target_w = inputs.import_limit_w
+    if not math.isfinite(target_w):
+        return state.setpoint_w, own_w, state.gliding
+    if not state.gliding and target_w == own_w:
+        return target_w, own_w, False
+    reach_w = GLIDE_PER_S * params.rating_w * dt_s
+    setpoint_w = state.setpoint_w
+    if not abs(target_w - setpoint_w) > reach_w:
+        setpoint_w = target_w
+    else:
+        setpoint_w += reach_w if target_w > setpoint_w else -reach_w
+    return setpoint_w, own_w, not (setpoint_w == target_w and target_w == own_w)
+
+
+def _relay(
+    one: BatteryState, old: BatteryState, new: BatteryInputs, measured_w: float, limits: BatteryParams,
+    params: TieLineParams, before: int, active: bool, dt_s: float,
+) -> BatteryState:  # fmt: skip
+    """In an island: what its controller wants, inside this loop's own limits; held, then nothing, without it."""
+    known = math.isfinite(new.wanted_w)
+    start_w, unwanted_s = one.setpoint_w, one.unwanted_s if before == ISLAND else 0.0
+    if not active or not old.usable:
+        start_w = new.wanted_w if known else measured_w
+    unwanted_s = 0.0 if known else unwanted_s + dt_s
+    target_w = new.wanted_w if known else start_w if unwanted_s <= ISLAND_HOLD_S else 0.0
+    charge_w_max = np.array([_reported(limits.charge_w_max, new.charge_w_max)])
+    discharge_w_max = np.array([_reported(limits.discharge_w_max, new.discharge_w_max)])
+    box = battery_limits(
+        charge_w_max, discharge_w_max, np.array([start_w]), np.array([limits.ramp_w_per_s]), dt_s, np.array([one.soc]),
+        params.soc_min, params.soc_max, np.array([limits.energy_ws]), params.taper_s,
+    )  # fmt: skip
+    wanted_w = min(max(target_w, float(box.lower[0])), float(box.upper[0]))
+    return replace(_at(one, wanted_w, params), limited=False, unwanted_s=unwanted_s)
 
 
 def retune(state: TieLineState, before: TieLineParams, after: TieLineParams) -> TieLineState:
@@ -462,6 +545,8 @@ def _mode(
 ) -> tuple[int, float]:
     fresh = import_since_s <= params.import_hold_s
     recovered_s = state.recovered_s + dt_s if fresh else 0.0
+    if inputs.island and inputs.in_force and any(one.usable for one in battery):
+        return ISLAND, recovered_s
     if import_since_s > params.import_fail_s or (state.mode == WAIT and recovered_s < params.recover_s):
         return WAIT, recovered_s
     ready = state.seeded and math.isfinite(setpoint_w) and any(one.usable for one in battery)

@@ -17,8 +17,8 @@ from gwanje.core.clock import SystemClock
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag, TagTable
-from gwanje.ext.control_loop import FAST, SLOW, SWAP_DONE, SWAP_REFUSES, SWAP_WAITS, ControlLoop
-from gwanje.ext.reference.tie_line import HOLD, RUN, TRACK, WAIT
+from gwanje.ext.control_loop import FAST, LAWS, SLOW, SWAP_DONE, SWAP_REFUSES, SWAP_WAITS, ControlLoop
+from gwanje.ext.reference.tie_line import HOLD, ISLAND, ISLAND_HOLD_S, RUN, TRACK, WAIT
 from gwanje.ext.tagstore import StoreView
 
 INPUTS = [
@@ -26,17 +26,20 @@ INPUTS = [
     "ess.discharge_w", "ess.soc", "ess.online", "ess.charge_w_max", "ess.discharge_w_max",
     "system.lease.tie_line_until_s", "breaker.closed",
 ]  # fmt: skip
+MICROGRID = ["microgrid.state.law", "microgrid.tie.import_limit_w", "microgrid.ess.discharge_wanted_w"]
 SETPOINT = "control.ess.discharge_setpoint_w"
 SCALARS = [
     2.5e6, 2.0, 0.0, 0.0, 0.15, 4e4, 0.08, 0.3, 1.0, 0.0, 5e4, 1.0, 0.5, 1.0, 10.0, 0.05, 0.95, 60.0, 0.02, 0.15,
     0.06, 0.03, 0.5, 2.0, 0.0,
 ]  # fmt: skip
 S = 1_000_000_000
+NO_MICROGRID = np.full(len(MICROGRID), -1, np.int32)
 
 
 def table():
     tags = [Tag(name, "", "field", stale_after_s=0.5) for name in INPUTS if not name.startswith("system")]
     tags += [Tag(name, "", "control") for name in (*FAST, SETPOINT, *SLOW)]
+    tags += [Tag(name, "", "microgrid") for name in MICROGRID]
     tags.append(Tag("system.lease.tie_line_until_s", "s", "core"))
     return TagTable.build(tags)
 
@@ -47,7 +50,7 @@ class Bench:
     def __init__(self, folder):
         self.tags = table()
         self.store = TagStore.create(folder / "tags", self.tags)
-        self.writers = {owner: self.store.writer(owner) for owner in ("field", "core", "control")}
+        self.writers = {owner: self.store.writer(owner) for owner in ("field", "core", "control", "microgrid")}
         self.now = 100 * S
         self.loop = self.make()
 
@@ -58,7 +61,7 @@ class Bench:
             "delay_steps": 5,
             "battery": np.array([[5e5, 5e5, 1e6, 3.6e9]]),
             "meter_sign": np.array([1.0, -1.0]),
-            "inputs": self.tags.indices(INPUTS),
+            "inputs": np.append(self.tags.indices(INPUTS), NO_MICROGRID),
             "fast": self.tags.indices([*FAST, SETPOINT]),
             "slow": self.tags.indices(SLOW),
         }
@@ -131,6 +134,130 @@ def test_open_breaker_ends_control(bench):
     bench.write("breaker.closed", 0.0)
     bench.tick(2)
     assert bench.loop.mode == TRACK
+
+
+class Island(Bench):
+    """The same beside a microgrid's controller."""
+
+    def make(self, **changes):
+        return super().make(**({"inputs": self.tags.indices([*INPUTS, *MICROGRID])} | changes))
+
+    def said(self, law, wanted_w=math.nan, limit_w=math.nan, quality=Quality.GOOD, age_s=0.0):
+        for name, value in zip(MICROGRID, (float(LAWS.index(law)), limit_w, wanted_w), strict=True):
+            known = quality if math.isfinite(value) else Quality.BAD
+            self.write(name, value, known, age_s)
+
+    def setpoint(self):
+        found = self.read(SETPOINT)
+        assert found.quality == Quality.GOOD
+        return found.value
+
+
+@pytest.fixture
+def island(tmp_path):
+    found = Island(tmp_path)
+    found.loop.set_setpoint(2e5)
+    found.city()
+    found.said("tie")
+    found.tick(20)
+    assert found.loop.mode == RUN
+    return found
+
+
+def test_a_microgrids_wish_is_relayed_from_the_tick_in_which_its_law_says_so(island):
+    before = island.setpoint()
+    island.city(import_w=0.0)
+    island.write("breaker.closed", 0.0)
+    island.tick()
+    assert island.loop.mode == ISLAND
+    assert island.setpoint() == before, "open, and nothing said of it yet: held"
+    island.said("island", before + 5e4)
+    island.tick(2)
+    assert island.setpoint() == pytest.approx(before + 2e4), "no faster than the battery's ramp"
+    island.city(import_w=0.0)
+    island.write("breaker.closed", 0.0)
+    island.said("island", before + 5e4)
+    island.tick(6)
+    assert island.setpoint() == before + 5e4
+    island.said("island", 9e5)
+    for _ in range(60):
+        island.said("island", 9e5)
+        island.city(import_w=0.0)
+        island.tick()
+    assert island.setpoint() == 5e5, "no more than its rating"
+    assert island.loop.relaying
+    assert island.loop.in_force
+
+
+@pytest.mark.parametrize("trouble", ["stale", "bad", "uncertain"])
+def test_what_a_microgrid_does_not_say_any_more_is_held_then_nothing(island, trouble):
+    quality = {"bad": Quality.BAD, "uncertain": Quality.UNCERTAIN}.get(trouble, Quality.GOOD)
+    for _ in range(40):
+        island.city(import_w=0.0)
+        island.said("island", 1e5)
+        island.tick()
+    before = island.setpoint()
+    assert before == 1e5
+
+    def tick():
+        island.city(import_w=0.0)
+        island.write("breaker.closed", 0.0)
+        island.said("island", 3e5, quality=quality, age_s=0.4 if trouble == "stale" else 0.0)
+        island.tick()
+
+    for _ in range(round(ISLAND_HOLD_S * 100) - 1):
+        tick()
+        assert island.setpoint() == before
+    for _ in range(20):
+        tick()
+    assert island.setpoint() == 0.0
+
+
+def test_back_at_the_utility_the_law_begins_from_what_is_commanded(island):
+    for _ in range(50):
+        island.city(import_w=0.0, discharge_w=2.4e5, load_w=7.4e5)
+        island.said("sync", 2e5)
+        island.tick()
+    assert island.setpoint() == 2e5
+    for number in range(40):
+        island.city(import_w=0.0, discharge_w=2.4e5, load_w=7.4e5)
+        island.said("tie")
+        island.tick()
+        assert island.loop.mode == RUN
+        assert abs(island.setpoint() - 2e5) < 2e4 + 1e4 * number, "no jump"
+    assert island.read("control.tie.import_setpoint_w").value == pytest.approx(0.08 * 2.5e6 * 0.4), "it glides back"
+
+
+def test_the_set_point_is_driven_to_nothing_before_an_islanding_and_narrowed_by_a_limit(island):
+    for _ in range(30):
+        island.city()
+        island.said("drive_tie_to_zero")
+        island.tick()
+    assert island.loop.mode == RUN
+    assert island.read("control.tie.import_setpoint_w").value == pytest.approx(2e5 - 0.3 * 2e5)
+    for _ in range(200):
+        island.city()
+        island.said("drive_tie_to_zero")
+        island.tick()
+    assert island.read("control.tie.import_setpoint_w").value == 0.0
+    for _ in range(200):
+        island.city()
+        island.said("tie", limit_w=1.5e5)
+        island.tick()
+    assert island.read("control.tie.import_setpoint_w").value == 1.5e5
+    for _ in range(100):
+        island.city()
+        island.said("tie", limit_w=9e5)
+        island.tick()
+    assert island.read("control.tie.import_setpoint_w").value == 2e5, "a limit only narrows"
+
+
+def test_an_islands_controller_without_a_lease_moves_nothing(island):
+    island.city(lease_s=0.0)
+    island.said("island", 3e5)
+    island.tick(3)
+    assert island.loop.mode == TRACK
+    assert island.read(SETPOINT).quality == Quality.UNCERTAIN | Quality.BLOCKED
 
 
 @pytest.mark.parametrize("quality", [Quality.BAD, Quality.BAD | Quality.COMM])
@@ -210,7 +337,7 @@ def test_tie_error_is_rated_once_per_sample(bench):
 def test_sites_without_lease_tag_take_the_lease_from_their_shell(bench):
     ids = bench.tags.indices(INPUTS)
     ids[-2:] = -1
-    bench.loop = bench.make(inputs=ids)
+    bench.loop = bench.make(inputs=np.append(ids, NO_MICROGRID))
     bench.loop.set_setpoint(2e5)
     bench.city(lease_s=0.0)
     bench.tick(1)

@@ -38,6 +38,10 @@ def step_kernel(kernel, inputs, dt_s, out):
         ),
         dt_s,
         out,
+        inputs.island,
+        np.array([one.wanted_w for one in inputs.battery]),
+        inputs.import_limit_w,
+        inputs.driven_w,
     )
 
 
@@ -87,6 +91,12 @@ class World:
         self.values = random.uniform(-5e5, 5e5, 1 + len(params.meter_sign) + len(params.battery))
         self.soc = random.uniform(0.0, 1.0, len(params.battery))
         self.setpoint_w, self.in_force, self.stamp = 0.0, True, 0
+        self.island, self.limit_w, self.driven_w = False, math.nan, math.nan
+        self.islands = random.random() < 0.5  # the other sequences are those of a site without an island's controller
+
+    def wanted(self):
+        choices = [math.nan, math.inf, *self.random.uniform(-6e5, 6e5, 4)]
+        return float(self.random.choice(choices)) if self.islands else math.nan
 
     def measured(self, value):
         if self.random.random() >= self.trouble:
@@ -109,6 +119,11 @@ class World:
         if random.random() < 0.05:
             self.in_force = not self.in_force
         self.stamp += int(random.integers(2))
+        if self.islands and random.random() < 0.15:
+            self.island = not self.island
+        if self.islands and random.random() < 0.1:
+            self.limit_w = random.choice([math.nan, math.inf, *random.uniform(-1e6, 1e6, 2)])
+            self.driven_w = random.choice([math.nan, math.nan, 0.0])
         m = len(self.params.meter_sign)
         return TieLineInputs(
             setpoint_w=float(self.setpoint_w),
@@ -123,9 +138,13 @@ class World:
                     bool(random.random() >= self.trouble),
                     float(random.choice([math.nan, -1.0, 3e4, 1e9])),
                     float(random.choice([math.nan, -1.0, 3e4, 1e9])),
+                    self.wanted(),
                 )
                 for value, soc in zip(self.values[1 + m :], self.soc, strict=True)
             ),
+            island=self.island,
+            import_limit_w=float(self.limit_w),
+            driven_w=float(self.driven_w),
         )
 
 
@@ -152,6 +171,7 @@ def test_agrees_with_the_twin(block):
             assert kernel.live == expected.live, where
             assert kernel.stuck == expected.stuck, where
             for ours, theirs in (
+                (kernel.setpoint_w, state.setpoint_w),
                 (kernel.integral_w, state.integral_w),
                 (kernel.error_w, expected.error_w),
                 (kernel.net_load_w, expected.net_load_w),
@@ -162,7 +182,7 @@ def test_agrees_with_the_twin(block):
             ):
                 assert same(float(ours), float(theirs), 1e6), where
             modes.add(expected.mode)
-    assert modes == {twin.WAIT, twin.TRACK, twin.RUN, twin.HOLD}
+    assert modes == {twin.WAIT, twin.TRACK, twin.RUN, twin.HOLD, twin.ISLAND}
 
 
 def test_setpoints_are_numbers_inside_the_ratings_whatever_comes_in():
@@ -175,7 +195,7 @@ def test_setpoints_are_numbers_inside_the_ratings_whatever_comes_in():
         for _ in range(40):
             step_kernel(kernel, world.inputs(), 0.01, out)
             assert np.isfinite(out).all(), f"seed {seed}"
-            if kernel.mode == twin.RUN:
+            if kernel.mode in (twin.RUN, twin.ISLAND):
                 for power, usable, limits in zip(out, kernel.usable, params.battery, strict=True):
                     if usable:
                         assert -limits.charge_w_max <= power <= limits.discharge_w_max, f"seed {seed}"

@@ -1,4 +1,7 @@
-"""Generators in an island, once a second: started for want of charge or power, run near their best, then stopped."""
+"""Generators, once a second. In an island: started for want of charge or power, run near their best, then stopped.
+
+Beside the utility they run only to be ready for an island: with what the forming units could not carry without them.
+"""
 
 from __future__ import annotations
 
@@ -38,8 +41,23 @@ class Generators:
         """Other parameters of the same devices."""
         self._settings = settings
 
-    def step(self, law: Law, short: bool, dt_s: float) -> None:
-        """One step; ``short`` says that loads are put off or off for want of power."""
+    def take_up(self) -> None:
+        """Machines that are found running were started by somebody: they are run on, from what they give."""
+        for k, runs in enumerate(self._units.running):
+            if runs and not self._on[k]:
+                self._on[k] = True
+                self._commands.begin(self._units.generation_to[k], self._units.given_w[k])
+
+    def step(self, law: Law, short: bool, ready_w: float, dt_s: float) -> None:
+        """One step.
+
+        Args:
+            law: in force.
+            short: loads are put off or off for want of power.
+            ready_w: beside the utility, what must come from generators for the city to be ready for an island, beyond
+                what they give; negative when that much of it is not needed any more. NaN when they are not to run.
+            dt_s: since the last step.
+        """
         settings, units, commands = self._settings, self._units, self._commands
         island, soc = settings.island, units.mean_soc()
         own = law in (Law.ISLAND, Law.SYNC, Law.ENERGISE, Law.DRIVE_TIE_TO_ZERO)
@@ -48,6 +66,10 @@ class Generators:
         need = own and (soc < island.generator_start_soc or loaded or short or top_w <= 0.0)
         enough = not own or (soc > island.generator_stop_soc and not loaded and not short)
         targets = self._targets_w(soc)
+        if law is Law.TIE and ready_w == ready_w:
+            running_w = units.generators_w()
+            need, enough = ready_w > 0.0 and self._all_full(), ready_w + running_w <= 0.0
+            targets = self._shared_w(max(running_w + ready_w, 0.0))
         started = False
         for k, unit in enumerate(settings.generator):
             runs, to, start_to = units.running[k], units.generation_to[k], units.start_to[k]
@@ -102,6 +124,25 @@ class Generators:
             take_w = min(max(left_w, unit.least_share * unit.rated_w), best_share * unit.rated_w)
             found.append(take_w)
             left_w -= take_w if runs else 0.0
+        return found
+
+    def _all_full(self) -> bool:
+        """No generator that was asked to run is still coming, or has anything left to give."""
+        return all(
+            runs and given_w >= 0.9 * unit.rated_w
+            for on, runs, given_w, unit in zip(
+                self._on, self._units.running, self._units.given_w, self._settings.generator, strict=True
+            )
+            if on
+        )
+
+    def _shared_w(self, sum_w: float) -> list[float]:
+        """A sum over those that run, the first ones first, none below its least power."""
+        found = []
+        for unit, runs in zip(self._settings.generator, self._units.running, strict=True):
+            take_w = min(max(sum_w, unit.least_share * unit.rated_w), unit.rated_w)
+            found.append(take_w)
+            sum_w -= take_w if runs else 0.0
         return found
 
     def _stop(self, k: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gwanje.control.microgrid import device_settings, params
 from gwanje.control.microgrid.image import Image
-from gwanje.control.microgrid.layers import curtail, demand, flexible, restore, tie_setpoint
+from gwanje.control.microgrid.layers import curtail, demand, flexible, ready, restore, tie_setpoint
 from gwanje.control.microgrid.layers.commands import Commands
 from gwanje.control.microgrid.layers.generators import Generators
 from gwanje.control.microgrid.layers.island_law import IslandLaw
@@ -30,6 +30,10 @@ GIVE_BACK_SHARE = 0.7
 """Of what is free, what may be given back in one step: the rest waits for what that does."""
 STARTING_S = 1.5
 """How long motors of a load that has returned may be starting."""
+READY_BAND = 0.03
+"""Of the forming units' limit, what loads that come back beside the utility leave free."""
+READY_RAMP_SHARE = 0.02
+"""Of that limit, what gives way in a second for readiness: nothing has happened yet, and nobody is to notice."""
 ROOM_RESERVE = 0.1
 """Share of the batteries' power that loads which return leave free."""
 
@@ -71,6 +75,8 @@ class Supervisor:
         self._watch = Watch(settings, image, units)
         self._wish: dict[int, float] = {}
         self._asked_w = self._limit_asked_w = math.nan
+        self._ready_asked = False
+        self._reach: ready.Reach | None = None
         self._lines: list[tuple[str, str, str]] = []
         self.armed_free_w = self.armed_room_w = self.starting_s = 0.0
 
@@ -80,7 +86,10 @@ class Supervisor:
         self._generators.retune(settings)
 
     def ask(self, what: str, values: Mapping[str, float | str]) -> str:
-        """Set-point, limit or cap by an operator; the reason against it."""
+        """Set-point, limit, cap or readiness by an operator; the reason against it."""
+        if what == "ready":
+            self._ready_asked = float(values.get("on", 1.0)) > 0.5
+            return ""
         wanted_w, rating_w = float(values.get("w", math.nan)), self._settings.site.rating_w
         if wanted_w == wanted_w and not abs(wanted_w) <= rating_w:
             return "beyond the rating of the connection"
@@ -97,6 +106,41 @@ class Supervisor:
             return f"{what} is not known"
         return ""
 
+    @property
+    def shed_loads(self) -> dict[str, float]:
+        """Loads that are held off → what each drew before, W."""
+        loads = zip(self._settings.load, self._restore.loads, strict=True)
+        return {one.name: state.before_w for one, state in loads if state.off}
+
+    def take_up(self, shed: Mapping[str, float], source_w: Mapping[str, float], flexible_w: Mapping[str, float]) -> None:
+        """Go on from where another process left the devices.
+
+        Args:
+            shed: loads that it held off, with what they drew; those that are found closed are not.
+            source_w: limits that plants hold, by name.
+            flexible_w: limits that flexible loads hold, by the load's name.
+        """
+        units, loads = self._units, list(self._restore.loads)
+        for at, one in enumerate(self._settings.load):
+            if one.name in shed and self._image.at(units.closed_at[at]) < 0.5:
+                loads[at] = restore.LoadState(True, 0.0, shed[one.name])
+        self._restore = replace(self._restore, loads=tuple(loads))
+        taken_w = 0.0
+        for source, could_w in zip(self._settings.source, units.available_w, strict=True):
+            top_w = float(could_w) if could_w == could_w else source.rated_w
+            taken_w += max(top_w - source_w.get(source.name, source.rated_w), 0.0)
+        self._curtail = replace(self._curtail, taken_w=taken_w)
+        self._limit_w = tuple(
+            min(max(flexible_w.get(one.load, one.rated_w), one.floor_w), one.rated_w)
+            for one in self._settings.flexible
+        )
+        self._generators.take_up()
+
+    @property
+    def allowed_w(self) -> float:
+        """Greatest import that the quarter hour and an operator's limit allow."""
+        return self._allowed_w()
+
     def figures(self) -> dict[str, float | str]:
         """Key figures."""
         off = sum(one.off for one in self._restore.loads)
@@ -107,6 +151,7 @@ class Supervisor:
             "curtailed_wh": self._curtail.lost_wh,
             "curtailed_w": self._curtail.taken_w,
             "loads_off": float(off),
+            "ready_short_w": self._reach.short_w if self._reach is not None else math.nan,
             "flexible_w": sum(
                 one.rated_w - limit for one, limit in zip(self._settings.flexible, self._limit_w, strict=True)
             ),
@@ -214,7 +259,14 @@ class Supervisor:
             short_w = max(min(unserved_w, import_w - allowed_w), 0.0) if import_w == import_w else 0.0
             surplus_w = max(min(-unserved_w, settings.setpoint.import_min_w - import_w), 0.0)
             room_w = allowed_w - import_w if import_w == import_w else 0.0
-        left_w = self._flex(short_w, GIVE_BACK_SHARE * max(room_w, 0.0), dt_s)
+        level = self._readiness() if law is Law.TIE else "off"
+        self._reach = self._look_ahead(import_w) if level != "off" else None
+        give_way_w, given_back_w = short_w, GIVE_BACK_SHARE * max(room_w, 0.0)
+        if self._reach is not None:
+            give_way_w = max(short_w, min(self._reach.short_w, READY_RAMP_SHARE * self._reach.limit_w * dt_s))
+            given_back_w = min(given_back_w, self._reach.room_w(READY_BAND * self._reach.limit_w))
+        unmet_w = self._flex(give_way_w, given_back_w, dt_s)
+        left_w = max(short_w - (give_way_w - unmet_w), 0.0)
         back_w = units.commanded_w() - units.bottom_w() if island_now else import_w - settings.setpoint.import_min_w
         self._curtailed(surplus_w, GIVE_BACK_SHARE * max(back_w, 0.0) if surplus_w <= 0.0 else 0.0, dt_s)
         if left_w > 0.0 and not self._generators.coming:
@@ -223,7 +275,10 @@ class Supervisor:
                 text = ", ".join(names)
                 self._lines.append(("shed", f"공급 부족 차단: {text}", f"shed for want of power: {text}"))
         self._return(law, island, room_w, dt_s)
-        self._generators.step(law, self._shares_off() or left_w > 0.0, dt_s)
+        ready_w = math.nan
+        if self._reach is not None and level == "generators":
+            ready_w = unmet_w if unmet_w > 0.0 else -self._reach.room_w(0.0)
+        self._generators.step(law, self._shares_off() or left_w > 0.0, ready_w, dt_s)
         self.arm()
         holds = {
             "shortage": left_w > 0.0 or (island_now and short_w > 0.0),
@@ -236,6 +291,17 @@ class Supervisor:
         }
         self._lines += self._watch.step(holds, tie.kernel.limited, island_now, dt_s)
         return setpoint_w
+
+    def _readiness(self) -> str:
+        """What is done now to be ready for an island."""
+        return "generators" if self._ready_asked else self._settings.ready.always
+
+    def _look_ahead(self, import_w: float) -> ready.Reach | None:
+        units, settings = self._units, self._settings
+        return ready.look(
+            import_w, [one.discharge_w for one in units.seen], [one.high_w for one in units.box], units.forms(),
+            settings.battery, settings.ready,
+        )  # fmt: skip
 
     def _shares_off(self) -> bool:
         return any(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +71,39 @@ def kernel_params(settings: Settings) -> TieLineParams:
     )
 
 
+class Kernel(Protocol):
+    """What the law needs of :class:`gwanje.ext.tie_line.TieLine`; a running city has another in its place."""
+
+    def step(
+        self, setpoint_w: float, in_force: bool, import_w: Floats, import_stamp: int, meters: Floats, battery: Floats,
+        dt_s: float, setpoints: Floats,
+    ) -> None:  # fmt: skip
+        """One step."""
+
+    def retune(self, scalars: Floats, delay_steps: int, battery: Floats, meter_sign: Floats) -> None:
+        """Other parameters."""
+
+    @property
+    def mode(self) -> int:
+        """Of the kernel."""
+
+    @property
+    def unserved_w(self) -> float:
+        """Part of the demand that the batteries do not allow."""
+
+    @property
+    def net_load_w(self) -> float:
+        """The feed-forward."""
+
+    @property
+    def integral_w(self) -> float:
+        """What the observer adds to it."""
+
+    @property
+    def limited(self) -> tuple[bool, ...]:
+        """Whether each battery is held near what it delivers."""
+
+
 class TieLaw:
     """The law with its arrays.
 
@@ -87,7 +121,7 @@ class TieLaw:
     def __init__(self, settings: Settings, image: Image) -> None:
         self._settings, self._image = settings, image
         self._period_s = settings.timing.tie_s
-        self.kernel = self._new(settings)
+        self.kernel: Kernel = self._new(settings)
         n = len(settings.battery)
         index = image.index
         names = [f"{one.name}.load_w" for one in settings.load]

@@ -1,0 +1,1 @@
+"""The microgrid's controller in a running city: the part ``microgrid``."""

@@ -1,0 +1,122 @@
+"""What people ask of the live controller, as points of the command path: the service ``commands.microgrid``.
+
+``microgrid.request.*`` ask for a transition: 1 asks, and the point shows 1 while it is so. ``microgrid.limit.*`` are
+kept in the run directory: a part that is started anew goes on with them. Everything is decided in the loop's own
+thread, between two periods; what it refuses comes back with its reason.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from gwanje.control.lease import LeaseView
+from gwanje.control.microgrid.live.loop import ASKS_MAX, Chosen, LiveLoop
+from gwanje.control.microgrid.modes.types import Request
+from gwanje.control.microgrid.settings import Settings
+from gwanje.core.commands.messages import Command
+from gwanje.core.requests import Code, Refused
+from gwanje.core.state_file import StateFile
+
+REQUESTS = {f"microgrid.request.{one.value}": one for one in Request}
+LIMITS = {
+    "microgrid.limit.import_w": ("import_w", "import_limit", "w"),
+    "microgrid.limit.demand_cap_w": ("demand_cap_w", "demand_cap", "w"),
+    "microgrid.limit.reactive_import_var": ("reactive_import_var", "reactive_setpoint", "var"),
+}
+"""Point → what of :class:`Chosen` it is, what the controller calls it, and its value's name there."""
+BREAKER_ORDER = "control.breaker.close_order"
+FILE = "microgrid-chosen.json"
+FILE_BYTES_MAX = 4_096
+ANSWER_S = 1.0
+"""A hundred periods: a loop that does not answer by then hangs."""
+
+
+class Requests:
+    """Takes commands for :class:`gwanje.core.commands.owner.Office`; see the module.
+
+    Args:
+        loop: in whose thread requests are decided.
+        settings: of the site.
+        file: what was chosen is kept there.
+        lease: gives what is known of the lease.
+    """
+
+    def __init__(self, loop: LiveLoop, settings: Settings, file: Path, lease: Callable[[], LeaseView]) -> None:
+        self._loop, self._lease = loop, lease
+        self._file = StateFile(file, FILE_BYTES_MAX)
+        loop.chosen = _load(self._file, usual(settings))
+        for point in LIMITS:
+            self._put(point, loop.chosen)
+
+    def carry_out(self, command: Command) -> Refused | None:
+        """Do what a command says, or say why not."""
+        point, value = command.point, command.value
+        if point in REQUESTS:
+            if value != 1.0:
+                return Refused(Code.OWNER, "1을 명령해야 요청됩니다 / only 1 asks for it")
+            return self._ask(lambda: self._request(REQUESTS[point]))
+        if point not in LIMITS:
+            return Refused(Code.UNKNOWN_POINT, f"{point} is computed by the microgrid's controller")
+        chosen = replace(self._loop.chosen, **{LIMITS[point][0]: value})
+        refused = self._ask(lambda: self._put(point, chosen))
+        if refused is not None:
+            return refused
+        try:
+            self._file.save(asdict(chosen))
+        except OSError as error:
+            return Refused(Code.STATE, error.strerror or str(error))
+        return None
+
+    def _ask(self, decide: Callable[[], Refused | None]) -> Refused | None:
+        """Have the loop's thread decide."""
+        done, answers = threading.Event(), []
+
+        def once() -> None:
+            answers.append(decide())
+            done.set()
+
+        if len(self._loop.asks) >= ASKS_MAX:
+            return Refused(Code.BUSY)
+        self._loop.asks.append(once)
+        if not done.wait(ANSWER_S):
+            return Refused(Code.OWNER, "제어 루프 응답 없음 / the loop does not answer")
+        return answers[0]
+
+    def _request(self, request: Request) -> Refused | None:
+        view = self._lease()
+        if request in (Request.ISLAND, Request.RECONNECT, Request.BLACK_START):
+            if not self._loop.leased:
+                ko, en = view.reason_ko or "임대 없음", view.reason_en or "no lease"
+                return Refused(Code.OWNER, f"마이크로그리드 임대 없음: {ko} / no lease: {en}")
+            if view.points and BREAKER_ORDER not in view.points:
+                return Refused(
+                    Code.OWNER,
+                    f"연계 차단기를 사람이 잡고 있음, 먼저 반납: {BREAKER_ORDER} / people hold it, give it back first",
+                )
+        no = self._loop.controller.request(request)
+        return None if no is None else Refused(Code.OWNER, f"{no.ko} / {no.en}")
+
+    def _put(self, point: str, chosen: Chosen) -> Refused | None:
+        key, what, name = LIMITS[point]
+        reason = self._loop.controller.ask(what, {name: float(getattr(chosen, key))})
+        if reason:
+            return Refused(Code.OWNER, reason)
+        self._loop.chosen = chosen
+        return None
+
+
+def usual(settings: Settings) -> Chosen:
+    """What the site says."""
+    return Chosen(settings.site.rating_w, settings.demand.cap_w, settings.reactive.import_target_var)
+
+
+def _load(file: StateFile, otherwise: Chosen) -> Chosen:
+    """What was chosen earlier in this run; what cannot be read was not."""
+    try:
+        state = file.load()
+        return otherwise if state is None else Chosen(**{key: float(value) for key, value in state.items()})
+    except (OSError, ValueError, TypeError):
+        return otherwise
