@@ -1,8 +1,9 @@
 """The service ``commands.control``: people's and programs' wishes about the import, taken in a thread of its own.
 
 ``control.tie.import_setpoint_w`` holds the import at a value, reached with the set-point's ramp;
-``control.tie.strategy`` chooses between following the net load, the configured value, and holding what is. What was
-chosen is kept in the run directory: a part that is restarted goes on with it, a new run begins as the site says.
+``control.tie.strategy`` chooses between following the net load, the planner, the configured value, and holding what is.
+What was chosen is kept in the run directory: a part that is restarted goes on with it, a new run begins as the site
+says.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from gwanje.core.state_file import StateFile
 
 IMPORT_POINT = "control.tie.import_setpoint_w"
 STRATEGY_POINT = "control.tie.strategy"
-STRATEGIES = ("fixed", "smooth", "manual")
-"""Values 0, 1 and 2 of :data:`STRATEGY_POINT`."""
+STRATEGIES = ("fixed", "smooth", "manual", "plan")
+"""Values 0 … 3 of :data:`STRATEGY_POINT`."""
 FILE = "control-chosen.json"
 FILE_BYTES_MAX = 4_096
 POLL_MS = 200
@@ -42,7 +43,7 @@ class Chosen:
         match self.strategy:
             case "manual":
                 return replace(params, strategy="fixed", fixed_w=self.manual_w)
-            case "fixed" | "smooth":
+            case "fixed" | "smooth" | "plan":
                 return replace(params, strategy=self.strategy)
         return params
 

@@ -24,6 +24,7 @@ from gwanje.control.loop import allowed_processors, build_loop, processors, refu
 from gwanje.control.microgrid import degradations
 from gwanje.control.microgrid.layers import tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
+from gwanje.control.plan_followed import PlanFollowed
 from gwanje.control.tuning import desk as tuning
 from gwanje.control.tuning.change_set import in_force
 from gwanje.control.tuning.guard import Seen
@@ -141,6 +142,8 @@ class Shell:
         self._setpoint = tie_setpoint.SetpointState()
         file = ctx.run_dir / CHOSEN_FILE
         self.commands = ControlCommands(config.setpoint, file, lambda: self._setpoint.setpoint_w)
+        self._plan = PlanFollowed(ctx.tags, config.battery)
+        self._plan_missing = False
         self._degradations = degradations.DegradationState()
         self._labels = _labels(ctx, config)
         self._all_ids = ctx.tags.by_owner("control")
@@ -189,13 +192,16 @@ class Shell:
     def _supervise(self) -> None:
         """Next set-point. The world of a simulated city may run faster than its clocks: energy moves in its time."""
         loop = self._loop
-        inputs = tie_setpoint.SetpointInputs(
-            loop.import_w, loop.net_load_w + loop.correction_w, loop.socs, loop.batteries_usable
-        )
-        dt_s = SHELL_NS * 1e-9 * SUPERVISE_EVERY * self._ctx.options.speed
         config, chosen = self._desk.config, self.commands.chosen
         self.commands.params = config.setpoint
         params = chosen.applied(config.setpoint)
+        usable, now_ns = loop.batteries_usable, self._ctx.clock.mono_ns()
+        inputs = tie_setpoint.SetpointInputs(
+            loop.import_w, loop.net_load_w + loop.correction_w, loop.socs, usable,
+            *self._plan.read(self._ctx.store, now_ns, usable, params.plan_age_s),
+        )  # fmt: skip
+        self._plan_missing = params.strategy == "plan" and any(usable) and not inputs.planned
+        dt_s = SHELL_NS * 1e-9 * SUPERVISE_EVERY * self._ctx.options.speed
         self._setpoint = tie_setpoint.step(self._setpoint, inputs, params, config.battery, dt_s)
         loop.set_setpoint(self._setpoint.setpoint_w)
         loop.set_strategy(chosen.shown(config.setpoint))
@@ -218,11 +224,12 @@ class Shell:
             meters_live=loop.meters_live,
             batteries_usable=loop.batteries_usable,
             batteries_limited=loop.batteries_limited,
+            plan_missing=self._plan_missing,
         )
         now = degradations.conditions(status, self._desk.config, self._ctx.site.rating_w)
         self._degradations, told = degradations.step(self._degradations, now, SHELL_NS * 1e-9)
         for name, begins in told:
-            self._degraded += begins
+            self._degraded += begins and name != "plan_missing"  # no change of parameters makes a planner die
             ko, en = degradations.describe(name, begins, self._labels)
             if name == "lease_missing" and begins and self._keeper.view.reason_en:
                 ko, en = f"{ko} ({self._keeper.view.reason_ko})", f"{en} ({self._keeper.view.reason_en})"

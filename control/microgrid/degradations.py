@@ -30,6 +30,7 @@ class Status:
     meters_live: tuple[bool, ...]
     batteries_usable: tuple[bool, ...]
     batteries_limited: tuple[bool, ...]
+    plan_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def conditions(status: Status, config: ControlConfig, rating_w: float) -> dict[s
         "import_stuck": status.stuck,
         "lease_missing": status.mode not in (WAIT, HOLD) and not status.in_force,
         "saturated": active and abs(status.unserved_w) > SATURATED_SHARE * rating_w,
+        "plan_missing": active and status.plan_missing,
     }
     for meter, live in zip(config.meter, status.meters_live, strict=True):
         found[f"meter_missing:{meter.tag}"] = not live
@@ -110,6 +112,13 @@ _TEXTS = {
     "saturated": (
         ("ESS 한계 도달: 수전 목표를 지킬 수 없음", "storage is at its limits: the import set-point cannot be held"),
         ("ESS 여유 회복", "storage has room again"),
+    ),
+    "plan_missing": (
+        (
+            "따를 운전계획 없음: 수전 목표가 순부하 평균을 따름",
+            "no plan to follow: the import set-point follows the mean net load",
+        ),
+        ("운전계획을 따르거나 다른 방식이 선택됨", "a plan is followed, or another strategy was chosen"),
     ),
     "meter_missing": (
         ("{ko} 계측 끊김: 피드포워드 제외", "{en} is missing: left out of the feed-forward"),

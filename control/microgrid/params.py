@@ -106,7 +106,7 @@ class TieParams:
 class SetpointParams:
     """How the import set-point is chosen; see :mod:`gwanje.control.microgrid.layers.tie_setpoint`."""
 
-    strategy: str = choice("smooth", "smooth", "fixed", ko="수전 목표 방식", en="how the import is chosen")
+    strategy: str = choice("smooth", "smooth", "fixed", "plan", ko="수전 목표 방식", en="how the import is chosen")
     fixed_w: float = _number(0.0, -1e9, 1e9, "W", "고정 수전 목표", "import that `fixed` holds")
     tau_s: float = _number(900.0, 1.0, 86_400.0, "s", "순부하 평균 시정수", "time constant of the mean net load")
     ramp_w_per_s: float = _number(2e3, 1.0, 1e9, "W/s", "수전 목표 변화율", "how fast the import moves")
@@ -118,6 +118,9 @@ class SetpointParams:
     )
     headroom: float = _number(
         0.9, 0.1, 1.0, "", "ESS 출력 중 수전 목표가 쓰는 몫", "share of the batteries' power that it may use up"
+    )
+    plan_age_s: float = _number(
+        900.0, 60.0, 14_400.0, "s", "따를 수 있는 운전계획의 나이", "a plan that is older is followed no longer"
     )
 
 

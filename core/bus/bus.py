@@ -43,6 +43,7 @@ PARTS = (
     "core", "sim", "simsound", "simcity", "broker", "field", "meters", "charging", "street", "signals", "heat",
     "cameras", "media", "control", "microgrid", "planner", "ledger", "acoustic", "historian", "query", "hmi",
     "supervisor", "remote",
+    "estimation",
 )  # fmt: skip
 """Everybody who may publish; a subscriber connects to all of them unless told otherwise."""
 

@@ -38,6 +38,7 @@ ENTRIES = {
     "microgrid": "gwanje.control.microgrid.live.part",
     "planner": "gwanje.control.microgrid.planner.entry",
     "ledger": "gwanje.control.microgrid.ledger.part",
+    "estimation": "gwanje.control.microgrid.estimation.part",
     "acoustic": "gwanje.control.acoustic.main",
     "historian": "gwanje.historian.main",
     "query": "gwanje.historian.service",

@@ -29,7 +29,7 @@ from gwanje.core.tags.store import TagStore
 FIRST_PARTS = (
     "sim", "core", "field", "control", "historian", "microgrid", "simsound", "media", "broker", "simcity",
     "charging", "street", "signals", "meters", "heat", "cameras", "acoustic", "query", "remote", "hmi", "ledger",
-    "planner",
+    "planner", "estimation",
 )  # fmt: skip
 """Starting order: what the first live value needs comes first, the heavy imports last."""
 MAX_EVENTS_KEPT = 1_000

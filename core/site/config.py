@@ -251,6 +251,7 @@ def _site_head(document: Document) -> dict[str, Any]:
 
 PART_FILES = {
     "microgrid": "tags/microgrid_control.toml", "planner": "microgrid/planner.toml", "ledger": "microgrid/ledger.toml",
+    "estimation": "microgrid/estimation.toml",
 }  # fmt: skip
 """Parts that a site has when it has their file."""
 

@@ -86,6 +86,9 @@ def test_the_strategy_is_chosen_and_manual_holds_what_is(commands, clock):
     assert commands.answer(command(clock, STRATEGY_POINT, 1.0, "c2"))["outcome"] == "accepted"
     assert commands.chosen.applied(PARAMS).strategy == "smooth"
     assert commands.chosen.shown(PARAMS) == 1.0
+    assert commands.answer(command(clock, STRATEGY_POINT, 3.0, "c3"))["outcome"] == "accepted"
+    assert commands.chosen.applied(PARAMS).strategy == "plan"
+    assert commands.chosen.shown(PARAMS) == 3.0
 
 
 @pytest.mark.parametrize(
@@ -94,7 +97,7 @@ def test_the_strategy_is_chosen_and_manual_holds_what_is(commands, clock):
         ({"value": 2.5e6}, "refused", "refused_by_owner"),
         ({"value": -1.5e6}, "refused", "refused_by_owner"),
         ({"point": STRATEGY_POINT, "value": 0.5}, "refused", "refused_by_owner"),
-        ({"point": STRATEGY_POINT, "value": 3.0}, "refused", "refused_by_owner"),
+        ({"point": STRATEGY_POINT, "value": 4.0}, "refused", "refused_by_owner"),
         ({"point": OTHER_POINT}, "refused", "unknown_point"),
     ],
 )

@@ -68,7 +68,7 @@ class Part:
         tags = self.site.tags
         self.clock = VirtualClock()
         self.store = TagStore.create(folder / "tags", tags)
-        self.writers = {owner: self.store.writer(owner) for owner in ("field", "core", "control")}
+        self.writers = {owner: self.store.writer(owner) for owner in ("field", "core", "control", "planner")}
         self.bus = Bus(folder, "control", self.clock, tags.n)
         self.stop_fd, self.stop_write = os.pipe()
         self.ctx = PartContext(
@@ -86,6 +86,7 @@ class Part:
         self.desk = Desk(self.config, taken, self.site.rating_w, self.loop, state, self.clock, self.record)
         self.shell = Shell(self.ctx, self.desk, self.loop, self.keeper)
         self.world = dict(WORLD)
+        self.plan = {}
         self.scans: list[Scan] = []
         self.events: list[Event] = []
 
@@ -103,6 +104,8 @@ class Part:
                 self.clock.advance_ns(S // 100)
                 for name, value in self.world.items():
                     self.write("field", name, value)
+                for name, value in self.plan.items():
+                    self.write("planner", name, value)
                 self.write("core", "system.lease.tie_line_until_s", self.clock.mono_ns() / S + 5.0)
                 self.loop.tick(self.clock.mono_ns(), 0.01)
             self.shell.turn()
@@ -150,6 +153,75 @@ def test_a_commanded_import_is_reached_by_its_ramp(part):
     part.go(5)
     assert part.store.read(tag).value == -90e3
     assert part.store.read(part.site.tags.index("control.tie.strategy")).value == 2.0
+
+
+PLAN = {
+    "planner.plan.age_s": 5.0, "planner.plan.peak_w": 750e3, "planner.ess1.discharge_setpoint_w": 30e3,
+    "planner.ess2.discharge_setpoint_w": -10e3,
+}  # fmt: skip
+
+
+def choose(part, value):
+    now = part.clock.mono_ns()
+    point = "control.tie.strategy"
+    command = Command(f"c{now}", point, value, "", "kim", Role.OPERATOR, "", "plan", now, 0, now + 5 * S)
+    assert part.shell.commands.carry_out(command) is None
+
+
+def setpoint_w(part):
+    return part.store.read(part.site.tags.index("control.tie.import_setpoint_w")).value
+
+
+class TestPlan:
+    def test_is_followed_when_it_is_chosen(self, part):
+        part.plan = dict(PLAN)
+        part.go(2)
+        choose(part, 3.0)
+        part.go(15)
+        assert setpoint_w(part) == pytest.approx(-100e3 - 20e3, abs=4_000)
+        assert part.store.read(part.site.tags.index("control.tie.strategy")).value == 3.0
+        assert "plan_missing" not in [event.class_name for event in part.events]
+
+    def test_its_peak_is_kept(self, part):
+        part.plan = PLAN | {"planner.plan.peak_w": -130e3}
+        part.go(2)
+        choose(part, 3.0)
+        part.go(20)
+        assert setpoint_w(part) == pytest.approx(-130e3, abs=500)
+
+    @pytest.mark.parametrize("dies", [True, False])
+    def test_a_planner_that_dies_or_plans_no_more_leaves_it_smooth_without_a_bump(self, part, dies):
+        part.plan = dict(PLAN)
+        part.go(2)
+        choose(part, 3.0)
+        part.go(15)
+        before_w = setpoint_w(part)
+        if dies:
+            part.plan = {}
+        else:
+            part.plan["planner.plan.age_s"] = 901.0
+        moved = []
+        for _ in range(20):
+            part.go(1)
+            moved.append(abs(setpoint_w(part) - before_w))
+            before_w = setpoint_w(part)
+        assert max(moved) <= part.config.setpoint.ramp_w_per_s + 1
+        assert setpoint_w(part) == pytest.approx(-100e3, abs=4_000)
+        told = [event for event in part.events if event.class_name == "plan_missing"]
+        assert len(told) == 1
+        assert (told[0].source, "운전계획" in told[0].text_ko, "no plan" in told[0].text_en) == ("control", True, True)
+        part.plan = dict(PLAN)
+        part.go(15)
+        assert setpoint_w(part) == pytest.approx(-120e3, abs=6_000)
+        assert "plan_missing_ended" in [event.class_name for event in part.events]
+
+    def test_what_it_wants_of_a_battery_that_is_out_is_wanted_of_nobody(self, part):
+        part.plan = dict(PLAN)
+        part.world["jincheon.ess1.online"] = 0.0
+        part.go(2)
+        choose(part, 3.0)
+        part.go(15)
+        assert setpoint_w(part) == pytest.approx(-100e3 + 10e3, abs=4_000)
 
 
 def test_tells_a_dead_battery_link_once_in_both_languages(part):

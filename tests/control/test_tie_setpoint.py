@@ -26,8 +26,8 @@ BATTERIES = tuple(
 PARAMS = SetpointParams()
 
 
-def inputs(import_w=0.0, net_load_w=0.0, socs=(0.5, 0.5), usable=(True, True)):
-    return SetpointInputs(import_w, net_load_w, socs, usable)
+def inputs(import_w=0.0, net_load_w=0.0, socs=(0.5, 0.5), usable=(True, True), plan=(math.nan, math.nan)):
+    return SetpointInputs(import_w, net_load_w, socs, usable, *plan)
 
 
 def run(state, given_inputs, params, seconds):
@@ -77,6 +77,36 @@ def test_leaves_the_batteries_head_room():
     assert state.setpoint_w >= 1.5e6 - 0.9e6
     state = run(SetpointState(0.0, 0.0), inputs(net_load_w=-1.2e6, usable=(True, False)), PARAMS, 600)
     assert state.setpoint_w <= -1.2e6 + 0.45e6
+
+
+PLAN = replace(PARAMS, strategy="plan")
+
+
+def test_a_plan_takes_the_place_of_the_charge_bias():
+    state = run(SetpointState(4e5, 4e5), inputs(net_load_w=4e5, socs=(0.2, 0.2), plan=(1.5e5, 9e5)), PLAN, 200)
+    assert state.setpoint_w == pytest.approx(4e5 - 1.5e5)
+
+
+def test_a_plan_is_held_to_its_peak_and_to_the_batteries():
+    state = run(SetpointState(4e5, 4e5), inputs(net_load_w=4e5, plan=(-4e5, 6e5)), PLAN, 400)
+    assert state.setpoint_w == pytest.approx(6e5)
+    state = run(SetpointState(4e5, 4e5), inputs(net_load_w=2e6, plan=(0.0, 6e5)), replace(PLAN, tau_s=1.0), 2_000)
+    assert state.setpoint_w == pytest.approx(2e6 - 0.9e6), "batteries that saturate hold nothing"
+
+
+def test_without_a_plan_the_strategy_is_smooth():
+    known = inputs(net_load_w=2e5, socs=(0.3, 0.6))
+    assert run(SetpointState(0.0, 0.0), known, PLAN, 300) == run(SetpointState(0.0, 0.0), known, PARAMS, 300)
+
+
+@given(st.lists(st.sampled_from([(math.nan, math.nan), (3e5, 7e5), (-6e5, 5e5), (9e5, math.nan)]), max_size=30))
+def test_whatever_becomes_of_plans_no_limit_is_broken(plans):
+    state = SetpointState(1e5, 1e5)
+    for plan in plans:
+        before = state.setpoint_w
+        state = step(state, inputs(net_load_w=1e5, plan=plan), PLAN, BATTERIES, 60.0)
+        assert abs(state.setpoint_w - before) <= PLAN.ramp_w_per_s * 60.0 + 1e-6
+        assert PLAN.import_min_w <= state.setpoint_w <= PLAN.import_max_w
 
 
 def test_unknown_net_load_keeps_the_mean():

@@ -1,7 +1,11 @@
 """Set-point of the import: the supervisory layer, one pure step a second.
 
 ``smooth`` follows the exponentially weighted mean of the net load, so that the batteries carry what is fast and the
-utility what is slow, plus a slow bias that brings the batteries back to their target charge. ``fixed`` holds a value.
+utility what is slow, plus a slow bias that brings the batteries back to their target charge. ``plan`` does the same
+with what the planner wants of the batteries in place of that bias, and no import beyond the plan's own peak: what the
+plan did not foresee goes to the utility slowly and never empties a battery. Without a plan to follow it is ``smooth``.
+``fixed`` holds a value.
+
 Either way the set-point moves no faster than its ramp, stays within the contract's bounds, and leaves the batteries
 some of their power (``headroom``): a set-point that saturates them would only hand the swings on to the utility.
 """
@@ -33,12 +37,21 @@ class SetpointInputs:
         net_load_w: all loads less all generation, with what the controller found beside the meters.
         socs: state of charge of each battery.
         usable: whether each battery takes part.
+        planned_w: discharge that a plan in force wants of these batteries together, negative to charge.
+        planned_peak_w: greatest import of that plan.
     """
 
     import_w: float
     net_load_w: float
     socs: tuple[float, ...]
     usable: tuple[bool, ...]
+    planned_w: float = math.nan
+    planned_peak_w: float = math.nan
+
+    @property
+    def planned(self) -> bool:
+        """There is a plan to follow."""
+        return math.isfinite(self.planned_w)
 
 
 def step(
@@ -59,6 +72,11 @@ def step(
         mean_w += (inputs.net_load_w - mean_w) * -math.expm1(-dt_s / params.tau_s)
     if params.strategy == "fixed":
         target_w = params.fixed_w
+    elif params.strategy == "plan" and inputs.planned:
+        target_w = mean_w - inputs.planned_w
+        if math.isfinite(inputs.planned_peak_w):
+            target_w = min(target_w, inputs.planned_peak_w)
+        target_w = _with_headroom(target_w, inputs, params, batteries)
     else:
         target_w = _with_headroom(mean_w + charge_bias_w(inputs, params, batteries), inputs, params, batteries)
     target_w = min(max(target_w, params.import_min_w), params.import_max_w)

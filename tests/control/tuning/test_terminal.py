@@ -75,7 +75,7 @@ def test_the_list_says_everything_of_a_parameter(asked):
     assert "microgrid.island.ki_per_s" in out
     _, out, _ = asked("list", "--json")
     rows = {one["name"]: one for one in json.loads(out)}
-    assert len([name for name in rows if not name.startswith("microgrid.")]) == 44
+    assert len([name for name in rows if not name.startswith("microgrid.")]) == 45
     assert len(rows) > 150
     assert all(one["ko"] and one["en"] and one["owner"] for one in rows.values())
     assert all(one["needs_restart"] for name, one in rows.items() if name.startswith("microgrid."))
