@@ -73,7 +73,7 @@ RTSP_PORT = 15_554
 RTSP_OFFSET = 10
 """The default site uses no port 15000 … 15020: the microphones' goes there, and a small copy has one short range."""
 
-BASE_FAMILIES = frozenset({"energy", "microgrid"})
+BASE_FAMILIES = frozenset({"energy", "microgrid", "units"})
 """What every city of a test has; the other files of :data:`FAMILY_FOLDERS` come when asked for."""
 FAMILY_FOLDERS = ("devices", "alarms", "operations", "topology", "nodes", "microgrid/planner", "microgrid/ledger")
 BASE_TAGS = frozenset(
@@ -122,7 +122,7 @@ def _left_out(site: Path, families: Collection[str]) -> set[Path]:
     own = {path for folder in FAMILY_FOLDERS for path in (site / folder).glob("*.toml")}
     own = {path for path in own if path.stem not in BASE_FAMILIES}
     known = {path.stem for path in own}
-    unknown = set(families) - known
+    unknown = set(families) - known - BASE_FAMILIES
     assert not unknown, f"no family {sorted(unknown)} in {site.name}: there are {sorted(known)}"
     tags = {path for path in (site / "tags").glob("*.toml") if path.stem in known - BASE_TAGS}
     return {path for path in own | tags if path.stem not in families}
