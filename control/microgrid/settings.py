@@ -20,7 +20,7 @@ from gwanje.control.microgrid.device_settings import (
     Source,
     default_value_krw,
 )
-from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, number, table, tables
+from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, choice, number, table, tables
 from gwanje.control.microgrid.modes.params import ModeParams
 from gwanje.control.microgrid.params import SetpointParams
 from gwanje.core.site import config as core_config
@@ -216,6 +216,23 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """Ready for an island at any moment; see :mod:`gwanje.control.microgrid.layers.ready`.
+
+    ``always`` says what is done when nobody asks for it: nothing (``off``), flexible loads give way (``flexible``), or
+    generators run too when those are not enough (``generators``). Asked for, everything is done.
+    """
+
+    always: str = choice("off", "off", "flexible", "generators")
+    reserve_share: float = number(
+        0.15, 0.0, 0.9, "", "분리 대비 예비율", "of the forming units' power, kept free for an islanding", "engineer"
+    )
+    piece_w: float = number(
+        0.0, 0.0, 1e9, "W", "계통 잔류 부하", "others' load on the utility's piece until the breaker opens", "engineer"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All of ``microgrid/control.toml``."""
 
@@ -228,6 +245,7 @@ class Settings:
     setpoint: SetpointParams
     demand: Demand
     restore: Restore
+    ready: Ready
     limits: Limits
     modes: ModeParams
     battery: tuple[Battery, ...]
@@ -240,7 +258,8 @@ class Settings:
 
 _SINGLE: dict[str, Any] = {
     "site": Site, "timing": Timing, "guard": Guard, "tie": Tie, "island": Island, "reactive": Reactive,
-    "setpoint": SetpointParams, "demand": Demand, "restore": Restore, "limits": Limits, "modes": ModeParams,
+    "setpoint": SetpointParams, "demand": Demand, "restore": Restore, "ready": Ready,
+    "limits": Limits, "modes": ModeParams,
 }  # fmt: skip
 _MANY: dict[str, tuple[Any, int, int]] = {
     "battery": (Battery, 1, 16), "generator": (Generator, 0, 16), "source": (Source, 0, 32), "load": (Load, 0, 46),

@@ -97,11 +97,12 @@ def _runs(
             if progress is not None:
                 progress(name, (done + now_s / script.length_s) / script.repeats)
 
-        record = run_once(script, entry, site_root, seed + k, watch)
+        one = script.run_of(seed, k)
+        record = run_once(one, entry, site_root, seed + k, watch)
         records.append(record)
         numbers: dict[str, Any] = score(record, script.measures)
         if script.money:
-            numbers |= named(script.money)(site_root, script, record)
+            numbers |= named(script.money)(site_root, one, record)
         found.append(numbers)
     return worst_of(found, script.criteria)
 

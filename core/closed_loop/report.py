@@ -21,6 +21,7 @@ def to_message(script: LoopScript, outcome: Outcome, seed: int) -> dict[str, Any
     return {
         "scenario": script.name,
         "seed": seed,
+        "starts_s": [script.run_of(seed, k).start_s for k in range(script.repeats)],
         "passed": outcome.passed,
         "metrics": plain(outcome.metrics) | {name: plain(one) for name, one in outcome.beside.items()},
         "criteria": [

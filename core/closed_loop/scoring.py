@@ -161,6 +161,22 @@ def _fall_at(w: Window, m: Measure) -> int | None:
     return int(falls[0]) + 1 if len(falls) else None
 
 
+def _excursions(w: Window, m: Measure) -> tuple[list[float], list[float]]:
+    """Seconds of each time below the target: those that the other signal excuses when they begin, and the others.
+
+    What is excused is so for the measure's band at most: what lasts longer has another cause as well.
+    """
+    below = np.concatenate([[False], w.x < m.target, [False]])
+    edges = np.flatnonzero(below[1:] != below[:-1])
+    excused: list[float] = []
+    others: list[float] = []
+    for begin, end in zip(edges[::2], edges[1::2], strict=True):
+        seconds = float(w.for_s[begin:end].sum())
+        right = w.beside[begin] > 0.5 and seconds <= m.band + 1e-9
+        (excused if right else others).append(seconds)
+    return excused, others
+
+
 KINDS: Mapping[str, Callable[[Window, Measure], float]] = {
     "min": lambda w, m: float(w.x.min()),
     "max": lambda w, m: float(w.x.max()),
@@ -180,6 +196,8 @@ KINDS: Mapping[str, Callable[[Window, Measure], float]] = {
     "change_rms": _change_rms,
     "fall": _fall,
     "before_fall": _before_fall,
+    "below_excused": lambda w, m: float(sum(_excursions(w, m)[0])),
+    "below_unexcused": lambda w, m: float(sum(_excursions(w, m)[1])),
 }
 """What can be asked of a signal."""
 

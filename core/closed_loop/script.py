@@ -19,6 +19,9 @@ from gwanje.core.site.toml_reader import ConfigErrors, Document, Reader
 LENGTH_S_MAX = 7 * 86_400.0
 REPEATS_MAX = 1000
 EVENT_KINDS = ("ask", "disturb", "way")
+BESIDE_KINDS = ("before_fall", "below_excused", "below_unexcused")
+"""Measures that look at two signals."""
+STARTS_MAX = 1000
 PRICED = ("tie_w", "stored_wh")
 """Of the plant's truth, what whoever prices a run looks at."""
 
@@ -31,6 +34,9 @@ class LoopScript:
         name: of its file.
         length_s: of the run.
         start_s: second of the plant's day at which it begins.
+        starts_s: seconds of the day for several runs, each of its own: the first seed takes the first of them, one for
+            each repeat, the next seed the next ones, and after the last the first again. Empty: all at ``start_s``.
+            The own controller's ``clock_offset_s`` follows.
         record_s: between two samples of the record.
         fine: times from … until in which every 10 ms are recorded.
         repeats: runs with seeds one after another; each metric is the worst of them by its criterion.
@@ -70,6 +76,14 @@ class LoopScript:
     trials: str = ""
     n_trials: int = 0
     trial_options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    starts_s: tuple[float, ...] = ()
+
+    def run_of(self, seed: int, k: int) -> LoopScript:
+        """The script as its ``k``-th repeat under a seed carries it out: with the start of its own."""
+        if not self.starts_s:
+            return self
+        start_s = self.starts_s[((seed - 1) * self.repeats + k) % len(self.starts_s)]
+        return replace(self, start_s=start_s, controller_options={**self.controller_options, "clock_offset_s": start_s})
 
     def lasting(self, length_s: float) -> LoopScript:
         """The same with another length."""
@@ -133,6 +147,7 @@ def load_loop(site_root: Path, name: str) -> LoopScript:
         trials=_entry(trials, "run") if trials else "",
         n_trials=trials.integer("count", 10_000, 1, 10_000_000) if trials else 0,
         trial_options=(trials.table("options") or {}) if trials else {},
+        starts_s=_starts(loop),
     )
     for reader in (head, loop, trials, root):
         if reader is not None:
@@ -147,6 +162,19 @@ def _entry(reader: Reader, key: str, default: str | None = None) -> str:
     if found and not all(found.partition(":")):
         reader.problem(key, f"{found!r} is not module:function")
     return found
+
+
+def _starts(reader: Reader) -> tuple[float, ...]:
+    found = []
+    given = reader.sequence("starts_s")
+    if len(given) > STARTS_MAX:
+        reader.problem("starts_s", f"{len(given)} starts, at most {STARTS_MAX} are taken")
+    for one in given:
+        if isinstance(one, bool) or not isinstance(one, int | float) or not 0.0 <= one < math.inf:
+            reader.problem("starts_s", f"{one!r} is no second of a day")
+        else:
+            found.append(float(one))
+    return tuple(found)
 
 
 def _fine(reader: Reader) -> tuple[tuple[float, float], ...]:
@@ -206,7 +234,7 @@ def _measure(reader: Reader) -> Measure:
         scale=reader.number("scale", 1.0),
         positive=reader.flag("positive", False),
     )
-    if one.of == "before_fall" and not one.beside:
+    if one.of in BESIDE_KINDS and not one.beside:
         reader.problem("beside", "is missing: the signal that is looked at")
     if one.until_s <= one.from_s:
         reader.problem("until_s", "is not after from_s")

@@ -19,6 +19,10 @@ STARTING_HZ = 0.7
 """How much lower the frequency may dip while motors start."""
 RISING_HZ_PER_S = 0.5
 """A frequency that rises so fast recovers by what was shed already: more would only throw it over."""
+SUSPECTED_S = 0.2
+"""For so long at most a vanished import keeps the tie-line law still: by then the loss is confirmed, or was none."""
+SUSPECTED_SHARE = 0.25
+"""Of the limit of the frequency's rate, what a vanished import needs beside it to be suspected."""
 DEAD_PU = 0.3
 """A bus below this is dark: nothing is left to shed."""
 
@@ -39,6 +43,7 @@ class GuardState:
         stamp_s: of the last frequency sample.
         hz: its value.
         rocof_hz_per_s: its rate, filtered.
+        suspected_s: for how long a loss has been suspected.
     """
 
     import_w: tuple[float, float, float] = (math.nan, math.nan, math.nan)
@@ -52,6 +57,7 @@ class GuardState:
     stamp_s: float = -math.inf
     hz: float = math.nan
     rocof_hz_per_s: float = 0.0
+    suspected_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,7 @@ class GuardOutputs:
         shed_w: to shed now.
         curtail_w: generation to give up now.
         lost_w: import that was lost, of the memory; NaN when it is not known.
+        suspected: the utility may be gone: what looks like a wrong import is not to be corrected now.
     """
 
     opened: bool = False
@@ -102,6 +109,7 @@ class GuardOutputs:
     shed_w: float = 0.0
     curtail_w: float = 0.0
     lost_w: float = math.nan
+    suspected: bool = False
 
 
 def step(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> tuple[GuardState, GuardOutputs]:
@@ -112,6 +120,9 @@ def step(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> 
     # Beyond nothing is gone too: a piece of the utility that is left hangs on the city until the breaker opens.
     vanished = abs(lost_w) >= params.vanishing_w and inputs.import_w * math.copysign(1.0, lost_w) <= 0.25 * abs(lost_w)
     lost = not is_open and (state.beyond >= params.confirm_ticks or (state.beyond >= 1 and vanished))
+    moves = abs(state.rocof_hz_per_s) >= SUSPECTED_SHARE * params.rocof_hz_per_s
+    doubt = vanished and is_open is False and not inputs.island and (moves or state.suspected_s > 0.0)
+    suspected_s = state.suspected_s + dt_s if doubt else 0.0
     alone = lost or is_open is True
     opened = alone and not state.alone_before and state.open_before is False and not inputs.island
     shed_w = curtail_w = 0.0
@@ -128,9 +139,9 @@ def step(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> 
         under_since_s = 0.0
     after = GuardState(
         state.import_w, state.since_s, is_open, alone, state.beyond, state.under, under_since_s, sagged_s,
-        state.stamp_s, state.hz, state.rocof_hz_per_s,
+        state.stamp_s, state.hz, state.rocof_hz_per_s, suspected_s,
     )  # fmt: skip
-    return after, GuardOutputs(opened, lost, shed_w, curtail_w, lost_w)
+    return after, GuardOutputs(opened, lost, shed_w, curtail_w, lost_w, 0.0 < suspected_s <= SUSPECTED_S + 1e-9)
 
 
 def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float) -> GuardState:
@@ -142,7 +153,7 @@ def _samples(state: GuardState, inputs: GuardInputs, params: Guard, dt_s: float)
     if math.isnan(hz) or not inputs.stamp_s > state.stamp_s:
         return GuardState(
             memory, since_s, state.open_before, state.alone_before, state.beyond, state.under, state.under_since_s,
-            state.sagged_s, state.stamp_s, state.hz, state.rocof_hz_per_s,
+            state.sagged_s, state.stamp_s, state.hz, state.rocof_hz_per_s, state.suspected_s,
         )  # fmt: skip
     rocof, since = state.rocof_hz_per_s, inputs.stamp_s - state.stamp_s
     if state.hz != state.hz or since > 10.0 * params.rocof_window_s:

@@ -26,6 +26,19 @@ def stiffness_w_per_hz(
     return found / nominal_hz
 
 
+def taken_over_w(left_w: float, droop_w: float, reach_w: float) -> float:
+    """What the set-points take over of a lost import in a period, as far as droop shows that it is missing.
+
+    Args:
+        left_w: what was imported before, and is not taken over yet.
+        droop_w: what the frequency says that droop gives beside the set-points; NaN when it is not known.
+        reach_w: what may be taken in this period.
+    """
+    if not left_w * droop_w > 0.0:
+        return 0.0
+    return math.copysign(min(abs(left_w), abs(droop_w), reach_w), left_w)
+
+
 class IslandLaw:
     """Frequency and voltage restoration.
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gwanje.io.sim.microgrid.plant import SimulatedPlant
 
 TIERS = ("critical", "priority", "interruptible")
+LIVE_PU = 0.85
+"""A bus above this voltage is live."""
 
 
 class Zero:
@@ -49,6 +51,12 @@ def stored_wh(plant: SimulatedPlant) -> Floats:
     return found
 
 
+def _grid_dips(system: Floats) -> bool:
+    """The utility holds the city's bus and its own voltage is low: nobody behind the closed breaker has more."""
+    fed = system[kernel.S_CLOSED] > 0.5 and system[kernel.S_GRID_ALIVE] > 0.5
+    return bool(fed and system[kernel.S_GRID_V] * system[kernel.S_FAULT_GRID] <= LIVE_PU)
+
+
 def truth(plant: SimulatedPlant, zero: Zero) -> Mapping[str, float]:
     """By name: states as they are, energies and counts since the run began.
 
@@ -72,7 +80,8 @@ def truth(plant: SimulatedPlant, zero: Zero) -> Mapping[str, float]:
         "breaker_closed": float(system[kernel.S_CLOSED]),
         "breaker_tripped": float(system[kernel.S_TRIPPED]),
         "trip_kind": float(system[kernel.S_TRIP_KIND]),
-        "bus_live": float(mode != kernel.DEAD and system[kernel.S_V] > 0.85),
+        "bus_live": float(mode != kernel.DEAD and system[kernel.S_V] > LIVE_PU),
+        "grid_dip": float(_grid_dips(system)),
         "voltage_pu": float(system[kernel.S_V]) if mode != kernel.DEAD else 0.0,
         "voltage_min_pu": float(system[kernel.S_V_MIN]) if mode != kernel.DEAD else 0.0,
         "voltage_max_pu": float(system[kernel.S_V_MAX]) if mode != kernel.DEAD else 0.0,

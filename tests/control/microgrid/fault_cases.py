@@ -15,7 +15,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
 
 from light_plant import LOADS
-from loop import BAD, SETTINGS, Loop
+from loop import AS_CONFIGURED, BAD, SETTINGS, Loop
 
 WARM_S, FAULT_S = 0.8, 1.7
 PERIODS_S = 3 * SETTINGS.timing.secondary_s
@@ -36,7 +36,7 @@ class Case:
         self.random = random = np.random.default_rng(seed)
         self.seed = seed
         socs = [float(random.choice([0.02, 0.05, 0.06, 0.3, 0.5, 0.8, 0.945, 0.99])) for _ in range(3)]
-        self.loop = Loop(delay_s=float(random.choice([0.02, 0.05, 0.1])), seed=seed, socs=socs, spoil=self.spoil)
+        self.loop = Loop(AS_CONFIGURED, float(random.choice([0.02, 0.05, 0.1])), seed, socs, self.spoil)
         self.fault = str(random.choice(FAULTS))
         self.event = str(random.choice(EVENTS))
         n = int(random.integers(1, 4))

@@ -11,7 +11,9 @@ from gwanje.control.microgrid.controller import MicrogridController
 from gwanje.control.microgrid.settings import read_settings
 
 SITE = Path(__file__).parents[3] / "configs" / "chungbuk"
-SETTINGS = read_settings(SITE)
+AS_CONFIGURED = read_settings(SITE)
+SETTINGS = replace(AS_CONFIGURED, ready=replace(AS_CONFIGURED.ready, always="off"))
+"""Of the site, but nothing gives way to be ready for an island: one law at a time."""
 QUICK = replace(SETTINGS, modes=replace(SETTINGS.modes, enter_service_s=2.0))
 """The same, but the utility need not have been well for minutes before a return."""
 BAD = 0x8000

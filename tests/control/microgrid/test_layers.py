@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from loop import SETTINGS
 
-from gwanje.control.microgrid.layers import curtail, demand, flexible, guard, restore
+from gwanje.control.microgrid.layers import curtail, demand, flexible, guard, ready, restore
 from gwanje.control.microgrid.layers.fleet import Bounds, Charge, Seen, Sharing, bounds, count
-from gwanje.control.microgrid.layers.island_law import IslandLaw
+from gwanje.control.microgrid.layers.island_law import IslandLaw, taken_over_w
 from gwanje.control.microgrid.layers.reactive import ReactiveLaw, ability_var, share
+from gwanje.control.microgrid.settings import Ready
 
 NAN = math.nan
 
@@ -66,6 +67,16 @@ def test_frequency_and_a_vanished_import_are_two_witnesses():
     assert not guarded([*QUIET, {"import_w": 10e3}])[-1].grid_lost, "an import may well go to nothing"
 
 
+def test_a_vanished_import_beside_a_frequency_that_moves_is_suspected_for_a_while():
+    gone = {"import_w": -200e3, "frequency_hz": 59.8}
+    out = guarded([*QUIET, *[gone] * 40])
+    assert not out[len(QUIET) - 1].suspected
+    assert out[len(QUIET)].suspected
+    assert [one.suspected for one in out].count(True) == 20, "0.2 s, then it was something else"
+    assert not any(one.suspected for one in guarded([*QUIET, *[{"import_w": -200e3}] * 9])), "the frequency stands"
+    assert not any(one.suspected for one in guarded([*QUIET, *[{"frequency_hz": 59.8}] * 9])), "the import stands"
+
+
 def test_an_unknown_breaker_keeps_its_last_state():
     assert not any(one.opened for one in guarded([*QUIET, {"closed": NAN}, {"closed": NAN}, {}]))
 
@@ -94,7 +105,33 @@ def test_an_island_whose_voltage_stays_low_sheds_although_its_frequency_holds():
         assert not any(one.shed_w for one in guarded([*QUIET, *[low | quiet] * 120], island=True))
 
 
+# -- ready for an island
+
+
+def reach(import_w, discharge_w, high_w=(500e3, 500e3, 100e3), forms=(True, True, False), **params):
+    params = Ready(**({"reserve_share": 0.2, "piece_w": 0.0} | params))
+    return ready.look(import_w, discharge_w, high_w, forms, SETTINGS.battery, params)
+
+
+def test_ready_is_what_forming_units_can_carry_without_the_utility():
+    found = reach(500e3, (200e3, 200e3, 50e3))
+    assert (found.needed_w, found.limit_w, found.short_w) == (900e3, 800e3, pytest.approx(100e3))
+    assert reach(100e3, (200e3, NAN, 50e3)).room_w(50e3) == pytest.approx(450e3)
+    assert reach(0.0, (0.0, 0.0, 0.0), piece_w=500e3).limit_w == 600e3, "both inverters' current less the piece"
+    assert reach(0.0, (0.0, 0.0, 0.0), high_w=(300e3, 500e3, 0.0)).limit_w == 640e3, "one is derated"
+    assert reach(NAN, (0.0, 0.0, 0.0)) is None
+    assert reach(0.0, (0.0, 0.0, 0.0), forms=(False, False, False)) is None
+
+
 # -- island
+
+
+def test_a_lost_import_is_taken_over_as_far_as_droop_shows_and_ramps_allow():
+    assert taken_over_w(500e3, 400e3, 150e3) == 150e3
+    assert taken_over_w(500e3, 80e3, 150e3) == 80e3
+    assert taken_over_w(50e3, 80e3, 150e3) == 50e3
+    assert taken_over_w(-300e3, -200e3, 150e3) == -150e3
+    assert [taken_over_w(500e3, droop_w, 150e3) for droop_w in (-10e3, 0.0, NAN)] == [0.0, 0.0, 0.0]
 
 
 def test_set_points_do_not_rise_behind_units_at_their_limit():

@@ -153,3 +153,18 @@ def test_the_sites_scripts_can_be_read_and_are_not_those_of_faults():
         assert script.criteria
         assert script.beside.keys() == {"none", "dead_beat"}
     assert not set(names) & set(names_of(SITE))
+
+
+def test_repeats_begin_at_starts_of_their_own_one_seed_after_another(site):
+    rewritten(site, "record_s = 0.05", "record_s = 0.05\nrepeats = 2\nstarts_s = [100, 200, 300]")
+    script = load_loop(site, "tank")
+    assert [[script.run_of(seed, k).start_s for k in (0, 1)] for seed in (1, 2)] == [[100.0, 200.0], [300.0, 100.0]]
+    assert script.run_of(2, 0).controller_options["clock_offset_s"] == 300.0
+    assert to_message(script, carry_out(script, site, 2), 2)["starts_s"] == [300.0, 100.0]
+
+
+def test_a_start_must_be_a_second_of_a_day(site):
+    rewritten(site, "record_s = 0.05", 'record_s = 0.05\nstarts_s = [1, -2, true, "x"]')
+    with pytest.raises(ConfigErrors) as caught:
+        load_loop(site, "tank")
+    assert [text in str(caught.value) for text in ("-2 is no second", "True is no", "'x' is no")] == [True] * 3

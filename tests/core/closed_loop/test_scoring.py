@@ -40,6 +40,17 @@ def test_settling_counts_from_the_window_to_the_last_time_outside():
     assert number([0.0, math.nan, 0.0], "settle", band=0.05) == pytest.approx(0.2)
 
 
+def test_a_dip_is_excused_by_its_cause_and_its_length_and_is_counted_apart():
+    x = [1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0]
+    cause = [0, 1, 1, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0]
+    both = Record(np.arange(13) * 0.1, {"x": np.array(x, float), "cause": np.array(cause, float)})
+    numbers = [
+        measured(both, Measure(name="m", of=of, signals=("x",), beside="cause", target=0.5, band=0.2))
+        for of in ("below_excused", "below_unexcused")
+    ]
+    assert numbers == pytest.approx([0.2, 0.7]), "one begins without its cause, one lasts too long, one is never over"
+
+
 def test_means_weigh_by_time_where_the_record_is_finer():
     uneven = Record(np.array([0.0, 1.0, 1.1, 1.2, 1.3]), {"x": np.array([0.0, 1.0, 1.0, 1.0, 1.0])})
     assert measured(uneven, Measure(name="m", of="mean", signals=("x",))) == pytest.approx(0.4 / 1.4)
