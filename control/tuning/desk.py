@@ -233,7 +233,7 @@ class Desk:
             watched = self._book.on_watch
             if watched is None:
                 return Code.OWNER, "no change is on watch"
-            self._roll_back(watched, (f"{author} 되돌림", f"rolled back by {author}"))
+            self._roll_back(watched, (f"{author} 되돌림", f"rolled back by {author}"), "tuning_taken_back")
         return None
 
     # ------------------------------------------------------------ shell
@@ -285,15 +285,20 @@ class Desk:
         self._guard = None
         self._tell("tuning_kept", watched, f"확정: {why[0]}", f"is kept: {why[1]}")
 
-    def _roll_back(self, watched: ChangeSet, why: tuple[str, str]) -> None:
-        """Back to what was in force; the loop takes it within a second, without a bump where that can be."""
+    def _roll_back(
+        self, watched: ChangeSet, why: tuple[str, str], class_name: str = "tuning_rolled_back"
+    ) -> None:
+        """Back to what was in force; the loop takes it within a second, without a bump where that can be.
+
+        The event ``tuning_rolled_back`` raises an alarm; what a person takes back is no news to anybody.
+        """
         self.config = change_set.in_force(self._book, self._file)[0]
         self._restore = True
         self._guard = None
         self._retry()
         self._move(watched.number, State.ROLLED_BACK, why)
         self._owe(watched, why[1])
-        self._tell("tuning_rolled_back", watched, f"되돌림: {why[0]}", f"is rolled back: {why[1]}")
+        self._tell(class_name, watched, f"되돌림: {why[0]}", f"is rolled back: {why[1]}")
 
     def _retry(self) -> None:
         """Hand the loop what is in force, as soon as it takes it."""
