@@ -11,6 +11,7 @@ Extra commands and options:
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -45,6 +46,19 @@ def only_option() -> str | None:
     return name
 
 
+def headers(source: Path) -> list[str]:
+    """Headers of ``ext/`` that a kernel includes, also through each other: it is compiled anew when one changes."""
+    found: list[Path] = []
+    waiting = [source]
+    while waiting:
+        names = re.findall(r'"(\w+\.h)"', waiting.pop().read_text(encoding="utf-8"))
+        new = {ROOT / "ext" / name for name in names} - set(found)
+        fresh = sorted(header for header in new if header.is_file())
+        found += fresh
+        waiting += fresh
+    return [header.relative_to(ROOT).as_posix() for header in found]
+
+
 def extensions(only: str | None) -> list[Extension]:
     """One extension per kernel source in ``ext/``; ``# gwanje: flags`` lines in a source add compiler flags."""
     kernels = []
@@ -65,6 +79,7 @@ def extensions(only: str | None) -> list[Extension]:
                 include_dirs=[numpy.get_include(), "ext"],
                 extra_compile_args=flags,
                 libraries=libraries,
+                depends=headers(source),
                 define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             )
         )
