@@ -202,7 +202,8 @@ cdef void _read_import(TieState* state, const TieInputs* inputs, const TieParams
     """Take the import in, unless it is BAD, no number, or keeps one value while everything else moves."""
     state.stuck = False
     if _good(&inputs.import_w):
-        if inputs.import_w.value != state.stuck_value:
+        # In an island nothing flows, whatever moves.
+        if inputs.import_w.value != state.stuck_value or inputs.island:
             state.stuck_value = inputs.import_w.value
             state.stuck_expected_w = expected_w
         state.stuck = fabs(expected_w - state.stuck_expected_w) > params.stuck_w

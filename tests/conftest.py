@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -73,7 +73,7 @@ RTSP_PORT = 15_554
 RTSP_OFFSET = 10
 """The default site uses no port 15000 … 15020: the microphones' goes there, and a small copy has one short range."""
 
-BASE_FAMILIES = frozenset({"energy", "microgrid", "units"})
+BASE_FAMILIES = frozenset({"energy", "microgrid", "microgrid_control", "units"})
 """What every city of a test has; the other files of :data:`FAMILY_FOLDERS` come when asked for."""
 FAMILY_FOLDERS = ("devices", "alarms", "operations", "topology", "nodes", "microgrid/planner", "microgrid/ledger")
 BASE_TAGS = frozenset(
@@ -156,8 +156,12 @@ def copy_site(target: Path, families: Collection[str] = ()) -> Path:
 class City:
     """A running ``gwanje up`` with what it prints."""
 
-    def __init__(self, folder: Path, *arguments: str, families: Collection[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str, families: Collection[str] = (),
+        prepare: Callable[[Path], None] = lambda site: None,
+    ) -> None:  # fmt: skip
         self.site = copy_site(folder, families)
+        prepare(self.site)
         self.run_dir = Path(f"/dev/shm/gwanje-test-{os.getpid()}-{folder.name[-12:]}")
         self.data = folder / "data"
         self.lines: list[dict] = []
@@ -245,8 +249,10 @@ def start_city(tmp_path_factory):
     """Start cities; they end with the module."""
     cities: list[City] = []
 
-    def start(*arguments: str, families: Collection[str] = ()) -> City:
-        cities.append(City(tmp_path_factory.mktemp("city"), *arguments, families=families))
+    def start(
+        *arguments: str, families: Collection[str] = (), prepare: Callable[[Path], None] = lambda site: None
+    ) -> City:
+        cities.append(City(tmp_path_factory.mktemp("city"), *arguments, families=families, prepare=prepare))
         return cities[-1]
 
     yield start

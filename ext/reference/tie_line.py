@@ -526,7 +526,7 @@ def _read_import(
     expected_w = tick.net_w - tick.measured_w
     stuck_value, stuck_expected_w = state.stuck_value, state.stuck_expected_w
     if inputs.import_w.good:
-        if inputs.import_w.value != stuck_value:
+        if inputs.import_w.value != stuck_value or inputs.island:  # in an island nothing flows, whatever moves
             stuck_value, stuck_expected_w = inputs.import_w.value, expected_w
         tick.stuck = abs(expected_w - stuck_expected_w) > params.stuck_w
         if not tick.stuck:

@@ -286,7 +286,7 @@ class Supervisor:
             "demand_over": not island_now and self._demand_out.predicted_w > settings.demand.cap_w,
             "flexible": self._shares_off(),
             "loads_off": any(one.off for one in self._restore.loads),
-            "import_stuck": tie.stuck,
+            "import_stuck": tie.stuck and not island_now,
             "island_frozen": island_now and island.frozen,
         }
         self._lines += self._watch.step(holds, tie.kernel.limited, island_now, dt_s)
