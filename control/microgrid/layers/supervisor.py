@@ -277,7 +277,8 @@ class Supervisor:
         self._return(law, island, room_w, dt_s)
         ready_w = math.nan
         if self._reach is not None and level == "generators":
-            ready_w = unmet_w if unmet_w > 0.0 else -self._reach.room_w(0.0)
+            rest_w = self._reach.short_w - (give_way_w - unmet_w)
+            ready_w = rest_w if unmet_w > 0.0 else -self._reach.room_w(0.0)
         self._generators.step(law, self._shares_off() or left_w > 0.0, ready_w, dt_s)
         self.arm()
         holds = {

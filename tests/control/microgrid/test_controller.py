@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 from fault_cases import Case, SafeState
-from loop import BAD, QUICK, SETTINGS, SITE, Loop
+from loop import AS_CONFIGURED, BAD, QUICK, SETTINGS, SITE, Loop
 
 from gwanje.control.microgrid.controller import MicrogridController, open_controller
 from gwanje.control.microgrid.files.fields import ControlConfigError
@@ -310,3 +310,45 @@ def test_fault_cases_break_no_limit(seed):
 @pytest.mark.parametrize("seed", range(4))
 def test_without_any_value_commands_stand_within_three_periods(seed):
     assert SafeState(seed).run() == []
+
+
+# -- ready for an island
+
+
+def test_flexible_loads_give_way_before_the_utility_is_lost_and_come_back():
+    loop = Loop(AS_CONFIGURED).run(3)
+    loop.plant.loads["jincheon.homes"] += 250e3
+    loop.run(2)
+    assert loop.controller.state()["ready_short_w"] > 100e3, "slowly: nobody is to notice"
+    loop.run(20)
+    assert loop.controller.state()["ready_short_w"] <= 1e3
+    assert not any(one.wanted for one in loop.plant.generator.values())
+    loop.plant.loads["jincheon.homes"] -= 400e3
+    loop.run(20)
+    assert loop.controller.state()["flexible_w"] == 0.0
+
+
+def test_generators_run_for_readiness_only_when_it_is_asked_for():
+    quick = replace(AS_CONFIGURED, island=replace(AS_CONFIGURED.island, generator_run_s=5.0))
+    loop = Loop(quick).run(3)
+    loop.plant.loads["jincheon.homes"] += 900e3
+    loop.run(45)
+    diesel = loop.plant.generator["jincheon.diesel1"]
+    assert loop.controller.state()["ready_short_w"] > 50e3
+    assert not diesel.wanted
+    assert loop.controller.ask("ready", {}) == ""
+    loop.run(30)
+    assert diesel.power_w > 100e3
+    assert loop.controller.state()["ready_short_w"] <= 1e3
+    loop.controller.ask("ready", {"on": 0})
+    loop.run(30)
+    assert not diesel.wanted
+
+
+def test_a_suspected_loss_leaves_the_batteries_as_they_are():
+    loop = Loop(SETTINGS).run(3)
+    before_w = loop.command_w()
+    loop.plant.trip()
+    commands = []
+    loop.run(0.1, lambda one: commands.append(one.command_w()))
+    assert max(abs(one - before_w) for one in commands) <= BUMP_W
