@@ -1,19 +1,19 @@
-"""The whole plant on a virtual clock, with the delays and the coarse readings that the field path puts between."""
+"""Both plants on a virtual clock, with the delays and the coarse readings that the field path puts between."""
 
 from __future__ import annotations
 
-import tomllib
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gwanje.io.sim.plant import Plant
-from gwanje.io.sim.series import CityData
-from gwanje.io.sim.twins import Ess, Load, Source, TwinSpec
+from gwanje.core.site.config import load_site
+from gwanje.io.sim.city_plant import CityPlant
+from gwanje.io.sim.main import build_plant
+from gwanje.io.sim.twins import Ess, Load, Source
 
 SITE = Path(__file__).parents[2] / "configs" / "chungbuk"
 TICK_S = 0.01
@@ -28,7 +28,7 @@ Controller = Callable[[dict[str, float]], dict[str, float]]
 class VirtualCity:
     """Steps plant and controller; readings are up to 50 ms old and in steps of 100 W, as the drivers get them."""
 
-    plant: Plant
+    plant: CityPlant
     seen: dict[str, float] = field(default_factory=dict)
     import_w: list[float] = field(default_factory=list)
     _readings: deque[dict[str, float]] = field(default_factory=deque)
@@ -85,19 +85,14 @@ def _coarse(watts: float) -> float:
     return 100.0 * round(watts / 100.0)
 
 
-@pytest.fixture
-def city() -> Callable[..., VirtualCity]:
-    """``city(seed=1, start_s=14_400.0)``: the site's plant."""
-    tables = tomllib.loads((SITE / "devices" / "energy.toml").read_text(encoding="utf-8"))["device"]
-    specs = []
-    for table in tables:
-        twin = dict(table["twin"])
-        specs.append(TwinSpec(table["name"], table["area"], twin.pop("kind"), twin))
-    data = CityData.load(SITE / "data")
+@pytest.fixture(params=["microgrid", "simple"])
+def city(request: pytest.FixtureRequest) -> Callable[..., VirtualCity]:
+    """``city(seed=1, start_s=14_400.0)``: the site's plant, and the simple one that a site without islands has."""
+    found = load_site(SITE)
+    kept = tuple(one for one in found.devices if one.source.endswith("/energy.toml"))
+    site = replace(found, sim_plant=request.param, devices=kept)
 
     def make(seed: int = 1, start_s: float = 14_400.0, speed: float = 1.0) -> VirtualCity:
-        plant = Plant(specs, data, seed, start_s, speed)
-        plant.advance(TICK_S)
-        return VirtualCity(plant)
+        return VirtualCity(build_plant(site, seed, start_s, speed))
 
     return make
