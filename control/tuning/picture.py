@@ -19,6 +19,8 @@ COLUMNS = 1_000
 STEP_SHOWN_S = 4.0
 SECONDS_BELOW_S = 600.0
 """A stretch shorter than this is shown in seconds."""
+ALIKE_SHARE = 0.005
+"""Of a step: curves nearer than this lie on each other in a picture."""
 SAME_SHARE = 1e-4
 """Figures that differ by less are the same."""
 
@@ -51,6 +53,7 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "saturated_s": ("포화, s", "saturated, s"),
     "rated_s": ("평가 시간, s", "time rated, s"),
     "never": ("없음", "never"),
+    "alike": ("두 곡선이 같음", "both alike"),
     "no_gaps": ("없음", "none"),
 }
 
@@ -151,8 +154,10 @@ def _step_panel(one: Step, lang: str) -> dict[str, Any]:
         y = [round(float(value), 2) for value in (error_w[:shown] + offset_w) * KW]
         return {"x": x, "low": y, "high": y}
 
+    apart_w = float(np.max(np.abs(one.after[:shown] - one.before[:shown]), initial=0.0))
+    alike = f" · {word('alike', lang)}" if apart_w <= ALIKE_SHARE * abs(one.step_w) else ""
     return {
-        "title": word(one.name, lang),
+        "title": word(one.name, lang) + alike,
         "x": word("seconds", lang),
         "y": word("import" if is_setpoint else "error", lang),
         "target": offset_w * KW,

@@ -43,6 +43,16 @@ from gwanje.core.state_file import StateFile
 Fetch = Callable[[list[str], int, int], Mapping[str, Column]]
 """Points of some tags between two times, from the historian."""
 LOOK_NS = NS_PER_S
+STATES: Mapping[State, tuple[str, str]] = {
+    State.DRAFT: ("초안", "draft"),
+    State.DRY_RUN: ("시험함", "dry run"),
+    State.APPLYING: ("적용 중", "applying"),
+    State.APPLIED: ("감시 중", "on watch"),
+    State.KEPT: ("확정", "kept"),
+    State.ROLLED_BACK: ("되돌림", "rolled back"),
+    State.REFUSED: ("적용 못 함", "refused"),
+}
+"""Where a set stands, Korean and English."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +104,11 @@ def _complain(text: str) -> None:
 
 
 def _why(desk: Desk, one: Mapping[str, Any]) -> str:
-    return desk.text({"text_ko": one["why_ko"], "text_en": one["why_en"]})
+    return _both(desk, one["why_ko"], one["why_en"])
+
+
+def _both(desk: Desk, ko: str, en: str) -> str:
+    return desk.text({"text_ko": ko, "text_en": en})
 
 
 def microgrid_sections(site_root: Path) -> list[Section]:
@@ -329,14 +343,29 @@ def follow_watch(desk: Desk, number: int) -> int:
             raise CommandError(f"the control part knows no change {number} any more")
         if one["state"] not in change_set.ON_WATCH:
             why = _why(desk, one)
-            _say(f"  {one['state']}{f': {why}' if why else ''}")
+            _say(f"  {_state(desk, one)}{f': {why}' if why else ''}")
             return 0 if one["state"] == State.KEPT else 1
         seen = status["guard"]
         if seen:
-            rms, most = f"RMS {seen['error_rms_pct']:.3f} %", f"max {seen['error_max_pct']:.2f} %"
-            _say(f"  {status['watch_left_s']:6.0f} s   {rms}   {most}")
+            _say(_watch_line(desk, one, status["watch_left_s"], seen))
         look_ns += LOOK_NS
         desk.clock.wait_until_mono_ns(look_ns)
+
+
+def _watch_line(desk: Desk, one: Mapping[str, Any], left_s: float, seen: Mapping[str, float]) -> str:
+    """What is left of the watch, and how near the tie error is to the limits that would roll the set back."""
+    limits = one["limits"]
+    rms, most = f"RMS {seen['error_rms_pct']:.3f}", f"{seen['error_max_pct']:.2f}"
+    rms_limit, most_limit = f"{limits['error_rms_pct']:g} %", f"{limits['error_max_pct']:g} %"
+    return f"  {left_s:6.0f} s   " + _both(
+        desk, f"연계선 오차 {rms} (한도 {rms_limit}), 최대 {most} (한도 {most_limit})",
+        f"tie error {rms} (limit {rms_limit}), greatest {most} (limit {most_limit})",
+    )  # fmt: skip
+
+
+def _state(desk: Desk, one: Mapping[str, Any]) -> str:
+    """Where a set stands, in the terminal's language."""
+    return _both(desk, *STATES[State(one["state"])])
 
 
 def roll_back(desk: Desk, reason: str) -> int:
@@ -363,7 +392,7 @@ def status(desk: Desk, as_json: bool) -> int:
         why = _why(desk, one)
         left = f"  {found['watch_left_s']:.0f} s" if one["number"] == found["on_watch"] else ""
         by = f"({one['author']}: {one['reason']})"
-        _say(f"{one['number']:>4}  {one['state']:<12}{left}  {changes}  {by}  {why}".rstrip())
+        _say(f"{one['number']:>4}  {_state(desk, one)}{left}  {changes}  {by}  {why}".rstrip())
     if not found["sets"]:
         _say(desk.word("nothing"))
     return 0

@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 from gwanje.control.microgrid.params import parse
+from gwanje.control.tuning import terminal
+from gwanje.control.tuning.change_set import State
 from gwanje.control.tuning.desk import FILE
+from gwanje.control.tuning.dry_run import plant_of, steps
+from gwanje.control.tuning.picture import picture
 from gwanje.control.tuning.recording import tags_of
+from gwanje.control.tuning.registry import with_values
 from gwanje.core.cli import main as cli
 from gwanje.core.clock import VirtualClock
 from gwanje.core.site.config import load_site
@@ -142,3 +147,31 @@ def test_what_cannot_be_is_one_line(asked, arguments, why, tmp_path, monkeypatch
     assert code == 2
     assert why in err
     assert len(err.splitlines()) == 1
+
+
+class Reader:
+    """A terminal in one language."""
+
+    def __init__(self, lang):
+        self._lang = lang
+
+    def text(self, entry):
+        return entry[f"text_{self._lang}"]
+
+
+def test_the_watch_says_how_near_its_limits_are_and_every_state_in_both_languages():
+    one = {"limits": {"error_rms_pct": 2.0, "error_max_pct": 20.0}}
+    seen = {"error_rms_pct": 0.0281, "error_max_pct": 0.14}
+    korean, english = (terminal._watch_line(Reader(lang), one, 5.0, seen) for lang in ("ko", "en"))
+    assert " ".join(korean.split()) == "5 s 연계선 오차 RMS 0.028 (한도 2 %), 최대 0.14 (한도 20 %)"
+    assert " ".join(english.split()) == "5 s tie error RMS 0.028 (limit 2 %), greatest 0.14 (limit 20 %)"
+    for state in State:
+        said = [terminal._state(Reader(lang), {"state": str(state)}) for lang in ("ko", "en")]
+        assert said[0] != said[1]
+
+
+def test_a_picture_says_where_both_curves_lie_on_each_other(site):
+    now = parse(site.control)
+    stepped = steps(now, with_values(now, {"tie_line.ki_per_s": 4.0}), site.rating_w, plant_of(now))
+    titles = [one["title"] for one in picture([], stepped, None, [], "en")["panels"]]
+    assert [title.endswith("both alike") for title in titles] == [True, True, False]
