@@ -22,6 +22,7 @@ from gwanje.core.site.config import Device
 from gwanje.io.field.claims import Claim
 from gwanje.io.field.command_service import CommandService, Reporter
 from gwanje.io.field.health import Health, HealthTable, Meter
+from gwanje.io.field.kept_orders import KeptOrders
 from gwanje.io.field.orders import Order
 from gwanje.io.field.outlet import Outlet
 
@@ -53,6 +54,7 @@ class Family:
         outlet: takes samples and events.
         coverage: which set-points leases cover.
         meter: of lateness.
+        kept: what people's commands hold in the devices, kept for the process after this one.
     """
 
     def __init__(self, ctx: PartContext) -> None:
@@ -61,8 +63,16 @@ class Family:
         self.outlet = Outlet(ctx.store.writer(ctx.name), ctx.bus.publisher())
         self.coverage = LeaseCoverage(ctx.run_dir, ctx.tags.n)
         self.meter = Meter()
+        points = frozenset(command.tag for one in self.devices for command in one.commands)
+        self.kept = KeptOrders(
+            ctx.run_dir, ctx.name, points, ctx.tags, self.barred, self.outlet, ctx.clock, ctx.log
+        )
         self.tasks: list[asyncio.Task[Any]] = []
         self._claims: list[Claim] = []
+
+    def barred(self, point: str) -> bool:
+        """Whether nobody may write a point now: a danger tag reaches it, or the gate is closed."""
+        return self.coverage.until_mono_ns(self.ctx.tags.index(point)) < 0
 
     def claim(self, address: str) -> Claim:
         """The claim on a device's address, let go of when the part ends; see :mod:`gwanje.io.field.claims`."""
@@ -81,6 +91,7 @@ class Family:
         self.outlet.flush()
         for claim in self._claims:
             claim.release()
+        self.kept.close()
 
 
 Make = Callable[[Family], Sequence[FieldDevice]]
@@ -110,6 +121,7 @@ async def _run(ctx: PartContext, make: Make) -> None:
     loop.add_reader(ctx.stop_fd, stop.set)
     try:
         drivers = make(family)
+        family.kept.tell()
         service = CommandService(
             ctx.name, drivers, reporter.tell, ctx.clock, owner_secret(ctx.run_dir), ctx.tags, family.coverage,
             read_only=ctx.site.read_only,

@@ -18,6 +18,7 @@ from gwanje.core.site.config import load_site
 from gwanje.core.tags.quality import Quality
 from gwanje.io.field.claims import Claim
 from gwanje.io.field.health import Meter
+from gwanje.io.field.kept_orders import NOTHING_KEPT
 from gwanje.io.field.mqtt.broker import Broker
 from gwanje.io.field.orders import Order
 from gwanje.io.field.outlet import Outlet
@@ -174,9 +175,12 @@ class Rig:
         local_s: the world's time of day.
         simulated: families to simulate.
         broker: run the site's own.
+        kept: orders of the process before.
     """
 
-    def __init__(self, folder, devices, *, local_s=NIGHT_S, simulated=("talq", "mqtt"), broker=True, **site):
+    def __init__(
+        self, folder, devices, *, local_s=NIGHT_S, simulated=("talq", "mqtt"), broker=True, kept=NOTHING_KEPT, **site
+    ):
         self.folder = folder
         self.clock = SystemClock()
         self.site = make_site(folder, devices, **site)
@@ -191,6 +195,7 @@ class Rig:
         )
         self.tasks = []
         self._claims = []
+        self.kept = kept
         self._local_s = local_s
         self._simulated = simulated
         self._broker = broker

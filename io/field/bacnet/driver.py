@@ -25,6 +25,7 @@ from gwanje.io.field.bacnet.values import Content, Flags, ObjectId, PropertyErro
 from gwanje.io.field.claims import Claim
 from gwanje.io.field.errors import LinkError, NoAnswerError, WriteForbiddenError
 from gwanje.io.field.health import Health, Meter, State
+from gwanje.io.field.kept_orders import NOTHING_KEPT, Kept
 from gwanje.io.field.notices import Notices
 from gwanje.io.field.order_queue import OrderQueue
 from gwanje.io.field.orders import CommandExpiredError, Order
@@ -53,12 +54,13 @@ class BacnetDriver:
         scan_s: seconds of each scan class.
         process: number of its subscriptions.
         chance: source of the back-off's jitter.
+        kept: has the commands that the process before left standing.
     """
 
     def __init__(
         self, device: Device, plan: DevicePlan, link: Link, claim: Claim, tags: TagTable, scan_s: dict[str, float],
         outlet: Outlet, reader: TagReader, coverage: Coverage, clock: Clock, process: int, chance: random.Random,
-        meter: Meter,
+        meter: Meter, kept: Kept = NOTHING_KEPT,
     ) -> None:  # fmt: skip
         self.device = device
         self.health = Health()
@@ -77,6 +79,8 @@ class BacnetDriver:
         self._awake = asyncio.Event()
         self._orders = OrderQueue(clock, self._barred, self._awake.set)
         self._slots = [Slot(one) for one in plan.targets]
+        self._kept = kept
+        self._take_up()
         self._watches = [*plan.watches, *self._readbacks()]
         self._by_object = {one.object: one for one in self._watches}
         self._board = Board(outlet, clock, Quality.SIMULATED if device.simulated else Quality.GOOD)
@@ -87,6 +91,13 @@ class BacnetDriver:
         self._identity: Identity | None = None
         self._watchdog_s = max((one.revert_s for one in plan.targets), default=0.0)
         self._watchdog_mono_ns = 0
+
+    def _take_up(self) -> None:
+        """What the process before held goes on: written anew once the device is found."""
+        for slot in self._slots:
+            order = None if slot.target.leased else self._kept.of(slot.target.tag.name)
+            if order is not None:
+                slot.value, slot.until_mono_ns = order.value, order.until_mono_ns
 
     def _readbacks(self) -> list[Watch]:
         """What is written is read as well, unless a point reads it already."""
@@ -158,6 +169,8 @@ class BacnetDriver:
             until_ns = self._coverage.until_mono_ns(target.tag_id) if target.leased else slot.until_mono_ns
             if now_ns < until_ns or not (target.leased or target.hold_s):
                 continue
+            if not target.leased:
+                self._kept.end(target.tag.name)
             try:
                 standing = await self._link.slot(target.object, target.priority)
                 if isinstance(standing, float):
@@ -301,7 +314,9 @@ class BacnetDriver:
                 order.report("timed_out", str(error))
                 raise
             slot.hold(value, self._clock.mono_ns())
-            if not slot.target.hold_s:
+            if slot.target.hold_s:
+                self._kept.keep(point, value, slot.until_mono_ns)
+            else:
                 slot.state = SetpointState()  # a switch is written once; nothing of it is kept up
             held = self._board.last(slot.target.readback_id)
             if not math.isclose(held, value, rel_tol=1e-5, abs_tol=1e-6):
@@ -357,9 +372,12 @@ class BacnetDriver:
             except (RefusedError, WriteForbiddenError) as error:
                 slot.retry_mono_ns = now_ns + round(RETRY_S * NS_PER_S)
                 self._notices.setpoint(name, f"{action.value}: {error}")
+                self._kept.refused(name, str(error))
                 continue
             self._notices.settled(name)
+            self._kept.settled(name)
             if action is Action.END and not target.leased:
+                self._kept.end(name)
                 self._notices.manual_ended(name, given_back=False)
         if any(one.state.active for one in self._slots) and self._clock.mono_ns() >= self._watchdog_mono_ns:
             await self._arm_watchdog()

@@ -52,7 +52,7 @@ def make_drivers(family: Family) -> Sequence[BacnetDriver]:
         driver = BacnetDriver(
             device, plan, link, family.claim(f"{device.host}:{device.port}/bacnet"), ctx.tags, site.scan_s,
             family.outlet, ctx.store, family.coverage, ctx.clock, number,
-            random.Random(f"{ctx.options.seed}/{device.name}"), family.meter,
+            random.Random(f"{ctx.options.seed}/{device.name}"), family.meter, family.kept,
         )  # fmt: skip
         later.driver = driver
         family.start(driver.run(), device.name)

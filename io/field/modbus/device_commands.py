@@ -9,6 +9,7 @@ from gwanje.core.clock import Clock
 from gwanje.core.requests import Code
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.errors import LinkError, WriteForbiddenError
+from gwanje.io.field.kept_orders import Kept, KeptOrder
 from gwanje.io.field.modbus.channel import ReadBack, RegisterPort, SetpointChannel
 from gwanje.io.field.modbus.frames import DeviceExceptionError
 from gwanje.io.field.modbus.manual import CommandChannel, ExpiringPort, WornError
@@ -18,7 +19,7 @@ from gwanje.io.field.notices import Notices
 from gwanje.io.field.orders import CommandExpiredError, Order
 from gwanje.io.field.setpoints import Action, Wish
 
-Act = Callable[[SetpointChannel, Action, Wish], Awaitable[None]]
+Act = Callable[[SetpointChannel, Action, Wish], Awaitable[str]]
 
 
 class Coverage(Protocol):
@@ -38,11 +39,14 @@ class DeviceCommands:
         notices: tells the operators.
         put_back: takes what a register reads after it was written.
         failed: counts an error of the device.
+        points: that can be commanded.
+        kept: has the set-points that the process before left standing.
     """
 
     def __init__(
         self, tags: TagTable, coverage: Coverage, clock: Clock, notices: Notices,
-        put_back: Callable[[SetpointChannel, ReadBack], None], failed: Callable[[], None],
+        put_back: Callable[[SetpointChannel, ReadBack], None], failed: Callable[[], None], points: Sequence[str],
+        kept: Kept,
     ) -> None:  # fmt: skip
         self._tags = tags
         self._coverage = coverage
@@ -53,6 +57,9 @@ class DeviceCommands:
         self._orders: dict[str, Order] = {}
         self._commands: dict[str, CommandChannel] = {}
         self._channels: Sequence[SetpointChannel] = ()
+        self._kept = kept
+        left = {one: kept.of(one) for one in points}
+        self._left: dict[str, KeptOrder] = {one: order for one, order in left.items() if order is not None}
 
     @property
     def standing(self) -> bool:
@@ -78,6 +85,13 @@ class DeviceCommands:
             one.tag.name: CommandChannel(SetpointChannel(one, base_quality), self._commands.get(one.tag.name))
             for one in plans
         }
+        left, self._left = self._left, {}
+        for point, order in left.items():
+            if point in self._commands:
+                self._commands[point].take_up(order.value, order.until_mono_ns)
+            else:
+                self._kept.refused(point, "its map lacks the register")
+                self._kept.end(point)
 
     def take(self, order: Order, online: bool) -> str:
         """Have a command carried out; why not, or an empty text.
@@ -140,6 +154,8 @@ class DeviceCommands:
             order.report("timed_out", str(error))
             raise
         command.keep(value, self._clock.mono_ns())
+        if command.until_mono_ns:
+            self._kept.keep(order.command.point, value, command.until_mono_ns)
         for other in self._channels:
             if other.plan.place.address == command.address:
                 other.forget()  # what stands in the register now is the person's
@@ -154,7 +170,7 @@ class DeviceCommands:
         """Refresh manual set-points, end them, or leave their registers to a program.
 
         Args:
-            act: writes a set-point and tells what went wrong.
+            act: writes a set-point, tells the operators what went wrong, and gives it; an empty text when all is well.
 
         Raises:
             LinkError: the connection is of no more use.
@@ -168,12 +184,18 @@ class DeviceCommands:
                 command.stop()
             if command.yields_to(self._covered(command, now_ns)):
                 command.release()
+                self._kept.end(name)
                 self._notices.manual_ended(name, given_back=True)
                 continue
             action, wish = command.next(now_ns)
             if action is not Action.NOTHING:
-                await act(command.channel, action, wish)
+                problem = await act(command.channel, action, wish)
+                if problem:
+                    self._kept.refused(name, problem)
+                else:
+                    self._kept.settled(name)
             if action is Action.END and not command.standing(now_ns):
+                self._kept.end(name)
                 self._notices.manual_ended(name, given_back=False)
 
     def stands_in(self, channel: SetpointChannel) -> bool:

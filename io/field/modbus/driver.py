@@ -21,6 +21,7 @@ from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.errors import ConnectError, LinkError, NoAnswerError, WriteForbiddenError
 from gwanje.io.field.health import Health, Meter, State
+from gwanje.io.field.kept_orders import NOTHING_KEPT, Kept
 from gwanje.io.field.modbus.blocks import Block
 from gwanje.io.field.modbus.channel import ReadBack, SetpointChannel
 from gwanje.io.field.modbus.device_commands import Coverage, DeviceCommands
@@ -74,6 +75,7 @@ class Driver:
         chance: source of the back-off's jitter.
         meter: of the lateness of scans.
         probe_cap_s: longest wait between two tries at a silent device; of its scan class when not given.
+        kept: has the commands that the process before left standing.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Driver:
         chance: random.Random,
         meter: Meter | None = None,
         probe_cap_s: float | None = None,
+        kept: Kept = NOTHING_KEPT,
     ) -> None:
         self.device = device
         self.health = Health()
@@ -106,7 +109,10 @@ class Driver:
         self._base = base_quality(device)
         self._backoff = Backoff(device.scan, chance, probe_cap_s)
         self._notices = Notices(device, outlet, clock)
-        self._commands = DeviceCommands(tags, coverage, clock, self._notices, self._put_back, self._count_error)
+        self._commands = DeviceCommands(
+            tags, coverage, clock, self._notices, self._put_back, self._count_error,
+            [one.tag for one in device.commands], kept,
+        )  # fmt: skip
         self._ids = np.array(point_ids(device, tags), np.int32)
         self._samples = Samples(self._base, outlet, clock)
         self._announced: bool | None = None
@@ -324,21 +330,25 @@ class Driver:
         if action is not Action.NOTHING:
             await self._act(channel, action, wish)
 
-    async def _act(self, channel: SetpointChannel, action: Action, wish: Wish) -> None:
+    async def _act(self, channel: SetpointChannel, action: Action, wish: Wish) -> str:
+        """Write a set-point; what went wrong, which the operators have been told, or an empty text."""
         name = channel.plan.tag.name
         try:
             back = await channel.carry_out(action, wish, self._link, self._clock.mono_ns())
         except (EncodeError, DeviceExceptionError, WriteForbiddenError) as error:
             self.health.errors += isinstance(error, DeviceExceptionError)
             channel.retry_mono_ns = self._clock.mono_ns() + round(RETRY_S * NS_PER_S)
-            self._notices.setpoint(name, f"{action.value}: {error}")
-            return
+            problem = f"{action.value}: {error}"
+            self._notices.setpoint(name, problem)
+            return problem
         assert back is not None, "an action without read-back"
         self._put_back(channel, back)
         if back.agrees:
             self._notices.settled(name)
-        else:
-            self._notices.setpoint(name, f"mismatch: the device holds {back.value:g}")
+            return ""
+        problem = f"mismatch: the device holds {back.value:g}"
+        self._notices.setpoint(name, problem)
+        return problem
 
     def _put_back(self, channel: SetpointChannel, back: ReadBack) -> None:
         self._samples.put_back(channel.plan.feedback.tag_id, back)

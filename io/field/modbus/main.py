@@ -60,7 +60,7 @@ def make_drivers(family: Family) -> Sequence[Driver]:
         driver = Driver(
             device, link, ctx.tags, site.scan_s, family.outlet, ctx.store, family.coverage, ctx.clock, phase_ns,
             random.Random(f"{ctx.options.seed}/{device.name}"), family.meter,
-            PROBE_CAP_S if wires[device.host, device.port] == 1 else None,
+            PROBE_CAP_S if wires[device.host, device.port] == 1 else None, family.kept,
         )  # fmt: skip
         drivers.append(driver)
     family.start(lane.run(), "lane")

@@ -79,6 +79,15 @@ class CommandChannel:
             self._value, self._until_mono_ns, self._seen_free = before._value, before._until_mono_ns, before._seen_free
             self._rested_mono_ns = before._rested_mono_ns
 
+    def take_up(self, value: float, until_mono_ns: int) -> None:
+        """A set-point that a process before left standing goes on; a lease that covers the register takes it back."""
+        self._value, self._until_mono_ns, self._seen_free = value, until_mono_ns, True
+
+    @property
+    def until_mono_ns(self) -> int:
+        """Until when the last set-point is held; 0 for none."""
+        return self._until_mono_ns
+
     @property
     def address(self) -> int:
         """Of the register."""

@@ -18,6 +18,7 @@ from gwanje.core.tags.table import TagTable
 from gwanje.io.field.claims import Claim, ClaimedElsewhereError
 from gwanje.io.field.errors import ConnectError, ConnectionLostError, LinkError, WriteForbiddenError
 from gwanje.io.field.health import Health, Meter, State
+from gwanje.io.field.kept_orders import NOTHING_KEPT, Kept
 from gwanje.io.field.mqtt.link import BATCH_MAX, MqttLink
 from gwanje.io.field.mqtt.payload import Ack, command, topic_of
 from gwanje.io.field.mqtt.things import Thing, Things, filters_of
@@ -26,7 +27,7 @@ from gwanje.io.field.orders import Order
 from gwanje.io.field.scan import Backoff
 from gwanje.io.field.street.columns import Columns
 from gwanje.io.field.street.floors import Floor, floor_of, too_dark
-from gwanje.io.field.street.holds import Coverage, Holds, Sending
+from gwanje.io.field.street.holds import DAYLIGHT_S, Coverage, Holds, Sending
 
 TURN_S = 0.25
 """How often acknowledgements that do not come, refreshes and silent things are looked at."""
@@ -85,12 +86,13 @@ class Hub:
         claim: on the broker.
         notices: tell the operators.
         own: (what, slot) of the broker's own points.
+        kept: has the levels that the process before left standing.
     """
 
     def __init__(
         self, device: Device, things: Sequence[Thing], columns: Columns, tags: TagTable, coverage: Coverage,
         clock: Clock, chance: random.Random, meter: Meter, claim: Claim, notices: Notices,
-        own: Sequence[tuple[str, int]],
+        own: Sequence[tuple[str, int]], kept: Kept = NOTHING_KEPT,
     ) -> None:  # fmt: skip
         self.device = device
         self.health = Health()
@@ -110,6 +112,12 @@ class Hub:
         reverts = [command.revert_s for one in things for command in one.device.commands if command.revert_s]
         self.revert_s = min(reverts, default=REVERT_S_DEFAULT)
         self.holds = Holds(len(things), self.revert_s)
+        self._kept = kept
+        for index, one in enumerate(things):
+            order = kept.of(one.device.commands[0].tag) if one.commanded is not None else None
+            if order is not None:
+                self.holds.take_up(index, order.value, order.until_mono_ns)
+        self._dark_until_ns = -1 if self.holds.standing else 0
         self._pending: dict[str, _Pending] = {}
         self._link: MqttLink | None = None
         self._announced: bool | None = None
@@ -290,6 +298,7 @@ class Hub:
             if hold_s:
                 until_ns = now_ns + round(hold_s * NS_PER_S)
                 self.holds.keep((pending.index,), order.command.value, until_ns, now_ns)
+                self._kept.keep(order.command.point, order.command.value, until_ns)
             order.report("accepted", "")
 
     def _give_up_late(self, now_ns: int) -> None:
@@ -301,22 +310,38 @@ class Hub:
 
     def _tend(self, now_ns: int) -> None:
         """Refresh what stands, end what has run out, what a danger tag bars and what night has made too dark."""
+        if self._waits_for_daylight(now_ns):
+            return
         for index in self.holds.own():
             thing, level = self.nodes[index].thing, self.holds.wanted(index)
             assert level is not None, "a lamp's own level"
             tag = thing.device.commands[0].tag
             if self._barred(tag) or too_dark(level, (self._floors[index],), self.is_day(thing)):
                 self.holds.drop((index,))
+                self._kept.end(tag)
                 self._say(thing, None)
                 self._notices.manual_ended(tag, given_back=False)
         for sending in self.holds.due(now_ns):
             self._carry_out(sending, now_ns)
+
+    def _waits_for_daylight(self, now_ns: int) -> bool:
+        """Whether levels were taken up whose lamps have not said yet whether it is day."""
+        if self._dark_until_ns < 0:
+            self._dark_until_ns = now_ns + round(DAYLIGHT_S * NS_PER_S)
+        if now_ns >= self._dark_until_ns:
+            return False
+        slots = [self.nodes[index].thing.dark for index in self.holds.own()]
+        utc_ns = self._clock.utc_ns()
+        if all(one < 0 or self._columns.good(one, utc_ns) for one in slots):
+            self._dark_until_ns = 0
+        return now_ns < self._dark_until_ns
 
     def _carry_out(self, sending: Sending, now_ns: int) -> None:
         for index in sending.lamps:
             thing = self.nodes[index].thing
             self._say(thing, sending.level_pct)
             if sending.ends:
+                self._kept.end(thing.device.commands[0].tag)
                 self._notices.manual_ended(thing.device.commands[0].tag, given_back=False)
         self.holds.sent(sending, now_ns)
 
@@ -328,5 +353,7 @@ class Hub:
             self._publish(thing, f"refresh-{now_ns}", value, now_utc_ns + round(self.revert_s / 2.0 * NS_PER_S))
         except (LinkError, WriteForbiddenError) as error:
             self._notices.setpoint(tag, f"refresh: {error}")
+            self._kept.refused(tag, str(error))
         else:
             self._notices.settled(tag)
+            self._kept.settled(tag)

@@ -21,6 +21,7 @@ from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.errors import ConnectError, LinkError, NoAnswerError, WriteForbiddenError
 from gwanje.io.field.health import Health, Meter, State
+from gwanje.io.field.kept_orders import NOTHING_KEPT, Kept
 from gwanje.io.field.ntcip import ber, objects, requests, snmp
 from gwanje.io.field.ntcip.link import AgentError, SnmpLink
 from gwanje.io.field.ntcip.notices import SignalNotices
@@ -67,12 +68,13 @@ class Driver:
         chance: source of the back-off's jitter.
         meter: of the lateness of scans.
         claim: takes the claim on the controller, or raises a LinkError.
+        kept: has the requests that the process before left standing.
     """
 
     def __init__(
         self, device: Device, matrix: Matrix, link: SnmpLink, tags: TagTable, scan_s: Mapping[str, float],
         outlet: Outlet, coverage: Coverage, clock: Clock, phase_ns: int, chance: random.Random, meter: Meter,
-        claim: Callable[[], None] = lambda: None,
+        claim: Callable[[], None] = lambda: None, kept: Kept = NOTHING_KEPT,
     ) -> None:  # fmt: skip
         self.device = device
         self.health = Health()
@@ -92,6 +94,11 @@ class Driver:
         self._watch = Watch(float(device.params.get("frozen_after_s", FROZEN_AFTER_S)))
         self._standing = {one.config.tag: one for one in requests.standings(device, tags)}
         self._allowed = bool(device.params.get("allow_priority", False))
+        self._kept = kept
+        for point, standing in self._standing.items():
+            order = kept.of(point) if self._allowed else None
+            if order is not None:
+                standing.take_up(round(order.value), order.until_mono_ns)
         self._backup_s = int(device.params.get("backup_time_s", requests.BACKUP_TIME_S))
         self._orders: dict[str, Order] = {}
         self._rest: asyncio.Future[None] | None = None
@@ -299,9 +306,14 @@ class Driver:
                 raise
             if back != round(order.command.value):
                 standing.active = False  # never refreshed: the controller's own timer ends whatever it is
+                self._kept.end(point)
                 order.report("refused", f"the controller holds {'something else' if back is None else back}")
                 continue
             standing.begin(round(order.command.value), self._clock.mono_ns(), self._backup_s)
+            if standing.active:
+                self._kept.keep(point, standing.value, standing.until_mono_ns)
+            else:
+                self._kept.end(point)
             order.report("accepted", "")
 
     async def _hold(self) -> None:
@@ -326,14 +338,18 @@ class Driver:
                 await self._write(standing, standing.config.failsafe if over else standing.value)
             except (AgentError, WriteForbiddenError) as error:
                 self._notices.setpoint(name, f"refused: {error}")
+                self._kept.refused(name, str(error))
                 standing.retry(self._clock.mono_ns())
                 if over:
                     standing.active = False  # nobody refreshes it: the controller's own timer ends it
+                    self._kept.end(name)
                 continue
             standing.refreshed(self._clock.mono_ns(), self._backup_s)
             self._notices.settled(name)
+            self._kept.settled(name)
             if over:
                 standing.active = False
+                self._kept.end(name)
                 self._notices.manual_ended(name, given_back=False)
 
     async def _write(self, standing: requests.Standing, value: float) -> int | None:

@@ -48,7 +48,7 @@ def make_drivers(family: Family) -> Sequence[Driver]:
         driver = Driver(
             device, parse_matrix(device.params), link, ctx.tags, ctx.site.scan_s, family.outlet, family.coverage,
             ctx.clock, index % PHASES * period_ns // PHASES, random.Random(f"{ctx.options.seed}/{device.name}"),
-            family.meter, family.claim(f"{device.host}:{device.port}/snmp").take,
+            family.meter, family.claim(f"{device.host}:{device.port}/snmp").take, family.kept,
         )  # fmt: skip
         family.start(driver.run(), device.name)
         drivers.append(driver)

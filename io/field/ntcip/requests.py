@@ -135,6 +135,10 @@ class Standing:
         self.until_mono_ns = now_mono_ns + round(self.config.hold_s * NS_PER_S)
         self.refreshed(now_mono_ns, backup_s)
 
+    def take_up(self, value: int, until_mono_ns: int) -> None:
+        """What a process before left standing goes on: written as soon as the controller answers."""
+        self.value, self.active, self.until_mono_ns, self.next_mono_ns = value, True, until_mono_ns, 0
+
     def refreshed(self, now_mono_ns: int, backup_s: int) -> None:
         """It was written again."""
         self.next_mono_ns = now_mono_ns + backup_s * NS_PER_S // 2

@@ -31,6 +31,7 @@ from gwanje.core.commands.messages import Command
 from gwanje.core.site.config import Device, Point, Setpoint, Twin
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.health import Meter
+from gwanje.io.field.kept_orders import NOTHING_KEPT
 from gwanje.io.field.nobody import Nobody
 from gwanje.io.field.ocpp.main import Charging
 from gwanje.io.field.ocpp.rpc import Conversation
@@ -113,7 +114,7 @@ class Central:
         )  # fmt: skip
         family: Any = SimpleNamespace(
             ctx=context, devices=self.devices, outlet=Outlet(nowhere, nowhere), coverage=nowhere, meter=Meter(),
-            start=self._start,
+            start=self._start, kept=NOTHING_KEPT,
         )  # fmt: skip
         self.charging = Charging(family, read_town(self.devices))
         self.drivers = {one.device.name: one for one in self.charging.begin()}

@@ -14,6 +14,7 @@ from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.requests import Code
 from gwanje.core.site.config import Device, Setpoint
 from gwanje.io.field.health import Health, State
+from gwanje.io.field.kept_orders import Kept
 from gwanje.io.field.ocpp.charger import Charger
 from gwanje.io.field.ocpp.facts import Ask, accepted
 from gwanje.io.field.ocpp.limits import LIMIT, Hold, Limits, RefusedError
@@ -39,10 +40,11 @@ class ChargerDriver:
         clock: time.
         barred: whether a point may not be written now.
         start: runs a short task.
+        kept: has the limit that the process before left standing.
     """
 
     def __init__(
-        self, charger: Charger, limits: Limits, clock: Clock, barred: Callable[[str], bool], start: Start
+        self, charger: Charger, limits: Limits, clock: Clock, barred: Callable[[str], bool], start: Start, kept: Kept
     ) -> None:
         self.charger = charger
         self.hold: Hold | None = None
@@ -54,6 +56,12 @@ class ChargerDriver:
         self._busy = False
         self._commands = {one.tag: one for one in charger.device.commands}
         self._n_started = 0
+        self._kept = kept
+        point = self._limit_point()
+        order = kept.of(point.tag) if point is not None else None
+        if order is not None:
+            self.hold = Hold(order.value, order.until_mono_ns)
+            limits.desk.cap(charger.device.name, self._cap_w(order.value))
 
     @property
     def device(self) -> Device:
@@ -172,6 +180,7 @@ class ChargerDriver:
         if not in_time:
             raise LineError("the charger did not follow in time")
         self.hold = Hold(value, self._clock.mono_ns() + round(point.hold_s * NS_PER_S))
+        self._kept.keep(point.tag, value, self.hold.until_ns)
         kept_w = await self._limits.read_back(self.charger)
         step_w = self.charger.settings.w_per_a * 0.11
         group = desk.tightest(name, self._clock.mono_ns())
@@ -186,14 +195,18 @@ class ChargerDriver:
         """A limit at or above the rating is none."""
         return math.inf if value >= self.charger.settings.rated_w else value
 
+    def _limit_point(self) -> Setpoint | None:
+        return next((one for one in self.device.commands if one.at["do"] == "limit"), None)
+
     def tick(self) -> None:
         """Once a second: end a limit whose time is over or that nobody may write any more."""
-        point = next((one for one in self.device.commands if one.at["do"] == "limit"), None)
+        point = self._limit_point()
         if self.hold is None or point is None:
             return
         if self._clock.mono_ns() < self.hold.until_ns and not self._barred(point.tag):
             return
         self.hold = None
+        self._kept.end(point.tag)
         self._limits.desk.cap(self.device.name, self._cap_w(point.failsafe))
         self.charger.notices.manual_ended(point.tag, given_back=False)
         self._limits.soon()
@@ -219,11 +232,12 @@ class GroupDriver:
         clock: time.
         barred: whether a point may not be written now.
         start: runs a short task.
+        kept: has the limit that the process before left standing.
     """
 
     def __init__(
         self, device: Device, default_w: float, limits: Limits, samples: Samples, notices: ChargerNotices,
-        clock: Clock, barred: Callable[[str], bool], start: Start,
+        clock: Clock, barred: Callable[[str], bool], start: Start, kept: Kept,
     ) -> None:  # fmt: skip
         self.device = device
         self.health = Health(State.ONLINE)
@@ -240,6 +254,11 @@ class GroupDriver:
         self._order: Order | None = None
         self._over_ns = 0
         self._told_over = False
+        self._kept = kept
+        order = kept.of(device.commands[0].tag)
+        if order is not None:
+            self.hold = Hold(order.value, order.until_mono_ns)
+            limits.desk.limit(device.name, order.value)
 
     def command(self, order: Order) -> str:
         """Carry out a limit at once; why not, or an empty text."""
@@ -262,6 +281,7 @@ class GroupDriver:
             return
         point = self.device.commands[0]
         self.hold = Hold(order.command.value, began + round(point.hold_s * NS_PER_S))
+        self._kept.keep(point.tag, order.command.value, self.hold.until_ns)
         desk.limit(name, order.command.value)
         self._limits.pump()
         settled = await self._limits.until(
@@ -284,6 +304,7 @@ class GroupDriver:
         point = self.device.commands[0]
         if self.hold is not None and (self._clock.mono_ns() >= self.hold.until_ns or self._barred(point.tag)):
             self.hold = None
+            self._kept.end(point.tag)
             self._limits.desk.limit(self.device.name, self._default_w)
             self._notices.manual_ended(point.tag, given_back=False)
             self._limits.soon()

@@ -14,6 +14,7 @@ from typing import Any
 
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.tags.quality import Quality
+from gwanje.io.field.kept_orders import Kept
 from gwanje.io.field.ocpp.charger import POWER, Charger
 from gwanje.io.field.ocpp.desk import LimitDesk, Send
 from gwanje.io.field.ocpp.facts import Profile, accepted
@@ -57,17 +58,21 @@ class Limits:
         clock: time.
         barred: whether a charger may not be written now.
         start: runs a short task.
+        kept: hears what became of limits that were taken up again.
+        points: charger → tag of its own limit.
     """
 
     def __init__(
         self, desk: LimitDesk, chargers: Mapping[str, Charger], clock: Clock, barred: Callable[[str], bool],
-        start: Callable[[Coroutine[Any, Any, None], str], None],
+        start: Callable[[Coroutine[Any, Any, None], str], None], kept: Kept, points: Mapping[str, str | None],
     ) -> None:  # fmt: skip
         self.desk = desk
         self._chargers = chargers
         self._clock = clock
         self._barred = barred
         self._start = start
+        self._kept = kept
+        self._points = points
         self._scheduled = False
         self._trials: dict[str, tuple[float, int]] = {}
         self._watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
@@ -161,8 +166,12 @@ class Limits:
         except CallFailedError as error:
             self.desk.failed(name, self._clock.mono_ns(), refused=True)
             charger.notices.limit_refused(str(error), charger.settings.fallback_w)
+            if point := self._points.get(name):
+                self._kept.refused(point, str(error))
             self._fell_back(charger)
         else:
+            if point := self._points.get(name):
+                self._kept.settled(point)
             self.sent += 1
             self.desk.confirmed(name, send.limit_w, sent[0])
             charger.notices.limit_taken()

@@ -90,8 +90,10 @@ class Charging:
             name: (one, town.chain(one.group), _duration_s(self._by_name[name])) for name, one in town.chargers.items()
         }
         self.desk = LimitDesk(groups, leaves, self._clock.mono_ns())
-        self.limits = Limits(self.desk, self.chargers, self._clock, self._charger_barred, self._run)
         self._limit_tags = {name: _limit_tag(self._by_name[name]) for name in town.chargers}
+        self.limits = Limits(
+            self.desk, self.chargers, self._clock, self._charger_barred, self._run, family.kept, self._limit_tags
+        )
 
     def _run(self, work: Coroutine[Any, Any, None], name: str) -> None:
         self.jobs.start(work, name)
@@ -107,12 +109,14 @@ class Charging:
                 self._family.meter,
             )  # fmt: skip
             self.chargers[name] = charger
-            drivers[name] = ChargerDriver(charger, self.limits, self._clock, self._barred, self._run)
+            drivers[name] = ChargerDriver(
+                charger, self.limits, self._clock, self._barred, self._run, self._family.kept
+            )
         for name, group in self._town.groups.items():
             device = self._by_name[name]
             drivers[name] = GroupDriver(
                 device, group.limit_w, self.limits, Samples(device, ctx.tags, outlet, self._clock),
-                ChargerNotices(device, outlet, self._clock), self._clock, self._barred, self._run,
+                ChargerNotices(device, outlet, self._clock), self._clock, self._barred, self._run, self._family.kept,
             )  # fmt: skip
         for name in self._town.systems:
             device = self._by_name[name]

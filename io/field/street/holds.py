@@ -13,6 +13,10 @@ from typing import Protocol
 
 from gwanje.core.clock import NS_PER_S
 
+DAYLIGHT_S = 10.0
+"""Levels that a process before held wait so long for the first word of the light sensor: by day they may be lower than
+at night, and nobody knows yet which it is. The lamps hold them meanwhile."""
+
 
 class Coverage(Protocol):
     """What tells of danger tags; see ``core.commands.coverage.LeaseCoverage``."""
@@ -96,6 +100,17 @@ class Holds:
         """The zone was told a level by a command; it takes the place of what its lamps were told before."""
         self._lamps.clear()
         self._zone = Hold(level_pct, until_mono_ns, now_mono_ns)
+
+    def take_up(self, lamp: int, level_pct: float, until_mono_ns: int) -> None:
+        """A level that a process before held goes on; the lamp, or the zone with -1, is told at once.
+
+        Called in the order in which the commands came: a zone's level takes the place of its lamps'.
+        """
+        hold = Hold(level_pct, until_mono_ns, -self._half_ns)
+        if lamp >= 0:
+            self._lamps[lamp] = hold
+        else:
+            self._zone = hold
 
     def drop(self, lamps: Collection[int]) -> None:
         """Lamps are left to the zone's level or their programme, without telling them."""

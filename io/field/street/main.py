@@ -94,6 +94,7 @@ def _gateway(
     around = Surroundings(
         ctx.site.id, ctx.tags, Columns(ctx.tags, family.outlet), family.coverage, ctx.clock,
         random.Random(f"{ctx.options.seed} {device.name}"), family.meter, base_quality,
+        family.kept,
     )  # fmt: skip
     gateway = Gateway(
         device, lamps, settings, link, family.claim(f"{where}/talq"), Notices(device, family.outlet, ctx.clock), around,
@@ -127,7 +128,7 @@ def _hub(family: Family, device: Device, behind: Sequence[Device]) -> Hub:
         device, [make_thing(one, columns, base_quality(one)) for one in behind], columns, ctx.tags, family.coverage,
         ctx.clock, random.Random(f"{ctx.options.seed} {device.name}"), family.meter,
         family.claim(f"{device.host}:{device.port}/mqtt {settings.client_id}"),
-        Notices(device, family.outlet, ctx.clock), own,
+        Notices(device, family.outlet, ctx.clock), own, family.kept,
     )  # fmt: skip
     account = Account(
         settings.client_id, settings.user, read_secret(secrets, settings.password_file) if settings.user else "",

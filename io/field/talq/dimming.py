@@ -17,11 +17,12 @@ from gwanje.core.site.config import Setpoint
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.errors import LinkError, WriteForbiddenError
+from gwanje.io.field.kept_orders import Kept
 from gwanje.io.field.notices import Notices
 from gwanje.io.field.orders import Order
 from gwanje.io.field.street.columns import Columns
 from gwanje.io.field.street.floors import Floor, too_dark
-from gwanje.io.field.street.holds import Coverage, Holds, Sending
+from gwanje.io.field.street.holds import DAYLIGHT_S, Coverage, Holds, Sending
 from gwanje.io.field.talq.link import RefusedError, Reply, TalqLink
 from gwanje.io.field.talq.messages import MessageError, level_of, override, reference, resume
 from gwanje.io.field.talq.points import Member
@@ -57,12 +58,14 @@ class Dimming:
         clock: time.
         notices: tell the operators.
         day: whether a sensor says that it is day.
+        day_known: whether that sensor has said anything.
+        kept: has the levels that the process before left standing.
     """
 
     def __init__(
         self, lamps: Sequence[Member], floors: Sequence[Floor], zone: tuple[Setpoint, int] | None, group: str,
         link: TalqLink, columns: Columns, tags: TagTable, coverage: Coverage, clock: Clock, notices: Notices,
-        day: Callable[[], bool],
+        day: Callable[[], bool], day_known: Callable[[], bool], kept: Kept,
     ) -> None:  # fmt: skip
         self._lamps = lamps
         self._floors = floors
@@ -75,10 +78,18 @@ class Dimming:
         self._clock = clock
         self._notices = notices
         self._day = day
+        self._day_known = day_known
         commands = [one.device.commands[0] for one in lamps if one.device.commands]
         commands += [zone[0]] if zone is not None else []
         self.revert_s = min((one.revert_s for one in commands if one.revert_s), default=600.0)
         self.holds = Holds(len(lamps), self.revert_s)
+        self._kept = kept
+        own = [(index, one.device.commands[0].tag) for index, one in enumerate(lamps) if one.device.commands]
+        for index, point in ([(-1, zone[0].tag)] if zone is not None else []) + own:
+            order = kept.of(point)  # a lamp's that is older than the zone's was ended with it
+            if order is not None:
+                self.holds.take_up(index, order.value, order.until_mono_ns)
+        self._dark_until_ns = -1 if self.holds.standing else 0
         self.skew_s = 0.0
         """The gateway's clock minus ours."""
         self._waiting: dict[str, _Waiting] = {}
@@ -178,13 +189,19 @@ class Dimming:
         now_ns = self._clock.mono_ns()
         if zone:
             assert self._zone is not None, "a zone's order without a zone"
-            self.holds.keep_zone(level, now_ns + round(self._zone[0].hold_s * NS_PER_S), now_ns)
+            until_ns = now_ns + round(self._zone[0].hold_s * NS_PER_S)
+            for lamp in self.holds.own():
+                self._kept.end(self._lamps[lamp].device.commands[0].tag)
+            self.holds.keep_zone(level, until_ns, now_ns)
+            self._kept.keep(self._zone[0].tag, level, until_ns)
             self._verify_until_ns = now_ns + round(FOLLOW_S * NS_PER_S)
             self._tell(batch, "accepted", "")
             return
         for one in batch:
             hold_s = self._lamps[one.lamp].device.commands[0].hold_s
-            self.holds.keep((one.lamp,), level, now_ns + round(hold_s * NS_PER_S), now_ns)
+            until_ns = now_ns + round(hold_s * NS_PER_S)
+            self.holds.keep((one.lamp,), level, until_ns, now_ns)
+            self._kept.keep(one.order.command.point, level, until_ns)
         await self._read_back(batch)
 
     def _tell(self, batch: Sequence[_Waiting], outcome: str, detail: str) -> None:
@@ -241,18 +258,41 @@ class Dimming:
         Raises:
             LinkError: the gateway is of no more use.
         """
+        if self._waits_for_daylight(self._clock.mono_ns()):
+            return
         await self._end_forbidden()
         for sending in self.holds.due(self._clock.mono_ns()):
-            name = self._name_of(sending)
+            name, points = self._name_of(sending), self._points_of(sending)
             try:
                 await self._send(sending, "refresh")
             except (RefusedError, WriteForbiddenError, MessageError) as error:
                 self._notices.setpoint(name, f"{'end' if sending.ends else 'refresh'}: {error}")
+                for point in points:
+                    self._kept.refused(point, str(error))
             else:
                 self._notices.settled(name)
+                for point in points:
+                    self._kept.settled(point)
             self.holds.sent(sending, self._clock.mono_ns())
             if sending.ends:
+                for point in points:
+                    self._kept.end(point)
                 self._notices.manual_ended(name, given_back=False)
+
+    def _waits_for_daylight(self, now_ns: int) -> bool:
+        """Whether levels were taken up and the gateway has not said yet whether it is day."""
+        if self._dark_until_ns < 0:
+            self._dark_until_ns = now_ns + round(DAYLIGHT_S * NS_PER_S)
+        if self._day_known():
+            self._dark_until_ns = 0
+        return now_ns < self._dark_until_ns
+
+    def _points_of(self, sending: Sending) -> list[str]:
+        """Points whose levels a sending refreshes or ends: of lamps that have their own, and of the zone."""
+        own = set(self.holds.own())
+        found = [self._lamps[one].device.commands[0].tag for one in sending.lamps if one in own]
+        whole = sending.zone or any(one not in own for one in sending.lamps)
+        return [*found, self._zone[0].tag] if whole and self._zone is not None else found
 
     def _name_of(self, sending: Sending) -> str:
         if not sending.lamps or len(sending.lamps) > 1:
@@ -269,6 +309,7 @@ class Dimming:
             why = "danger tag" if self._barred(self._zone[0].tag) else too_dark(level, self._floors, day)
             if why:
                 self.holds.drop_zone()
+                self._kept.end(self._zone[0].tag)
                 others = tuple(one for one in range(len(self._lamps)) if self.holds.wanted(one) is None)
                 await self._resume(Sending(None, others, not self.holds.standing, ends=True), why)
         dark: list[int] = []
@@ -279,6 +320,8 @@ class Dimming:
                 dark.append(lamp)
         if dark:
             self.holds.drop(dark)
+            for lamp in dark:
+                self._kept.end(self._lamps[lamp].device.commands[0].tag)
             await self._resume(Sending(None, tuple(dark), ends=True), "too dark or barred")
 
     async def _resume(self, sending: Sending, why: str) -> None:

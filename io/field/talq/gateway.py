@@ -84,6 +84,7 @@ class Gateway:
         self.dimming = Dimming(
             made[:-1], [floor_of(one) for one in lamps], None if zone is None else (zone, self._own.readback),
             self._zone_address, link, around.columns, around.tags, around.coverage, around.clock, notices, self.is_day,
+            self.is_day_known, around.kept,
         )  # fmt: skip
         self._wake = asyncio.Event()
         self._met = asyncio.Event()
@@ -122,6 +123,10 @@ class Gateway:
         """Whether the gateway's photocell says so and can be believed."""
         columns = self._around.columns
         return self._dark >= 0 and columns.good(self._dark, self._clock.utc_ns()) and columns.value(self._dark) == 0.0
+
+    def is_day_known(self) -> bool:
+        """Whether there is no photocell to wait for, or it has told something that can be believed."""
+        return self._dark < 0 or self._around.columns.good(self._dark, self._clock.utc_ns())
 
     def _now(self) -> tuple[int, int]:
         return self._clock.utc_ns(), self._clock.mono_ns()

@@ -10,6 +10,7 @@ from gwanje.core.clock import Clock
 from gwanje.core.site.config import Device
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.health import Meter
+from gwanje.io.field.kept_orders import NOTHING_KEPT, Kept
 from gwanje.io.field.street.columns import Columns
 from gwanje.io.field.street.holds import Coverage
 
@@ -27,6 +28,7 @@ class Surroundings:
         chance: of the back-off's jitter.
         meter: of lateness.
         base_quality: bits that every value of a device carries.
+        kept: has the levels that the process before left standing.
     """
 
     site_id: str
@@ -37,3 +39,4 @@ class Surroundings:
     chance: random.Random
     meter: Meter
     base_quality: Callable[[Device], int]
+    kept: Kept = NOTHING_KEPT

@@ -17,6 +17,7 @@ from gwanje.io.field.bacnet.plan import make_plan
 from gwanje.io.field.bacnet.stack import Stacks
 from gwanje.io.field.claims import Claim
 from gwanje.io.field.health import Meter
+from gwanje.io.field.kept_orders import NOTHING_KEPT, Kept
 from gwanje.io.field.outlet import Outlet
 from gwanje.io.sim.city.heat import HeatSim
 
@@ -74,7 +75,9 @@ class Heat(DriversRig):
         self.stacks = Stacks()
         self.drivers = [self._driver(number, one, folder, read_only) for number, one in enumerate(devices, 1)]
 
-    def _driver(self, number: int, device: Device, folder: Path, read_only: bool) -> BacnetDriver:
+    def _driver(
+        self, number: int, device: Device, folder: Path, read_only: bool, kept: Kept = NOTHING_KEPT
+    ) -> BacnetDriver:
         plan = make_plan(device, self.tags)
         link = BacnetLink(
             lambda: self.stacks.toward(device.host), device.host, device.port, plan.instance, 0.5,
@@ -82,7 +85,7 @@ class Heat(DriversRig):
         )  # fmt: skip
         return BacnetDriver(
             device, plan, link, Claim(folder, f"{device.port}"), self.tags, dict(SCAN_S), Outlet(self.ears, self.ears),
-            self.ears, self.ears, self.clock, number, random.Random(1), Meter(),
+            self.ears, self.ears, self.clock, number, random.Random(1), Meter(), kept,
         )  # fmt: skip
 
 

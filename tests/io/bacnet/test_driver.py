@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from gwanje.io.field.bacnet.stack import Stacks
 from gwanje.io.field.errors import ConnectError
 from gwanje.io.field.health import State
 
+from ..left_orders import Told, leave, opened
 from . import rig
 from .rig import heat
 
@@ -362,5 +364,107 @@ def test_a_claimed_device_is_left_alone(tmp_path):
             await asyncio.gather(task, return_exceptions=True)
             other.stacks.close()
             assert math.isfinite(city.value("d1.heat_w"))
+
+    run(scenario)
+
+
+HELD = {"a.d1.supply_temperature_setpoint": 62.0, "a.d1.enable_command": 0.0}
+
+
+class Processes:
+    """One process after the other drives the same device; each is killed without a word."""
+
+    def __init__(self, folder) -> None:
+        devices, self.tags = rig.fleet(PUMP)
+        self.folder, self.told, self._n = folder, Told(), 0
+        self.city = rig.Heat(devices, self.tags, folder, False)
+
+    def slots(self) -> dict[str, dict[str, float]]:
+        found = self.city.sim.state("d1")["slots"]
+        return {name: slots for name, slots in found.items() if name != "watchdog"}
+
+    @contextlib.asynccontextmanager
+    async def next(self):
+        """The process that begins now, its device online."""
+        city, self._n = self.city, self._n + 1
+        claims = self.folder / f"claims-{self._n}"
+        claims.mkdir()
+        kept = opened(self.folder, self.tags, HELD, self.told, city.clock)
+        city.drivers = [city._driver(self._n, city.drivers[0].device, claims, False, kept)]
+        kept.tell()
+        task = asyncio.create_task(city.drivers[0].run())
+        try:
+            await city.until(lambda: city.drivers[0].health.online)
+            yield city
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            kept.close()
+
+    @contextlib.asynccontextmanager
+    async def there(self):
+        """The device."""
+        await self.city.sim.open()
+        try:
+            yield self
+        finally:
+            self.city.stacks.close()
+            await self.city.sim.close()
+
+
+def test_what_is_held_and_what_switches_a_pump_off_outlives_a_killed_part(tmp_path):
+    async def scenario():
+        async with Processes(tmp_path).there() as processes:
+            async with processes.next() as city:
+                for point, value in HELD.items():
+                    assert (await city.ordered(point[2:], value))[0] == "accepted"
+                until_ns = [one.until_mono_ns for one in city.drivers[0]._slots]
+            held = {"supply_temperature_setpoint": {"8": 62.0}, "enable_command": {"8": 0.0}}
+            assert processes.slots() == held
+            processes.city.sim.step(61.0)
+            assert processes.slots() == {}, "the part is away for so long that the device lets go by itself"
+            async with processes.next() as city:
+                await city.until(lambda: processes.slots() == held)
+                await city.until(lambda: city.value("d1.supply_temperature_setpoint") == 62.0)
+                assert processes.told.classes() == ["orders_taken_up"]
+                assert [one.until_mono_ns for one in city.drivers[0]._slots] == until_ns, "no longer"
+                for slot in city.drivers[0]._slots:
+                    slot.until_mono_ns = 0
+                ended = ["manual_ended"] * 2
+                await city.until(lambda: [one.class_name for one in city.ears.events] == ended)
+                assert processes.slots() == {}
+            async with processes.next() as city:
+                await city.until(lambda: city.drivers[0].health.reads > 5)
+                assert processes.slots() == {}, "what has ended is not taken up by the next one"
+                assert processes.told.classes() == ["orders_taken_up"]
+
+    run(scenario)
+
+
+def test_an_order_that_has_expired_is_not_revived_and_its_slot_is_emptied(tmp_path):
+    async def scenario():
+        async with Processes(tmp_path).there() as processes:
+            async with processes.next() as city:
+                assert (await city.ordered("d1.enable_command", 0.0))[0] == "accepted"
+            leave(tmp_path, processes.tags, {"a.d1.enable_command": 0.0}, life_s=1e-6)
+            assert processes.slots() == {"enable_command": {"8": 0.0}}
+            async with processes.next() as city:
+                await city.until(lambda: processes.slots() == {})
+                assert "orders_over" in processes.told.classes()
+
+    run(scenario)
+
+
+def test_a_device_that_does_not_take_an_order_up_again_is_told_as_lost(tmp_path):
+    async def scenario():
+        async with Processes(tmp_path).there() as processes:
+            leave(tmp_path, processes.tags, HELD)
+            objects = processes.city.sim._stations["d1"].server.objects.values()
+            next(one for one in objects if one.name == "supply_temperature_setpoint").high = 60.0
+            async with processes.next() as city:
+                await city.until(lambda: "order_lost" in processes.told.classes())
+                await city.until(lambda: processes.slots() == {"enable_command": {"8": 0.0}})
+            assert processes.told.classes() == ["orders_taken_up", "order_lost"]
+            assert "value-out-of-range" in processes.told.events[1].text_en
 
     run(scenario)

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from left_orders import Told, leave, opened
 from street_rig import NIGHT_S, NOON_S, Rig, broker_text, free_ports, run, things_text
 
 from gwanje.core.tags.quality import Quality
@@ -288,5 +289,30 @@ def test_a_read_only_site_publishes_nothing(tmp_path):
             assert rig.order(f"{LAMP}.dim_setpoint_pct", 60)[0] == "the site is read only"
             await rig.until(lambda: rig.good(f"{LAMP}.load_w"))
             assert not rig.things.state("node2")["overridden"]
+
+    run(body)
+
+
+@pytest.mark.parametrize(("level", "local_s", "stands"), [(60.0, NIGHT_S, True), (5.0, NOON_S, True), (
+    5.0, NIGHT_S, False)])  # fmt: skip
+def test_a_level_outlives_a_killed_part_where_it_is_bright_enough(tmp_path, level, local_s, stands):
+    async def body():
+        rig, told, point = Rig(tmp_path, street(), local_s=local_s), Told(), f"{LAMP}.dim_setpoint_pct"
+        leave(tmp_path, rig.tags, {point: level})
+        rig.kept = opened(tmp_path, rig.tags, [point], told)
+        async with rig:
+            rig.kept.tell()
+            await rig.all_online()
+            hub = rig.drivers["broker"]
+            if stands:
+                await rig.until(lambda: rig.things.state("node2")["overridden"])
+                await rig.until(lambda: rig.value(f"{LAMP}.dim_setpoint_pct") == level)
+                (hold,) = hub.holds._lamps.values()
+                hold.until_mono_ns = rig.clock.mono_ns()
+            await rig.until(lambda: "manual_ended" in [one.class_name for one in rig.out.events])
+            await rig.until(lambda: not rig.things.state("node2")["overridden"])
+            assert told.classes() == ["orders_taken_up"]
+        rig.kept.close()
+        assert opened(tmp_path, rig.tags, [point]).of(point) is None
 
     run(body)

@@ -14,6 +14,7 @@ from family_fleet import load_fleet
 from gwanje.core.clock import SystemClock
 from gwanje.core.commands.messages import Command, new_id
 from gwanje.io.field.health import Meter
+from gwanje.io.field.kept_orders import NOTHING_KEPT
 from gwanje.io.field.ntcip.credentials import Users
 from gwanje.io.field.ntcip.driver import Driver
 from gwanje.io.field.ntcip.link import SnmpLink
@@ -96,7 +97,7 @@ class Ears:
 class Rig:
     """One intersection, simulated, and its driver."""
 
-    def __init__(self, device, *, read_only=False, keys=None):
+    def __init__(self, device, *, read_only=False, keys=None, kept=NOTHING_KEPT):
         self.device = device
         self.sim_clock = ShiftedClock()
         self.clock = ShiftedClock()
@@ -105,6 +106,7 @@ class Rig:
         self.ears = Ears()
         self.read_only = read_only
         self.keys = keys
+        self.kept = kept
         self.reports = []
 
     def tag(self, quantity):
@@ -147,7 +149,7 @@ class Rig:
         )  # fmt: skip
         self.driver = Driver(
             device, parse_matrix(device.params), self.link, site().tags, SCAN_S, Outlet(self.ears, self.ears),
-            self.ears, self.clock, 0, random.Random(1), Meter(),
+            self.ears, self.clock, 0, random.Random(1), Meter(), kept=self.kept,
         )  # fmt: skip
         task = asyncio.create_task(self.driver.run())
         try:

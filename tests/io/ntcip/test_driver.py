@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from signal_rig import V3, Rig, live, signal_device
+from left_orders import Told, leave, opened
+from signal_rig import V3, Rig, live, signal_device, site
 
 from gwanje.core.tags.quality import Quality
 from gwanje.io.field.health import State
@@ -327,3 +328,53 @@ def test_a_port_where_nobody_listens_is_refused_at_once_and_found_again():
         await rig.ears.until(lambda: "device_online" in rig.ears.classes())
 
     live(body)
+
+
+PATTERN = f"{signal_device().prefix}.pattern_request"
+
+
+def left_pattern(folder, told, life_s=60.0):
+    """A pattern that a killed part left standing, for the driver of the next one."""
+    leave(folder, site().tags, {PATTERN: 3.0}, life_s)
+    return opened(folder, site().tags, [PATTERN], told)
+
+
+def test_a_pattern_outlives_a_killed_part_until_its_own_end(tmp_path):
+    told = Told()
+
+    async def body(rig):
+        async with asyncio.timeout(10):
+            while rig.sim.state()["asked_pattern"] != 3:
+                await asyncio.sleep(0.01)
+        rig.clock.ahead_s += 61.0  # half an hour is the command's own time, a minute was left of it
+        async with asyncio.timeout(10):
+            while rig.sim.state()["asked_pattern"] != 0:
+                await asyncio.sleep(0.01)
+        await rig.ears.until(lambda: "manual_ended" in rig.ears.classes())
+        left = opened(tmp_path, site().tags, [PATTERN])
+        assert left.of(PATTERN) is None
+
+    live(body, kept=left_pattern(tmp_path, told))
+
+
+def test_a_pattern_that_is_over_is_not_taken_up(tmp_path):
+    async def body(rig):
+        asked = rig.sim.asked
+        await rig.ears.until(lambda: rig.sim.asked > asked + 5)
+        assert rig.sim.state()["asked_pattern"] == 0
+        assert rig.sim.state()["sets"] == 1, "the backup time alone"
+
+    live(body, kept=left_pattern(tmp_path, Told(), 1e-6))
+
+
+def test_a_controller_that_refuses_a_pattern_it_had_before_is_told_as_lost(tmp_path):
+    told = Told()
+
+    async def main():
+        rig = Rig(signal_device(), kept=left_pattern(tmp_path, told))
+        await rig.fault("gen_err")
+        async with rig.running(), asyncio.timeout(20):
+            while "order_lost" not in told.classes():
+                await asyncio.sleep(0.01)
+
+    asyncio.run(main())

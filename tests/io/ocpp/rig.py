@@ -23,6 +23,7 @@ from gwanje.core.site.toml_reader import Document
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.health import Meter
+from gwanje.io.field.kept_orders import NOTHING_KEPT
 from gwanje.io.field.ocpp.main import Charging
 from gwanje.io.field.ocpp.settings import read_town
 from gwanje.io.field.orders import Order
@@ -107,7 +108,7 @@ def devices(n_16: int = 1, n_201: int = 0, n_bike: int = 0, group_w: float = 250
 class Rig:
     """The part with what it hears."""
 
-    def __init__(self, chosen, *, read_only: bool = False, clock=None) -> None:
+    def __init__(self, chosen, *, read_only: bool = False, clock=None, kept=NOTHING_KEPT) -> None:
         self.ears = Ears()
         self.clock = clock or SystemClock()
         self.devices = chosen
@@ -118,7 +119,7 @@ class Rig:
                 options=SimpleNamespace(security_dir=Path("nowhere")), log=logging.getLogger("rig"),
             ),
             devices=tuple(chosen), outlet=Outlet(self.ears, self.ears), coverage=self.ears, meter=Meter(),
-            start=self._start,
+            start=self._start, kept=kept,
         )
         self.tasks: list[asyncio.Task] = []
 

@@ -7,12 +7,14 @@ import math
 import pytest
 
 from gwanje.core.tags.quality import Quality
+from gwanje.io.field.kept_orders import NOTHING_KEPT
 from gwanje.io.field.ocpp.limits import NO_READBACK
 from gwanje.io.sim.city.chargers import KINDS
 from gwanje.io.sim.city.family import CityFault
 from gwanje.io.sim.faults import FaultError
 
-from .rig import Bare, Rig, S, devices, run
+from ..left_orders import Told, leave, opened
+from .rig import Bare, Rig, S, devices, run, site
 
 EV = "jincheon.ev001"
 GROUP = "charging.group1"
@@ -26,8 +28,10 @@ def truth_w(cars) -> float:
 class Town:
     """A rig with its cars, all of them charging."""
 
-    def __init__(self, n: int = 6, n_201: int = 0, group_w: float = 250_000, meter_s: float = 1.0, **params) -> None:
-        self.rig = Rig(devices(n, n_201, group_w=group_w, meter_s=meter_s, **params))
+    def __init__(
+        self, n: int = 6, n_201: int = 0, group_w: float = 250_000, meter_s: float = 1.0, kept=NOTHING_KEPT, **params
+    ) -> None:
+        self.rig = Rig(devices(n, n_201, group_w=group_w, meter_s=meter_s, **params), kept=kept)
 
     async def __aenter__(self):
         rig = await self.rig.__aenter__()
@@ -495,6 +499,73 @@ def test_a_charger_without_a_group_is_limited_by_people_alone(n_16, n_201):
             await rig.until(lambda: car.calls_seen.get("ClearChargingProfile") == 1)
             await rig.until(lambda: not car.plug.limits)
             assert car.limit_w() == car.plug.rated_w
+            await cars.close()
+
+    run(scenario)
+
+
+LIMITS = [f"{GROUP}.limit_w", f"{EV}.limit_w"]
+
+
+def test_limits_of_a_group_and_of_a_charger_outlive_a_killed_part(tmp_path):
+    tags, told = site().tags, Told()
+
+    async def first():
+        kept = opened(tmp_path, tags, LIMITS, told)
+        async with Town(2, kept=kept) as (rig, _):
+            assert (await rig.command(f"{GROUP}.limit_w", 8_000.0))[0] == "accepted"
+            assert (await rig.command(f"{EV}.limit_w", 3_000.0))[0] == "accepted"
+        kept.close()
+
+    async def second():
+        kept = opened(tmp_path, tags, LIMITS, told)
+        town = Town(2, kept=kept)
+        async with town as (rig, cars):
+            kept.tell()
+            assert rig.value(f"{GROUP}.limit_w") == 8_000.0
+            assert rig.charging.desk.node("group1").limit_w == 8_000.0
+            await rig.until(lambda: cars.points["ev001"].limit_w() == pytest.approx(2_992.0))
+            await rig.until(lambda: truth_w(cars) <= 8_000.0)
+            assert told.classes() == ["orders_taken_up"]
+            rig.drivers["group1"].hold.until_ns = rig.drivers["ev001"].hold.until_ns = 0
+            await rig.until(lambda: rig.classes().count("manual_ended") == 2)
+            await rig.until(lambda: cars.points["ev001"].limit_w() == 7_040.0)
+        kept.close()
+        left = opened(tmp_path, tags, LIMITS)
+        assert [left.of(one) for one in LIMITS] == [None, None]
+
+    run(first)
+    run(second)
+
+
+def test_a_limit_whose_time_is_over_is_not_taken_up(tmp_path):
+    tags, told = site().tags, Told()
+    leave(tmp_path, tags, {LIMITS[0]: 3_000.0, LIMITS[1]: 2_000.0}, life_s=1e-6)
+
+    async def scenario():
+        kept = opened(tmp_path, tags, LIMITS, told)
+        async with Town(2, kept=kept) as (rig, cars):
+            kept.tell()
+            assert rig.charging.desk.node("group1").limit_w == 250_000.0
+            await rig.until(lambda: cars.points["ev001"].limit_w() == 7_040.0)
+        assert told.classes() == ["orders_over"]
+
+    run(scenario)
+
+
+def test_a_charger_that_does_not_take_its_limit_up_again_is_told_as_lost(tmp_path):
+    tags, told = site().tags, Told()
+    leave(tmp_path, tags, {LIMITS[1]: 2_000.0})
+
+    async def scenario():
+        kept = opened(tmp_path, tags, LIMITS, told)
+        rig = Rig(devices(1), kept=kept)
+        async with rig:
+            kept.tell()
+            cars = rig.cars()
+            await fault(cars, "ev001", "rejecting")
+            await cars.open()
+            await rig.until(lambda: "order_lost" in told.classes())
             await cars.close()
 
     run(scenario)

@@ -8,6 +8,7 @@ import sys
 from uuid import uuid4
 
 import pytest
+from left_orders import Told, leave, opened
 from street_rig import NIGHT_S, NOON_S, Rig, free_ports, gateway_text, lamps_text, run
 
 from gwanje.core.tags.quality import Quality
@@ -454,3 +455,47 @@ claim.take()
 print("held", flush=True)
 threading.Event().wait()
 """
+
+
+SET = f"{LAMP}.dim_setpoint_pct"
+OTHER = "jincheon.lamp0004.dim_setpoint_pct"
+
+
+def test_levels_of_a_zone_and_of_a_lamp_outlive_a_killed_part(tmp_path):
+    async def body():
+        rig, told = Rig(tmp_path, one_gateway(20)), Told()
+        leave(tmp_path, rig.tags, {OTHER: 70.0, ZONE: 50.0, SET: 80.0})
+        rig.kept = opened(tmp_path, rig.tags, [OTHER, ZONE, SET], told)
+        rig.kept.end(OTHER)  # the zone took its place
+        async with rig:
+            rig.kept.tell()
+            await rig.all_online()
+            await rig.until(lambda: rig.lamps.state("lamp0005")["commanded_pct"] == 50.0)
+            await rig.until(lambda: rig.lamps.state("lamp0003")["commanded_pct"] == 80.0)
+            await rig.until(lambda: rig.value(ZONE) == 50.0 and rig.good(ZONE))
+            assert rig.lamps.state("lamp0004")["commanded_pct"] == 50.0
+            assert told.classes() == ["orders_taken_up"]
+            rig.order(ZONE, 60)  # the newest takes the place of all of them, also for the next process
+            await rig.until(lambda: rig.value(ZONE) == 60.0 and rig.good(ZONE))
+        rig.kept.close()
+        left = opened(tmp_path, rig.tags, [OTHER, ZONE, SET])
+        assert [left.of(OTHER), left.of(SET), left.of(ZONE).value] == [None, None, 60.0]
+
+    run(body)
+
+
+def test_a_low_level_of_the_day_is_taken_up_by_day_and_not_at_night(tmp_path):
+    async def body(folder, local_s, wanted):
+        rig = Rig(folder, one_gateway(4), local_s=local_s)
+        leave(folder, rig.tags, {ZONE: 5.0})
+        rig.kept = opened(folder, rig.tags, [ZONE])
+        async with rig:
+            await rig.all_online()
+            await rig.until(lambda: rig.drivers["gw1"].dimming._dark_until_ns == 0)
+            await rig.until(lambda: bool(rig.drivers["gw1"].dimming.holds.standing) == wanted)
+            if wanted:
+                await rig.until(lambda: rig.lamps.state("lamp0002")["commanded_pct"] == 5.0)
+
+    for name, local_s, wanted in (("day", NOON_S, True), ("night", NIGHT_S, False)):
+        (tmp_path / name).mkdir()
+        run(lambda name=name, local_s=local_s, wanted=wanted: body(tmp_path / name, local_s, wanted))

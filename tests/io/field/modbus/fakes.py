@@ -15,6 +15,7 @@ from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import Sample
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.errors import WriteForbiddenError
+from gwanje.io.field.kept_orders import NOTHING_KEPT, Kept
 from gwanje.io.field.modbus.driver import Driver
 from gwanje.io.field.modbus.frames import DeviceExceptionError
 from gwanje.io.field.modbus.sunspec import Registers, device_image, encode_model
@@ -180,7 +181,7 @@ ESS_704 = 2 + 68 + 155 + 9
 """Where model 704 begins in ``ess_image``."""
 
 
-def make_driver(config: Device, link, ears: Ears, clock: Clock | None = None) -> Driver:
+def make_driver(config: Device, link, ears: Ears, clock: Clock | None = None, kept: Kept = NOTHING_KEPT) -> Driver:
     return Driver(
         config,
         link,
@@ -192,6 +193,7 @@ def make_driver(config: Device, link, ears: Ears, clock: Clock | None = None) ->
         clock or SystemClock(),
         phase_ns=0,
         chance=random.Random(1),
+        kept=kept,
     )
 
 

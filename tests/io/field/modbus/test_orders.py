@@ -18,10 +18,12 @@ from gwanje.core.tags.store import Sample
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.command_service import CommandService
 from gwanje.io.field.errors import InvalidReplyError
+from gwanje.io.field.kept_orders import NOTHING_KEPT
 from gwanje.io.field.modbus.frames import DeviceExceptionError
 from gwanje.io.field.modbus.sunspec import point_address
 from gwanje.io.field.orders import Order
 
+from ...left_orders import Told, leave, opened
 from . import fakes
 from .fakes import ENABLE, ESS_POINTS, Ears, MemoryLink, device, ess_image, make_driver, run, setpoint, word
 from .test_driver import names, running
@@ -45,8 +47,8 @@ def manual(hold_s: float = 3600.0, revert_s: float = 4.0) -> Setpoint:
     return Setpoint(MANUAL, MANUAL, 1.0, failsafe, "", revert_s, enable, model=704, name="WSet", hold_s=hold_s)
 
 
-def battery(ears: Ears, link: MemoryLink, one: Setpoint, clock=None):
-    return make_driver(replace(device(ESS_POINTS, [setpoint()]), commands=(one,)), link, ears, clock)
+def battery(ears: Ears, link: MemoryLink, one: Setpoint, clock=None, kept=NOTHING_KEPT):
+    return make_driver(replace(device(ESS_POINTS, [setpoint()]), commands=(one,)), link, ears, clock, kept)
 
 
 class Reports:
@@ -282,3 +284,58 @@ def test_of_one_point_only_the_newest_waits():
 
     asyncio.run(scenario())
     assert told == [f"{n} refused superseded c{n + 1}" for n in (0, 1)]
+
+
+def test_a_manual_set_point_outlives_a_killed_part_until_its_own_end_or_a_program_has_it_again(tmp_path):
+    async def scenario():
+        told, link = Told(), MemoryLink(ess_image())
+        ears, kept = Ears(), opened(tmp_path, TAGS, [MANUAL], told)
+        driver, reports = battery(ears, link, manual(), kept=kept), Reports(ears)
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 3)
+            Served(ears, driver, reports).answer(command())
+            await ears.until(lambda: reports.told)
+        kept.close()
+        link.image[fakes.ESS_704 + ENA] = 0  # its own timer has run out
+        ears, kept = Ears(), opened(tmp_path, TAGS, [MANUAL], told)
+        driver = battery(ears, link, manual(), kept=kept)
+        kept.tell()
+        async with running(driver):
+            await ears.until(lambda: word(link, ENA) == 1 and shown(ears, 70_000.0))
+            assert told.classes() == ["orders_taken_up"]
+            ears.samples[WISH] = Sample(-5_000.0, 0, 0, 0)
+            ears.covered = {WISH: SystemClock().mono_ns() + 10**13}
+            await ears.until(lambda: shown(ears, -5_000.0))
+            assert names(ears) == ["manual_ended"]
+        kept.close()
+        assert opened(tmp_path, TAGS, [MANUAL]).of(MANUAL) is None, "it was given back"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("life_s", "barred"), [(1e-6, ()), (60.0, (MANUAL,))])
+def test_a_set_point_that_is_over_or_barred_is_not_taken_up(tmp_path, life_s, barred):
+    async def scenario():
+        leave(tmp_path, TAGS, {MANUAL: 70_000.0}, life_s)
+        ears, link, told = Ears(), MemoryLink(ess_image()), Told()
+        driver = battery(ears, link, manual(), kept=opened(tmp_path, TAGS, [MANUAL], told, barred=barred))
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 10)
+        assert link.writes == []
+
+    run(scenario)
+
+
+def test_a_device_that_refuses_what_it_held_before_is_told_as_lost(tmp_path):
+    async def scenario():
+        leave(tmp_path, TAGS, {MANUAL: 70_000.0})
+        ears, link, told = Ears(), MemoryLink(ess_image()), Told()
+        link.ignore_writes = True
+        kept = opened(tmp_path, TAGS, [MANUAL], told)
+        driver = battery(ears, link, manual(), kept=kept)
+        kept.tell()
+        async with running(driver):
+            await ears.until(lambda: driver.health.reads > 20 and "setpoint_refused" in names(ears))
+        assert told.classes() == ["orders_taken_up", "order_lost"]
+
+    run(scenario)
