@@ -73,9 +73,12 @@ RTSP_PORT = 15_554
 RTSP_OFFSET = 10
 """The default site uses no port 15000 … 15020: the microphones' goes there, and a small copy has one short range."""
 
-BASE_FAMILIES = frozenset({"energy", "microgrid", "microgrid_control", "units"})
+BASE_FAMILIES = frozenset({"energy", "microgrid", "microgrid_control", "estimation", "units"})
 """What every city of a test has; the other files of :data:`FAMILY_FOLDERS` come when asked for."""
-FAMILY_FOLDERS = ("devices", "alarms", "operations", "topology", "nodes", "microgrid/planner", "microgrid/ledger")
+FAMILY_FOLDERS = (
+    "devices", "alarms", "operations", "topology", "nodes", "microgrid/planner", "microgrid/ledger",
+    "microgrid/estimation",
+)  # fmt: skip
 BASE_TAGS = frozenset(
     {"acoustic", "control", "derived", "energy", "feeders", "historian", "ledger", "microphones", "planner", "sim",
      "system"}

@@ -18,8 +18,8 @@ from gwanje.core.audio_ring import file_system_of
 ROOT = Path(__file__).resolve().parents[1]
 SOUNDS = ROOT / "io" / "sim" / "sounds"
 PARTS = (
-    "core", "sim", "simsound", "field", "media", "control", "microgrid", "planner", "ledger", "acoustic", "historian",
-    "query",
+    "core", "sim", "simsound", "field", "media", "control", "microgrid", "planner", "ledger", "estimation",
+    "acoustic", "historian", "query",
 )  # fmt: skip
 
 pytestmark = pytest.mark.timeout(240)

@@ -17,6 +17,7 @@ PART_CHECKS = (
     "gwanje.control.microgrid.settings",
     "gwanje.control.microgrid.planner.check",
     "gwanje.control.microgrid.ledger.settings",
+    "gwanje.control.microgrid.estimation.settings",
     "gwanje.control.microgrid.tariff.reader",
     "gwanje.control.microgrid.year.settings",
     "gwanje.control.acoustic.settings",

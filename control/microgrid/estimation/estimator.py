@@ -30,6 +30,10 @@ UNKNOWN = 100.0
 """Sigma of an injection that nobody reads, per unit: anything at all."""
 UNTOLD = 0.3 * UNKNOWN
 """An injection with at least this sigma is unobservable: no reading tells it."""
+PLAUSIBLE_SIGMAS = 6.0
+"""Of a reading, by which what others say in its place may lie outside of what it can be."""
+FACTOR_SIGMAS = 4.0
+"""Of a reading, that it must be to be taken for a multiple of what it should be."""
 FORGET_PERIODS = 96.0
 """Periods after which a meter's last word is worth nothing (a day of quarter hours)."""
 
@@ -86,7 +90,8 @@ class Meter:
         tag: whose values it delivers.
         kind: what it measures.
         bus: where; a flow's branch is named by its lower bus.
-        sign: −1 where the tag is positive in the other direction (``generation_w``, ``discharge_w`` as a load).
+        sign: −1 where the tag is positive in the other direction (``generation_w``, ``discharge_w`` as a load); or the
+            share of the tag's value that is measured here.
         sigma_share: of the reading.
         sigma_floor: in the tag's unit; what remains at 0.
         period_s: between two readings.
@@ -94,6 +99,8 @@ class Meter:
         wander_share: sigma of the value long after a reading, as a share of ``scale``.
         wander_s: time in which it wanders there.
         scale: typical size, in the tag's unit.
+        low: the least it can be here, in the unit of the row: with its sign.
+        high: the most.
     """
 
     tag: str
@@ -107,6 +114,8 @@ class Meter:
     wander_share: float = 0.5
     wander_s: float = 900.0
     scale: float = 1_000.0
+    low: float = -np.inf
+    high: float = np.inf
 
 
 def ami(tag: str, kind: MeterKind, bus: int, scale: float, sign: float = 1.0) -> Meter:
@@ -137,7 +146,10 @@ class EstimationParams:
         voltage_known: sigma up to which it is at least UNCERTAIN.
         power_good: sigma up to which a power is GOOD, as a share of ``power_scale_w``.
         power_scale_w: see there.
+        decide_by_form: of several readings that explain as much, the one is removed whose error has a known form; else
+            all are doubted.
         judge: the estimator, made from the rest; it keeps nothing from one call to the next.
+        bounds: what each reading can be, from its meters, per unit.
     """
 
     network: EstimatorNetwork
@@ -147,7 +159,9 @@ class EstimationParams:
     voltage_known: float = 0.05
     power_good: float = 0.02
     power_scale_w: float = 500e3
+    decide_by_form: bool = True
     judge: Judge = field(init=False)
+    bounds: Mapping[Reading, tuple[float, float]] = field(init=False)
 
     def __post_init__(self) -> None:
         one = self.network
@@ -156,6 +170,14 @@ class EstimationParams:
             raise ValueError(f"meters at no bus, or without a period: {', '.join(wrong)}")
         kernel = RadialEstimator(one.parent, one.r, one.x, shunt_b=one.shunt_b, ratio=one.ratio, unknown=UNKNOWN)
         object.__setattr__(self, "judge", Judge(kernel, self.bad_data))
+        scale, bounds = units(one), dict[Reading, tuple[float, float]]()
+        for m in self.meters:
+            at = ROW[m.kind], m.bus
+            low, high = bounds.get(at, (0.0, 0.0) if at[0] in (se.P, se.Q) else (np.inf, -np.inf))
+            mine = m.low / scale[at], m.high / scale[at]
+            summed = at[0] in (se.P, se.Q)
+            bounds[at] = (low + mine[0], high + mine[1]) if summed else (min(low, mine[0]), max(high, mine[1]))
+        object.__setattr__(self, "bounds", bounds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +189,15 @@ class EstimationInputs:
         quality: (n_meters,) as :class:`Quality`.
         age_s: (n_meters,) since each was measured.
         closed: (n_switches,) what the switches say: 1 closed, 0 open.
+        sigma: (n_meters,) of the values, in the tags' units, NaN where there is none: then quality and age have been
+            considered already; None: they tell.
     """
 
     values: Floats
     quality: npt.NDArray[np.uint16]
     age_s: Floats
     closed: npt.NDArray[np.uint8]
+    sigma: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,12 +273,12 @@ def readings(
     for at, meters in behind.items():
         total, squares = 0.0, 0.0
         for index in meters:
-            meter, value, quality = params.meters[index], float(inputs.values[index]), int(inputs.quality[index])
-            age_s = float(inputs.age_s[index])
-            if is_bad(quality) or not np.isfinite(value) or not 0.0 <= age_s < FORGET_PERIODS * meter.period_s:
+            meter, value = params.meters[index], float(inputs.values[index])
+            sigma = _sigma(meter, inputs, index)
+            if not (np.isfinite(value) and np.isfinite(sigma)):
                 total = squares = np.nan
                 break
-            own[index] = aged_sigma(meter, value, age_s) * (1.0 if is_good(quality) else 3.0)
+            own[index] = abs(meter.sign) * sigma
             total, squares = total + meter.sign * value, squares + own[index] ** 2
         if len(meters) > 1 and at[0] not in (se.P, se.Q):
             total, squares = total / len(meters), squares / len(meters) ** 2
@@ -261,6 +286,16 @@ def readings(
     for bus in network.empty:
         z[1:3, bus], variance[1:3, bus] = 0.0, 0.0
     return z, np.sqrt(variance), behind, own
+
+
+def _sigma(meter: Meter, inputs: EstimationInputs, index: int) -> float:
+    """Sigma of a meter's present value in its tag's unit; NaN when it is not to be used."""
+    if inputs.sigma is not None:
+        return float(inputs.sigma[index])
+    value, quality, age_s = float(inputs.values[index]), int(inputs.quality[index]), float(inputs.age_s[index])
+    if is_bad(quality) or not 0.0 <= age_s < FORGET_PERIODS * meter.period_s:
+        return float("nan")
+    return aged_sigma(meter, value, age_s) * (1.0 if is_good(quality) else 3.0)
 
 
 def positions(closed: npt.NDArray[np.uint8], network: EstimatorNetwork) -> npt.NDArray[np.uint8]:
@@ -291,8 +326,8 @@ def step(
     network, judge = params.network, params.judge
     z, sigma, behind, own = readings(inputs, params)
     closed = positions(inputs.closed, network)
-    known = partial(_recognised, sigma=sigma)
-    verdict = judge.judge(z, sigma, closed, network.switches, known)
+    known, can = partial(_recognised, sigma=sigma), partial(_plausible, sigma=sigma, bounds=params.bounds)
+    verdict = judge.judge(z, sigma, closed, network.switches, known if params.decide_by_form else None, can)
     scale = units(network)
     if verdict.iterations < 0:
         nothing, bad = np.full((se.N_RESULT, len(network.buses)), np.nan), int(Quality.BAD)
@@ -311,7 +346,15 @@ def step(
 
 
 def _recognised(at: Reading, value: float, others: float, sigma: Floats) -> bool:
-    return at[0] != se.V and by_ratio(value, others, float(sigma[at])) is not None
+    """Whether a factor explains it; what is nothing but noise is no factor of anything."""
+    within = float(sigma[at])
+    return at[0] != se.V and abs(value) > FACTOR_SIGMAS * within and by_ratio(value, others, within) is not None
+
+
+def _plausible(at: Reading, others: float, sigma: Floats, bounds: Mapping[Reading, tuple[float, float]]) -> bool:
+    low, high = bounds.get(at, (-np.inf, np.inf))
+    band = PLAUSIBLE_SIGMAS * float(np.nan_to_num(sigma[at]))
+    return low - band <= others <= high + band
 
 
 def _qualities(verdict: Verdict, params: EstimationParams) -> npt.NDArray[np.uint16]:
@@ -340,9 +383,10 @@ def _findings(
     """Each removed or doubted reading with the form of its error."""
     found: list[Finding] = []
     scale, judge = units(params.network), params.judge
+    instead = dict(zip(verdict.doubted, verdict.instead, strict=True))
     for at in (*verdict.removed, *verdict.doubted):
         meters = behind.get(at, [])
-        value, others = float(read[at]), float(judge.value[at] * scale[at])
+        value, others = float(read[at]), float(instead.get(at, judge.value[at]) * scale[at])
         sigma = float(np.hypot(np.sqrt(np.sum(own[meters] ** 2)), judge.spread[at] * scale[at]))
         kind, lag = GrossError.OTHER, 0
         if len(meters) == 1:
