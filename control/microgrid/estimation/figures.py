@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from gwanje.control.microgrid.estimation.gross_errors import GrossError
 from gwanje.control.microgrid.estimation.model import Model
-from gwanje.control.microgrid.estimation.observe import Known, Mode, Named, Picture
+from gwanje.control.microgrid.estimation.picture import Known, Mode, Named, Picture
 from gwanje.control.microgrid.estimation.settings import OWNER
 from gwanje.core.tags.quality import Quality, is_bad
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 import numpy as np
 
 from gwanje.control.microgrid.estimation import suspicion
+from gwanje.control.microgrid.estimation.blame import ObserveState
+from gwanje.control.microgrid.estimation.channels import ObserveInputs
 from gwanje.control.microgrid.estimation.figures import figures, named_words
 from gwanje.control.microgrid.estimation.model import Model, build
-from gwanje.control.microgrid.estimation.observe import Mode, Named, ObserveInputs, ObserveState, Picture, observe
+from gwanje.control.microgrid.estimation.observe import observe
+from gwanje.control.microgrid.estimation.picture import Mode, Named, Picture
 from gwanje.control.microgrid.estimation.settings import FILE, OWNER, check_tags, read_settings
 from gwanje.control.microgrid.estimation.suspicion import SuspicionState
 from gwanje.control.microgrid.files.family_files import FamilyFileError

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from gwanje.control.microgrid.estimation.blame import ObserveState
+from gwanje.control.microgrid.estimation.channels import ObserveInputs
 from gwanje.control.microgrid.estimation.model import build
-from gwanje.control.microgrid.estimation.observe import ObserveInputs, ObserveState, observe
+from gwanje.control.microgrid.estimation.observe import observe
 from gwanje.control.microgrid.estimation.settings import read_settings
 from gwanje.core.site.config import load_site
 from gwanje.core.tags.quality import Quality

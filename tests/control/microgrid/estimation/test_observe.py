@@ -6,7 +6,7 @@ from plant_rig import FALSE_GOOD, Rig, model, settings
 
 from gwanje.control.microgrid.estimation import suspicion
 from gwanje.control.microgrid.estimation.gross_errors import GrossError
-from gwanje.control.microgrid.estimation.observe import Mode
+from gwanje.control.microgrid.estimation.picture import Mode
 from gwanje.control.microgrid.estimation.suspicion import SuspicionState
 from gwanje.core.tags.quality import Quality, is_bad, is_good
 from gwanje.ext import microgrid_plant as kernel
