@@ -34,7 +34,7 @@ class General:
     every_s: float = number(60.0, 10.0, 900.0, "s", "재계획 주기", "a plan is asked for this often", "planner")
     late_s: float = number(10.0, 0.1, 900.0, "s", "지연 판정", "a plan that takes longer is late", "planner")
     limit_s: float = number(3.0, 0.1, 4.0, "s", "해 탐색 한도", "longest time of one solution", "planner")
-    gap: float = number(3e-3, 0.0, 0.1, "", "정수 허용차", "relative gap of plans with on and off", "planner")
+    gap: float = number(1e-2, 0.0, 0.1, "", "정수 허용차", "relative gap of plans with on and off", "planner")
     hold_s: float = number(1_800.0, 60.0, 14_400.0, "s", "계획 유효", "a plan older is followed no longer", "planner")
     setpoint_s: float = number(10.0, 2.0, 60.0, "s", "지령 유효", "a set-point that is not renewed expires", "planner")
     latitude_rad: float = number(0.643, -1.571, 1.571, "rad", "위도", "of the plants, north positive", "planner")

@@ -233,8 +233,9 @@ class TestOnAndOff:
         problem = self.machine(np.random.default_rng(seed))
         best = Planner(Highs(), PlanOptions(gap=1e-7)).plan(problem)
         for solver in (Highs(), Piqp(Highs())):
-            made = Planner(solver, PlanOptions(gap=5e-3)).plan(problem)
-            assert best.objective_krw - 1 <= made.objective_krw <= best.objective_krw + 5.1e-3 * abs(best.objective_krw)
+            made = Planner(solver, PlanOptions(gap=1e-2)).plan(problem)
+            most = best.objective_krw + 1.01e-2 * abs(best.objective_krw)
+            assert best.objective_krw - 1 <= made.objective_krw <= most
             gives, on = made.series["chp.generation_w"], made.series["chp.on"]
             assert (gives >= 1.2e5 * on - 1).all()
             assert (gives <= 4e5 * on + 1).all()
