@@ -219,6 +219,13 @@ def _channels_and_rows(settings: EstimationSettings, tags: TagTable) -> tuple[li
         if unit.reactive_tag:
             at = channel(Channel(unit.id, (unit.reactive_tag,), *meter, 0.0, unit.reactive_sigma_var))
             rows.append(Row(reactive, unit.bus, at, -1.0))
+        elif unit.reactive_order:
+            order = Channel(
+                unit.id, (unit.reactive_order,), 0.0, 1.0, unit.max_age_s, 0.0, 0.0, unit.reactive_sigma_var
+            )
+            rows.append(
+                Row(reactive, unit.bus, channel(order), -1.0, sigma=unit.reactive_sigma_var, follows=True)
+            )
         else:
             rows.append(Row(reactive, unit.bus, sigma=unit.reactive_sigma_var))
     buses_of = {one.id: one.buses for one in settings.load}

@@ -148,13 +148,16 @@ class UnitEntry:
 
     Attributes:
         id: of its meter, in tags.
-        reactive_tag: empty without such a meter: then nothing, within ``reactive_sigma_var``.
+        reactive_tag: empty without such a meter.
+        reactive_order: tag of the reactive power that it was told, without a meter: it obeys within
+            ``reactive_sigma_var``; empty: it gives none, within the same.
     """
 
     id: str
     tag: str
     bus: str
     reactive_tag: str = ""
+    reactive_order: str = ""
     sigma_share: float = number(0.01, 0.0, 0.5, "", "계량기 등급", "sigma of the reading", OWNER)
     sigma_w: float = number(MISSING, 1.0, 1e9, "W", "최소 오차", "sigma at nothing", OWNER)
     max_age_s: float = number(10.0, 1.0, 86_400.0, "s", "최대 경과", "age of a reading", OWNER)
@@ -335,6 +338,9 @@ def _meters(settings: EstimationSettings) -> Iterator[Problem]:
     buses = {one.id for one in settings.bus}
     source = next((one.id for one in settings.bus if one.source), "")
     loads, again = {one.id for one in settings.load}, Counter[str]()
+    for at, unit in enumerate(settings.unit):
+        if unit.reactive_tag and unit.reactive_order:
+            yield ("unit", at, "reactive_order"), "of no use beside reactive_tag"
     for key in ("load", "unit", "meter"):
         for at, one in enumerate(getattr(settings, key)):
             if key == "meter" and (one.quantity == "load_w") != bool(one.load):
@@ -383,6 +389,8 @@ def check_tags(settings: EstimationSettings, tags: TagTable) -> None:
         check(("unit", at, "tag"), unit.tag, "W")
         if unit.reactive_tag:
             check(("unit", at, "reactive_tag"), unit.reactive_tag, "var")
+        if unit.reactive_order:
+            check(("unit", at, "reactive_order"), unit.reactive_order, "var")
     for at, meter in enumerate(settings.meter):
         names = tags_of(meter.tag, tags)
         if not names:

@@ -61,6 +61,7 @@ class Rig:
         self.city = build_plant(site(), seed=seed, start_s=(hour - DAWN_H) % 24.0 * 3600.0)
         self.plant = self.city.plant
         self.place = {tag: at for at, tag in enumerate(self.plant.measured)}
+        self.first = {one.id: one.tags for one in reversed(model().channels)}.values()
         self.wrong, self.lost, self.said = {}, set(), {}
         self.state, self.picture = ObserveState(), None
 
@@ -68,7 +69,9 @@ class Rig:
         """What the meter behind a tag shows."""
         if tag in self.place:
             return float(self.plant.kernel.shown[self.place[tag]])
-        device = tag.split(".")[1]
+        _, device, quantity = tag.split(".")
+        if quantity == "reactive_setpoint_var":
+            return self.city.twins[f"{device}_control"].controls[quantity].get()
         if device.startswith("feeder_"):
             meter = self.city.twins[device]
             return meter.voltage_v if tag.endswith("voltage_v") else meter.load_w
@@ -80,9 +83,10 @@ class Rig:
         return sum(self.shown(tag) for tag in channel.tags)
 
     def inputs(self):
-        values = np.array(
-            [self.wrong.get(one.id, float)(sum(map(self.shown, one.tags))) for one in model().channels], float
-        )
+        values = np.array([
+            (self.wrong.get(one.id, float) if one.tags in self.first else float)(sum(map(self.shown, one.tags)))
+            for one in model().channels
+        ], float)  # fmt: skip
         quality = np.array([int(Quality.BAD) if one.id in self.lost else 0 for one in model().channels], np.uint16)
         switches = {tag: self.shown(tag) > 0.5 for tag in settings().switches()}
         angle = self.shown(model().angle)

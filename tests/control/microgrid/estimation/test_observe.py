@@ -204,6 +204,21 @@ def test_without_any_meter_nothing_is_known_and_nothing_breaks(rig):
     assert rig.turn(2).mode is Mode.CONNECTED
 
 
+def test_reactive_power_that_was_ordered_is_in_the_picture():
+    rig = Rig(hour=11.0)
+    rig.turn(3)
+    before = rig.picture.flows["jincheon_1"][1].value
+    for _ in range(4):
+        rig.city.twins["pv_roof_control"].controls["reactive_setpoint_var"].put(-200e3)
+        rig.turn()
+    row = rig.plant.unit_row["jincheon.pv_roof"]
+    assert rig.plant.kernel.unit[row, kernel.U_Q_VAR] == pytest.approx(-200e3, rel=0.01)
+    known = rig.picture.flows["jincheon_1"][1]
+    assert known.value - before == pytest.approx(200e3, abs=K_SIGMAS * known.sigma)
+    assert rig.worst_sigmas() < K_SIGMAS
+    assert rig.picture.chi2_ratio < 0.5
+
+
 def test_a_battery_that_jumps_accuses_nobody():
     """Half a megawatt in a quarter of a second, meters read at different moments."""
     rig = Rig(hour=9.0)
