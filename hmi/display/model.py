@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gwanje.core.tags.expression import Expression
 
-SYMBOLS = ("pv", "pv_floating", "wind", "ess", "home", "factory", "heat_pump", "ev", "lamp", "load")
+SYMBOLS = ("pv", "pv_floating", "wind", "generator", "ess", "home", "factory", "heat_pump", "ev", "lamp", "load")
 """Symbols that the single-line diagram can draw."""
 CURVES = ("load", "renewable", "tie", "storage")
 """Roles of the curves of the power balance; a role fixes how a curve looks."""

@@ -104,6 +104,13 @@ def _wind(ink: Ink, rect: QRectF, _fill: float | None) -> None:
     _strokes(ink, rect, *blades, (hub, (5.0, 8.8)))
 
 
+def _generator(ink: Ink, rect: QRectF, _fill: float | None) -> None:
+    x, y = _at(rect, (5.0, 5.0))[0]
+    ink.circle(x, y, rect.width() * 0.34, None, "symbol_edge", 1.4)
+    wave = tuple((2.8 + step * 0.22, 5.0 - 1.3 * math.sin(step * math.pi / 10)) for step in range(21))
+    _strokes(ink, rect, wave)
+
+
 def _ess(ink: Ink, rect: QRectF, fill: float | None) -> None:
     body = QRectF(*_at(rect, (3.0, 2.2))[0], rect.width() * 0.4, rect.height() * 0.62)
     ink.box(QRectF(*_at(rect, (4.2, 1.4))[0], rect.width() * 0.16, rect.height() * 0.08), "symbol_edge")
@@ -149,6 +156,7 @@ _DRAWINGS: dict[str, Callable[[Ink, QRectF, float | None], None]] = {
     "pv": _pv,
     "pv_floating": _pv_floating,
     "wind": _wind,
+    "generator": _generator,
     "ess": _ess,
     "home": _home,
     "factory": _factory,

@@ -400,7 +400,7 @@ class Diagram(ObjectPanel):
             return element.label.of(texts.other_lang)
         text = _percent(element.soc, soc, texts.lang)
         if element.setpoint is not None and setpoint is not None and setpoint.available:
-            text += " · " + texts("diagram.set", value=number_text(setpoint.value, 0)) + _letters(setpoint)
+            text += " " + texts("diagram.set", value=number_text(setpoint.value, 0)) + _letters(setpoint)
         return text
 
 

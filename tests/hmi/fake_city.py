@@ -113,8 +113,9 @@ class FakeCity:
         sun = 1.0 - dip + 0.01 * noise()
         roof, floating, wind = 612_000 * sun, 538_000 * sun, 64_000 + 9_000 * math.sin(t / 7)
         loads = {"jincheon.homes.load_w": 131_000 + 900 * noise(), "jincheon.factory.load_w": 431_000 + 2_000 * noise(),
-                 "jincheon.ev_site.load_w": 198_000, "eumseong.heat_pump.load_w": 164_000 + 500 * noise(),
-                 "city.lamps.load_w": 0.0}  # fmt: skip
+                 "jincheon.ev_site.load_w": 198_000, "eumseong.ev_site2.load_w": 31_000.0, "eumseong.heat_pump.load_w": 164_000 + 500 * noise(),
+                 "city.lamps.load_w": 0.0, "eumseong.homes2.load_w": 82_000.0, "jincheon.shops.load_w": 96_000.0,
+                 "jincheon.clinic.load_w": 41_000.0, "eumseong.pump_station.load_w": 12_000.0}  # fmt: skip
         setpoint = 200_000.0
         missing = sum(loads.values()) - roof - floating - wind - setpoint
         ess = max(-450_000.0, min(450_000.0, missing / 2))
@@ -126,6 +127,12 @@ class FakeCity:
             "eumseong.wind1.generation_w": wind, "jincheon.ess1.discharge_w": ess, "eumseong.ess2.discharge_w": ess,
             "jincheon.ess1.soc": 0.71 - t * 1e-5, "eumseong.ess2.soc": 0.66 - t * 1e-5,
             "jincheon.ess1.energy_wh_capacity": 1e6, "eumseong.ess2.energy_wh_capacity": 1e6,
+            "grid.bus.voltage_v": 22_910 + 12 * noise(), "microgrid.state.frequency_hz": 60.013 + 0.004 * noise(),
+            "microgrid.state.mode": 0.0, "microgrid.tie.demand_predicted_w": 212_000.0,
+            "microgrid.tie.import_limit_w": 2_250_000.0, "eumseong.chp1.generation_w": 0.0,
+            "jincheon.diesel1.generation_w": 0.0, "city.pv.generation_w": roof + floating,
+            "city.renewable.generation_w": roof + floating + wind, "city.storage.discharge_w": 2 * ess,
+            "city.use.load_w": sum(loads.values()), "city.use.self_sufficiency": 1 - tie / sum(loads.values()),
             "control.tie.import_setpoint_w": setpoint, "control.tie.error_w": tie - setpoint, "control.tie.mode": 2.0,
             "control.ess1.discharge_setpoint_w": ess, "control.ess2.discharge_setpoint_w": ess,
             "control.loop.ticks": t * 100, "control.loop.ticks_lost": 0.0,

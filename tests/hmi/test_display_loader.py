@@ -38,13 +38,13 @@ def test_units_are_converted_by_themselves(fake, site):
     by_label = {one.label.en: one.value for one in display.indicators}
     assert by_label["Tie import"].factor == 1e-3
     assert by_label["ESS state of charge"].factor == 100.0
-    assert by_label["Grid frequency"].factor == 1.0
+    assert by_label["City frequency"].factor == 1.0
 
 
 @pytest.mark.parametrize(
     ("old", "new", "key", "reason"),
     [
-        ("frequency_hz", "frequenzy", "indicator.value", "missing tag 'grid.tie.frequenzy'"),
+        ("frequency_hz", "frequenzy", "indicator.value", "missing tag 'microgrid.state.frequenzy'"),
         ("low = 59.4", "low = 61", "indicator.low", "low 61 is not below high 60.6"),
         ("normal = [59.9, 60.1]", "normal = [59.9, 62]", "indicator.normal", "59.9 … 62 is out of range 59.4 … 60.6"),
         ("normal = [59.9, 60.1]", 'normal = "yes"', "indicator.normal", "must be an array"),

@@ -198,7 +198,7 @@ def test_a_click_on_a_storage_opens_its_faceplate(ready):
     plate = ready.view.console.faceplate
     ready.turn(2)
     assert plate.isVisible()
-    assert plate.name.text() == "진천 ESS-1"
+    assert plate.name.text() == "진천 ESS"
     assert "kW" in plate.value.text()
     assert "양호" in plate.quality.text()
     assert "초 전" in plate.quality.text()
