@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -73,9 +73,17 @@ class Highs:
     def solve_integer(
         self, program: Program, integrality: Integrality, limit_s: float, gap: float
     ) -> Solution:
-        """With columns that are whole where ``integrality`` is 1, to a relative ``gap``."""
-        found = self._run(program, integrality, limit_s, gap, True)
-        return found if found.x is not None else self._run(program, integrality, limit_s, gap, False)
+        """With columns that are whole where ``integrality`` is 1, to a ``gap`` relative to the whole objective.
+
+        HiGHS does not know the programme's offset and takes its gap relative to what it sees: with a great recorded
+        peak many times that.
+        """
+        v, relaxed = program.vectors, self.solve(program, limit_s)
+        seen = relaxed.objective - v.offset
+        scale = max(1.0, abs(relaxed.objective)) / max(1.0, abs(seen)) if relaxed.x is not None else 1.0
+        found = self._run(program, integrality, limit_s, gap * scale, True)
+        found = found if found.x is not None else self._run(program, integrality, limit_s, gap * scale, False)
+        return replace(found, gap=found.gap / scale)
 
     def _run(
         self, program: Program, integrality: Integrality | None, limit_s: float, gap: float, presolve: bool
