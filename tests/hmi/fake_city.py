@@ -113,7 +113,8 @@ class FakeCity:
         sun = 1.0 - dip + 0.01 * noise()
         roof, floating, wind = 612_000 * sun, 538_000 * sun, 64_000 + 9_000 * math.sin(t / 7)
         loads = {"jincheon.homes.load_w": 131_000 + 900 * noise(), "jincheon.factory.load_w": 431_000 + 2_000 * noise(),
-                 "jincheon.ev_site.load_w": 198_000, "eumseong.ev_site2.load_w": 31_000.0, "eumseong.heat_pump.load_w": 164_000 + 500 * noise(),
+                 "jincheon.ev_site.load_w": 198_000, "eumseong.ev_site2.load_w": 31_000.0,
+                 "eumseong.heat_pump.load_w": 164_000 + 500 * noise(),
                  "city.lamps.load_w": 0.0, "eumseong.homes2.load_w": 82_000.0, "jincheon.shops.load_w": 96_000.0,
                  "jincheon.clinic.load_w": 41_000.0, "eumseong.pump_station.load_w": 12_000.0}  # fmt: skip
         setpoint = 200_000.0
