@@ -359,18 +359,19 @@ def _taken(reader: Reader, texts: list[Any], tag: Tag, table: TagTable) -> tuple
     return tuple(names)
 
 
-def acts_on(operations: Iterable[Operation], fed_by: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def acts_on(operations: Iterable[Operation], *fed_by: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """For each point, the other names by which a safety tag reaches it.
 
     A tag on the battery must also stop the set-point that a program computes for it, whatever that is called.
 
     Args:
         operations: of the site.
-        fed_by: set-point tag → a tag of the device that is written with it.
+        fed_by: set-point tag → a tag of the device that is written with it, or that people command instead.
     """
     places: dict[str, set[str]] = {}
     for one in operations:
         places.setdefault(one.point, set()).update({one.readback, one.view} - {one.point})
-    for point, other in fed_by.items():
-        places.setdefault(point, set()).add(other)
+    for names in fed_by:
+        for point, other in names.items():
+            places.setdefault(point, set()).add(other)
     return {point: tuple(sorted(others)) for point, others in places.items() if others}

@@ -119,7 +119,7 @@ class CommandPath:
             lambda: self.server.read_only,
         )
         operations = ctx.site.operations
-        self.safety = SafetyTags(acts_on(operations.by_point.values(), fed_by(ctx.site)))
+        self.safety = SafetyTags(acts_on(operations.by_point.values(), fed_by(ctx.site), commanded_as(ctx.site)))
         self._outside = Outside(ctx, self._forwarder, publisher, lease_changed)
         ground = Ground(
             ctx.tags, operations, self.safety, desk, ctx.clock, self._outside, authority, boot_id(),
@@ -193,4 +193,16 @@ class CommandPath:
 def fed_by(site: Site) -> dict[str, str]:
     """Set-point → a tag of the device that it drives: a safety tag on the device reaches the set-point too."""
     return {one.tag: one.feedback_tag for device in site.devices for one in device.setpoints}
+
+
+def commanded_as(site: Site) -> dict[str, str]:
+    """A program's order → the command by which people do the same: a safety tag on that reaches the order too."""
+    commands = {one.tag for device in site.devices for one in device.commands}
+    pairs = {
+        one.tag: f"{one.feedback_tag.removesuffix('_order')}_command"
+        for device in site.devices
+        for one in device.setpoints
+        if one.feedback_tag.endswith("_order")
+    }
+    return {order: command for order, command in pairs.items() if command in commands}
 

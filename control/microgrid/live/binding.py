@@ -100,7 +100,8 @@ def bind(site: Site, config: ControlConfig, controller: MicrogridController) -> 
     looped = {one.discharge_tag.rpartition(".")[0]: one for one in config.battery}
     battery_tags = tuple(looped[one.name].setpoint_tag if one.name in looped else "" for one in settings.battery)
     wanted = {f"{name}.discharge_setpoint_w": wanted_tag(one) for name, one in looped.items()}
-    commands = tuple(_command(name, wanted, setpoints, _tops(settings)) for name in controller.writes)
+    held = {f"{name}.discharge_setpoint_w": one.setpoint_tag for name, one in looped.items()}
+    commands = tuple(_command(name, wanted, held, setpoints, _tops(settings)) for name in controller.writes)
     needed = [*(one.tag for one in commands), LAW_TAG, LIMIT_TAG, "grid.breaker.closed", "grid.bus.voltage_v"]
     missing = [f"no tag {name!r}" for name in needed if name not in tags]
     missing += [
@@ -131,10 +132,11 @@ def tag_of(command: str) -> str:
 
 
 def _command(
-    name: str, wanted: dict[str, str], setpoints: dict[str, Setpoint], tops: dict[str, float]
-) -> Command:  # fmt: skip
+    name: str, wanted: dict[str, str], held: dict[str, str], setpoints: dict[str, Setpoint], tops: dict[str, float]
+) -> Command:
     if name in wanted:
-        return Command(name, wanted[name], Kind.WANTED)
+        device = setpoints.get(held[name])
+        return Command(name, wanted[name], Kind.WANTED, device.feedback_tag if device is not None else "")
     tag = tag_of(name)
     device = setpoints.get(tag)
     feedback = device.feedback_tag if device is not None else ""

@@ -235,7 +235,8 @@ class LiveLoop:
                 continue
             told_w = self.seen.commanded_w[k]
             if told_w != told_w and self.seen.mode <= TRACK:
-                told_w = self._good(self._feedback_at + to)  # nobody streams: what the device holds by itself
+                # Nobody streams: what the device holds by itself.
+                told_w = self.seen.commanded_w[k] = self._good(self._feedback_at + to)
             if told_w == told_w and (connected or present[to] != present[to]):
                 present[to] = wanted[to] = told_w
 

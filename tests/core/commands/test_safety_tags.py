@@ -10,6 +10,7 @@ from gwanje.core.commands import safety_tags
 from gwanje.core.commands.coverage import BARRED
 from gwanje.core.commands.messages import Accepted, to_message
 from gwanje.core.commands.operations import acts_on
+from gwanje.core.commands.path import commanded_as, fed_by
 from gwanje.core.commands.safety_desk import SafetyGuard
 from gwanje.core.commands.safety_tags import (
     TAGS_MAX,
@@ -22,9 +23,11 @@ from gwanje.core.commands.safety_tags import (
 )
 from gwanje.core.journal.chain import read
 from gwanje.core.requests import Code
+from gwanje.core.site.config import load_site
 
 from .world import BREAKER, CLOSED, ESS1, ESS2, LIMIT, S, World, plant
 
+CHUNGBUK = Path(__file__).parents[3] / "configs" / "chungbuk"
 HOUR, YEAR = 3600 * S, 365 * 86_400 * S
 
 
@@ -361,3 +364,14 @@ def test_a_tag_that_is_hung_while_it_moves_does_not_hide_the_outcome(world: Worl
     world.show(LIMIT, 0.5)
     world.after(0.1)
     assert "confirmed" in world.states(LIMIT)
+
+
+def test_a_tag_on_a_command_reaches_the_programs_order_for_the_same_device() -> None:
+    site = load_site(CHUNGBUK)
+    same = commanded_as(site)
+    assert same["control.breaker.close_order"] == BREAKER
+    assert "control.ess1.frequency_setpoint_hz" not in same
+    tags = SafetyTags(acts_on(site.operations.by_point.values(), fed_by(site), same))
+    tags.put(SafetyTag("t", BREAKER, SafetyKind.DANGER, "kim", "crew", 0, HOUR, HOUR))
+    assert tags.has("control.breaker.close_order", SafetyKind.DANGER)
+    assert tags.on("control.breaker.reset_order") == ()
