@@ -171,7 +171,7 @@ def test_a_substituted_value_is_everybodys_through_kill_9_and_in_the_record(city
     while "meter broken" not in (told := city.cli("overrides")).stdout:
         assert time.monotonic() < deadline, told.stderr
     assert city.pid_of("core") != pid
-    assert "its own value again" in city.cli("restore", meter, "--reason", "repaired").stdout
+    assert "its own value again" in city.cli("restore", meter, "--reason", "repaired", "--lang", "en").stdout
     assert "SUBSTITUTED" not in city.cli("tags", meter).stdout
     sql = f"select distinct cast(value as int) as n from points where tag = '{meter}' and quality & 32 > 0"
     deadline = time.monotonic() + 20

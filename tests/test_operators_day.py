@@ -86,7 +86,7 @@ def test_the_breaker_is_operated_by_who_holds_its_area_and_saw_what_is(city):
     done = said(city.cli(*opening, "--retype", BREAKER))
     assert "accepted" in done
     assert "CONFIRMED" in done
-    assert "open" in said(city.cli("tags", "grid.breaker.closed"))
+    assert "open" in said(city.cli("tags", "grid.breaker.closed", "--lang", "en"))
     late = city.cli(*opening, "--retype", BREAKER, "--as-seen")
     assert late.returncode == 2
     assert "select it again" in late.stderr, "what was seen was used up"

@@ -9,9 +9,10 @@ from typing import Any
 
 from gwanje.core.city.part import Heartbeat
 from gwanje.core.city.run_dir import RunInfo
-from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
+from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.site.config import Site
 from gwanje.core.site.devices import FAMILY_QUANTITIES
+from gwanje.core.site.local_time import SiteTime
 from gwanje.core.tags.quality import is_bad
 from gwanje.core.tags.store import Snapshot, TagStore
 
@@ -54,7 +55,8 @@ def print_status(site: Site, run_dir: Path, info: RunInfo, as_json: bool) -> int
                   "data": info.data_dir, "desk": desk}  # fmt: skip
         print(json.dumps(answer, ensure_ascii=False))
         return 0
-    print(f"{site.name_en} · since {utc_text(info.started_utc_ns)} ({running_s:.0f} s) · pid {info.pid}")
+    since = SiteTime(site.timezone).second(info.started_utc_ns)
+    print(f"{site.name_en} · since {since} ({running_s:.0f} s) · pid {info.pid}")
     for one in parts:
         print(
             f"  {one['part']:10} {one['state']:10} pid {one['pid']:<8} cpu {one['cpu_pct']:5.1f} %  "

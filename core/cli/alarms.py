@@ -6,15 +6,15 @@ import argparse
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
-from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from gwanje.core.alarms.operations import SERVICE_S, SHELVE_S
 from gwanje.core.bus.bus import Bus
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
+from gwanje.core.cli.speech import with_lang
 from gwanje.core.cli.tokens import read_token
-from gwanje.core.clock import NS_PER_S, SystemClock
+from gwanje.core.clock import SystemClock
+from gwanje.core.site.local_time import SiteTime
 
 PAGES_MAX = 100
 """Pages of a list that are asked for: more alarms than a site may define."""
@@ -89,7 +89,7 @@ def add(commands: Commands) -> None:
     made["out-of-service"].add_argument("--for", dest="for_s", type=seconds, default=SERVICE_S, metavar="TIME",
                                         help="such as 8h, 2d (default: 8h)")  # fmt: skip
     for sub in made.values():
-        sub.add_argument("--lang", choices=("ko", "en"), default="ko")
+        with_lang(sub)
         sub.add_argument("--json", action="store_true")
         with_site(sub)
 
@@ -113,16 +113,15 @@ class Lines:
     def __init__(self, lang: str, zone: str) -> None:
         self.words = WORDS[lang]
         self._lang = lang
-        self._zone = ZoneInfo(zone)
+        self._clock = SiteTime(zone)
 
     def text(self, one: dict[str, Any], key: str) -> str:
         """``key`` in the language."""
         return str(one.get(f"{key}_{self._lang}", ""))
 
     def time(self, utc_ns: int) -> str:
-        """Local time of day with milliseconds."""
-        moment = datetime.fromtimestamp(utc_ns // NS_PER_S, self._zone)
-        return f"{moment:%m-%d %H:%M:%S}.{utc_ns % NS_PER_S // 1_000_000:03d}"
+        """When, on the site's clock, with milliseconds."""
+        return self._clock.milli(utc_ns)
 
     def alarm(self, one: dict[str, Any]) -> str:
         """One alarm in one line."""
@@ -134,7 +133,7 @@ class Lines:
         )
         if not one["hidden_by"]:
             return line
-        until = f"~{self.time(one['hidden_until_utc_ns'])[:-4]}" if one["hidden_until_utc_ns"] else ""
+        until = f"~{self._clock.second(one['hidden_until_utc_ns'])}" if one["hidden_until_utc_ns"] else ""
         told = [self.words[one["phase"]], one["hidden_author"], until, self.text(one, "why")]
         return f"{line}\n    {' · '.join(part for part in told if part)}"
 

@@ -6,11 +6,12 @@ import argparse
 import json
 import re
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from gwanje.core.authority.keys import PUBLIC_FILE, KeysError, Verifier, read_public
 from gwanje.core.cli.parsing import CommandError, Commands, history_of, with_site
+from gwanje.core.cli.speech import with_lang
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.core.journal.browse import (
     TAIL_MAX,
@@ -25,6 +26,7 @@ from gwanje.core.journal.browse import (
 )
 from gwanje.core.journal.chain import Entry, files_of
 from gwanje.core.journal.verify import verify
+from gwanje.core.site.local_time import SiteTime
 
 LOOK_S = 0.3
 """How often ``--follow`` looks."""
@@ -43,7 +45,7 @@ def add(commands: Commands) -> None:
     show = group.add("show", _show, "entries, one line each")
     show.add_argument("--tail", type=_count, metavar="N", help="the last N (default: 50 when nothing is chosen)")
     show.add_argument("--follow", action="store_true", help="go on with what is written")
-    show.add_argument("--lang", choices=("ko", "en"), default="ko")
+    with_lang(show)
     show.add_argument("--json", action="store_true", help="whole entries, one JSON object a line")
     export = group.add("export", _export, "entries into a file")
     form = export.add_mutually_exclusive_group(required=True)
@@ -51,7 +53,8 @@ def add(commands: Commands) -> None:
     form.add_argument("--jsonl", type=Path, metavar="OUT", help="whole entries, one JSON object a line")
     for one in (show, export):
         one.add_argument("--kind", action="append", default=[], metavar="K", help="'command_*'; may be repeated")
-        one.add_argument("--since", type=_since, default=0, metavar="T", help="2026-01-31T08:00 (UTC), 15m, 8h, 2d")
+        since = "2026-01-31T08:00 (the site's time), 15m, 8h, 2d"
+        one.add_argument("--since", type=_since, default=0, metavar="T", help=since)
         one.add_argument("--author", default="", metavar="A")
         one.add_argument("--point", default="", metavar="P", help="such as 'jincheon.ess1.*'")
     for one in (check, show, export):
@@ -59,16 +62,15 @@ def add(commands: Commands) -> None:
         with_site(one)
 
 
-def _since(text: str) -> int:
+def _since(text: str) -> int | datetime:
+    """A time as UTC ns where that is known, else as it was typed: without a zone it is the site's."""
     ago = _AGO.fullmatch(text)
     if ago:
         return SystemClock().utc_ns() - int(ago[1]) * _AGO_S[ago[2]] * NS_PER_S
     try:
-        moment = datetime.fromisoformat(text)
+        return datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-01-31T08:00 or 15m") from None
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(aware.timestamp()) * NS_PER_S + aware.microsecond * 1_000
 
 
 def _count(text: str) -> int:
@@ -129,18 +131,22 @@ def _verify(chosen: argparse.Namespace) -> int:
 
 
 def _filter(chosen: argparse.Namespace) -> Filter:
-    return Filter(tuple(chosen.kind), chosen.since, chosen.author, chosen.point)
+    since = chosen.since
+    if isinstance(since, datetime):
+        since = SiteTime.of(chosen.site).utc_ns(since)
+    return Filter(tuple(chosen.kind), since, chosen.author, chosen.point)
 
 
 def _show(chosen: argparse.Namespace) -> int:
     path, wanted = _path(chosen), _filter(chosen)
+    time = SiteTime.of(chosen.site)
 
     def told(entry: Entry | str) -> None:
         if chosen.json:
             if not isinstance(entry, str):
                 print(json.dumps(table_of(entry), ensure_ascii=False), flush=chosen.follow)
         else:
-            print(line_of(entry, chosen.lang), flush=chosen.follow)
+            print(line_of(entry, chosen.lang, time.milli), flush=chosen.follow)
 
     tail = chosen.tail if chosen.tail or wanted != Filter() else 50
     follower = Follower(path, wanted) if chosen.follow and path.exists() else None

@@ -7,17 +7,17 @@ import csv
 import importlib
 import json
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unicodedata import east_asian_width
-from zoneinfo import ZoneInfo
 
 from gwanje.core.bus.bus import Bus, RequestTimeoutError
 from gwanje.core.city.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
 from gwanje.core.cli.parsing import CommandError, Commands, with_site
+from gwanje.core.cli.speech import with_lang
 from gwanje.core.clock import SystemClock
 from gwanje.core.site.config import Site, load_site
+from gwanje.core.site.local_time import SiteTime
 
 SERVICE = "ledger"
 REPORT = "gwanje.control.microgrid.ledger.report"
@@ -69,7 +69,7 @@ def add(commands: Commands) -> None:
     how.add_argument("--json", action="store_true")
     how.add_argument("--csv", type=Path, metavar="FILE", help="write the quarter hours of the day or days of the month")
     ledger.add_argument("--data", type=Path, help="data folder of a past run (default: the running city's or the last)")
-    ledger.add_argument("--lang", choices=("ko", "en"), default="ko")
+    with_lang(ledger)
     with_site(ledger)
 
 
@@ -121,11 +121,11 @@ def lines(found: Mapping[str, Any], en: int) -> Iterator[str]:
         found: the report.
         en: 0 in Korean, 1 in English.
     """
-    zone = ZoneInfo(found["zone"])
-    begin, end = (datetime.fromtimestamp(found[key] / 1e9, UTC).astimezone(zone) for key in
-                  ("begin_utc_ns", "end_utc_ns"))  # fmt: skip
+    time = SiteTime(found["zone"])
+    begin, end = time.moment(found["begin_utc_ns"]), time.moment(found["end_utc_ns"])
     still = ("진행 중", "under way")[en] if found["running"] else ("마감", "closed")[en]
-    yield f"{('전력량 원장', 'Energy ledger')[en]} {found['label']} · {begin:%m-%d %H:%M} – {end:%m-%d %H:%M} ({still})"
+    span = f"{begin:%m-%d %H:%M} – {end:%m-%d %H:%M %Z}"
+    yield f"{('전력량 원장', 'Energy ledger')[en]} {found['label']} · {span} ({still})"
     if found["simulated"]:
         speed = f", {found['speed']:g}×" if found["speed"] != 1 else ""
         yield f"{('모의 도시의 값', 'values of a simulated city')[en]}: SIMULATED{speed}"
@@ -148,8 +148,8 @@ def lines(found: Mapping[str, Any], en: int) -> Iterator[str]:
     yield _cells(("시작", "begin")[en], [texts[en] for _, _, _, texts in COLUMNS])
     form = "%H:%M" if found["span"] == "day" else "%m-%d"
     for row in found["rows"]:
-        moment = datetime.fromtimestamp(row["begin_utc_ns"] / 1e9, UTC).astimezone(zone)
-        yield _cells(f"{moment:{form}}", [format(row[key] / scale, how) for key, scale, how, _ in COLUMNS])
+        begin = time.moment(row["begin_utc_ns"])
+        yield _cells(f"{begin:{form}}", [format(row[key] / scale, how) for key, scale, how, _ in COLUMNS])
 
 
 def _bill_lines(found: Mapping[str, Any], en: int) -> Iterator[str]:
@@ -183,7 +183,7 @@ def _columns(text: str) -> int:
 
 
 def _write_csv(path: Path, found: Mapping[str, Any]) -> str:
-    zone = ZoneInfo(found["zone"])
+    time = SiteTime(found["zone"])
     rows = found["rows"]
     keys = [key for key in rows[0] if key not in ("begin_utc_ns", "end_utc_ns", "residual_mwh")]
     try:
@@ -192,7 +192,7 @@ def _write_csv(path: Path, found: Mapping[str, Any]) -> str:
             writer.writerow(["begin", "end", *keys, "simulated"])
             for row in rows:
                 ends = (
-                    datetime.fromtimestamp(row[key] / 1e9, UTC).astimezone(zone).isoformat(timespec="seconds")
+                    time.moment(row[key]).isoformat(timespec="seconds")
                     for key in ("begin_utc_ns", "end_utc_ns")
                 )
                 writer.writerow([*ends, *("" if row[key] is None else row[key] for key in keys),

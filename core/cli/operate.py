@@ -14,12 +14,14 @@ from typing import Any
 from gwanje.core.bus.bus import Bus
 from gwanje.core.bus.messages import Event
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
+from gwanje.core.cli.speech import with_lang
 from gwanje.core.cli.tokens import file_of_terminal, read_token
 from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
 from gwanje.core.commands.messages import new_id
 from gwanje.core.commands.operations_table import ENDED, State
 from gwanje.core.commands.operator_client import Answer, OperatorClient
 from gwanje.core.site.config import Site
+from gwanje.core.site.local_time import SiteTime
 from gwanje.core.tags.quality import Quality, describe, is_good
 from gwanje.core.tags.store import TagStore
 from gwanje.core.tags.table import Tag
@@ -79,7 +81,7 @@ def add(commands: Commands) -> None:
     for one in (listed, held):
         one.add_argument("--json", action="store_true")
     for one in (select, execute, cancel, give_back, second, listed, held):
-        one.add_argument("--lang", choices=("ko", "en"), default="ko")
+        with_lang(one)
         with_site(one)
 
 
@@ -94,6 +96,7 @@ class Desk:
 
     def __init__(self, site: Site, run_dir: Path, lang: str) -> None:
         self.site, self.run_dir = site, run_dir
+        self.time = SiteTime(site.timezone)
         self.clock = SystemClock()
         self.bus = Bus(run_dir, "cli", self.clock)
         self.client = OperatorClient(self.bus, read_token(run_dir))
@@ -390,8 +393,9 @@ def _held(chosen: argparse.Namespace) -> int:
         if chosen.json:
             print(json.dumps(rows, ensure_ascii=False))
             return 0
-        for row in rows:
-            span = f"{row['since_utc'][:19]}Z … {row['until_utc'][:19]}Z"
+        for row, one in zip(rows, answer["holds"], strict=True):
+            since, until = (desk.time.second(utc + one[key] - now) for key in ("since_mono_ns", "until_mono_ns"))
+            span = f"{since} … {until}"
             print(f"{row['point']} = {desk.value(desk.tag(row['point']), row['value'])}  {row['author']}  {span}")
         if not rows:
             print(desk.word("nothing"))

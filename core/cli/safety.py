@@ -8,7 +8,7 @@ import re
 
 from gwanje.core.cli.operate import Desk
 from gwanje.core.cli.parsing import Commands, attached, with_site
-from gwanje.core.clock import utc_text
+from gwanje.core.cli.speech import with_lang
 from gwanje.core.commands.safety_tags import REVIEW_S_DEFAULT, SafetyKind
 
 LENGTH = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h)?")
@@ -34,7 +34,7 @@ def add(commands: Commands) -> None:
         one.add_argument("--reason", required=True, help="for the journal")
     listed.add_argument("--json", action="store_true")
     for one in (place, remove, listed, opened, closed):
-        one.add_argument("--lang", choices=("ko", "en"), default="ko")
+        with_lang(one)
         with_site(one)
 
 
@@ -56,7 +56,7 @@ def _place(chosen: argparse.Namespace) -> int:
     if answer.get("outcome") != "done":
         return desk.refused(answer)
     tag = answer["safety_tag"]
-    print(f"{tag['kind']} {tag['scope']}  {tag['tag_id']}  ~{utc_text(tag['review_utc_ns'])[:16]}Z")
+    print(f"{tag['kind']} {tag['scope']}  {tag['tag_id']}  ~{desk.time.minute(tag['review_utc_ns'])}")
     return 0
 
 
@@ -79,10 +79,9 @@ def _list(chosen: argparse.Namespace) -> int:
         return 0
     for one in answer["safety_tags"]:
         late = "  !" if one["overdue"] else ""
-        print(
-            f"{one['kind']:<12} {one['scope']:<32} {one['author']:<12} ~{utc_text(one['review_utc_ns'])[:16]}Z{late}  "
-            f"{one['reason']}  {one['tag_id']}"
-        )
+        review = desk.time.minute(one["review_utc_ns"])
+        what = f"{one['kind']:<12} {one['scope']:<32} {one['author']:<12} ~{review}{late}"
+        print(f"{what}  {one['reason']}  {one['tag_id']}")
     if not answer["safety_tags"]:
         print(desk.word("nothing"))
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
 from gwanje.core.cli.tokens import ask_session, keep_token, read_token, terminal
-from gwanje.core.clock import utc_text
+from gwanje.core.site.local_time import SiteTime
 
 
 def add(commands: Commands) -> None:
@@ -84,7 +84,8 @@ def _logout(chosen: argparse.Namespace) -> int:
 
 
 def _who(chosen: argparse.Namespace) -> int:
-    _site, run_dir, _info = attached(chosen)
+    site, run_dir, _info = attached(chosen)
+    time = SiteTime(site.timezone)
     sessions = ask_session(run_dir, {"op": "sessions"})["sessions"]
     here = ""
     if read_token(run_dir):
@@ -100,7 +101,7 @@ def _who(chosen: argparse.Namespace) -> int:
         where = f"{one['console']}{' via ' + one['remote_key'] if one['remote_key'] else ''}"
         print(
             f"{mark} {one['session_id']}  {one['user']:16} {one['role']:10} {state:6}  {where:20} "
-            f"since {utc_text(one['since_utc_ns'])[11:19]}Z  {', '.join(one['areas'])}"
+            f"since {time.second(one['since_utc_ns'])}  {', '.join(one['areas'])}"
         )
     return 0
 

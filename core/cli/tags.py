@@ -7,6 +7,7 @@ import json
 import math
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from unicodedata import east_asian_width
@@ -16,11 +17,13 @@ import numpy as np
 from gwanje.core.alarms.topology import Places
 from gwanje.core.bus.bus import BusError, RequestTimeoutError
 from gwanje.core.cli.parsing import CommandError, Commands, attached, with_site
+from gwanje.core.cli.speech import column_of, with_lang
 from gwanje.core.cli.tokens import ask
 from gwanje.core.clock import NS_PER_S, SystemClock, utc_text
 from gwanje.core.overrides.service import SERVICE
 from gwanje.core.overrides.table import DEFAULT_S, LONGEST_S
 from gwanje.core.site.config import Site, load_site
+from gwanje.core.site.local_time import SiteTime
 from gwanje.core.tags.quality import Quality, describe
 from gwanje.core.tags.service import described
 from gwanje.core.tags.store import Snapshot, TagStore
@@ -33,6 +36,23 @@ LENGTH = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h)?")
 SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
+WORDS: Mapping[str, tuple[str, str]] = {
+    "no_bad": ("BAD인 값 없음 (태그 {n}개 중)", "no tag is BAD, of {n}"), "never": ("없음", "never"),
+    "by": ("{author}", "by {author}"), "left": ("{time} 남음", "{time} left"), "since": ("{time}부터", "since {time}"),
+    "substituted": ("대체", "substituted"), "blocked": ("고정", "blocked"),
+    "is_substituted": ("{point}: {time} 동안 {value}(으)로 대체", "{point} is substituted by {value} for {time}"),
+    "is_blocked": ("{point}: {time} 동안 값 고정", "{point} is frozen for {time}"),
+    "own": ("{point}: 원래 값으로 되돌림", "{point} has its own value again"),
+    "nobody": ("누가 값을 대체하거나 고정했는지 알 수 없음", "who substituted or blocked values is not known"),
+    "none": ("대체되거나 고정된 값 없음", "nothing is substituted or blocked"),
+    "h": ("시간", "h"), "min": ("분", "min"), "s": ("초", "s"),
+}  # fmt: skip
+
+
+def _word(key: str, lang: str, **more: object) -> str:
+    return WORDS[key][column_of(lang)].format(**more)
+
+
 def add(commands: Commands) -> None:
     """Add the commands."""
     tags = commands.add("tags", _tags, "live values of tags, or what they are")
@@ -40,7 +60,6 @@ def add(commands: Commands) -> None:
     tags.add_argument("--static", action="store_true", help="unit, limits, owner and descriptions instead of values")
     tags.add_argument("--bad", action="store_true", help="only tags whose quality is BAD")
     tags.add_argument("--json", action="store_true", help="one JSON array")
-    tags.add_argument("--lang", choices=("ko", "en"), default="en", help="language of devices, words and descriptions")
     substitute = commands.add("substitute", _substitute, "give a tag a value of your own, for a time")
     substitute.add_argument("point", metavar="TAG")
     substitute.add_argument("value", type=float)
@@ -56,6 +75,7 @@ def add(commands: Commands) -> None:
     overrides = commands.add("overrides", _overrides, "what is substituted or blocked now, by whom and until when")
     overrides.add_argument("--json", action="store_true", help="one JSON array")
     for one in (tags, substitute, block, restore, overrides):
+        with_lang(one)
         with_site(one)
 
 
@@ -85,9 +105,9 @@ def _tags(chosen: argparse.Namespace) -> int:
         n_looked = len(found)
         found, samples = _bad_ones(found, samples)
         if not found and not chosen.json:
-            print(f"no tag is BAD, of {n_looked}")
+            print(_word("no_bad", chosen.lang, n=n_looked))
             return 0
-    by_point = _overrides_of(run_dir) if (samples.quality & OVERRIDDEN).any() else {}
+    by_point = _overrides_of(run_dir, chosen.lang) if (samples.quality & OVERRIDDEN).any() else {}
     if chosen.json:
         places = site.places
         return _print_json(
@@ -110,12 +130,12 @@ def _matching(site: Site, pattern: str) -> list[Tag]:
     return found
 
 
-def _overrides_of(run_dir: Path) -> dict[str, dict[str, Any]]:
+def _overrides_of(run_dir: Path, lang: str) -> dict[str, dict[str, Any]]:
     """Tag → what lies over it; empty when the core does not answer."""
     try:
         answer = ask(run_dir, SERVICE, {"op": "overrides"}, ASK_TIMEOUT_MS)
     except (CommandError, BusError, RequestTimeoutError) as error:
-        print(f"gwanje: who substituted or blocked values is not known: {error}", file=sys.stderr)
+        print(f"gwanje: {_word('nobody', lang)}: {error}", file=sys.stderr)
         return {}
     return {one["point"]: one for one in answer["overrides"]}
 
@@ -155,7 +175,8 @@ class Wording:
 
     def __init__(self, places: Places, lang: str) -> None:
         self._places = places
-        self._column = 0 if lang == "ko" else 1
+        self._column = column_of(lang)
+        self.lang = lang
 
     def device(self, tag: Tag) -> str:
         """Label of the device or node that a tag belongs to; empty for a tag of the city itself."""
@@ -182,7 +203,7 @@ def _print_live(
     rows = []
     for at, tag in enumerate(found):
         received = int(samples.received_mono_ns[at])
-        age = f"{(now - received) / NS_PER_S:.2f} s" if received else "never"
+        age = f"{(now - received) / NS_PER_S:.2f} s" if received else _word("never", wording.lang)
         value = wording.value(tag, float(samples.value[at]))
         rows.append((tag.name, value, tag.unit, age, words[int(samples.quality[at])], wording.device(tag) or "–"))
     widths = [max(shown_width(row[column]) for row in rows) for column in range(6)]
@@ -190,7 +211,9 @@ def _print_live(
         cells = [_padded(row[column], widths[column], right=column in (1, 3)) for column in range(6)]
         line = f"{cells[0]}  {cells[1]} {cells[2]}  {cells[3]}  {cells[4]}  {cells[5]}  {wording.what(tag)}"
         if one := by_point.get(tag.name):
-            line += f"  [{one['kind']} by {one['author']}: {one['reason']}; {_left(one['left_s'])} left]"
+            kind, by = _word(one["kind"], wording.lang), _word("by", wording.lang, author=one["author"])
+            left = _word("left", wording.lang, time=_left(one["left_s"], wording.lang))
+            line += f"  [{kind} {by}: {one['reason']}; {left}]"
         print(line.rstrip())
 
 
@@ -244,20 +267,21 @@ def value_text(tag: Tag, value: float, column: int = 1) -> str:
 def _substitute(chosen: argparse.Namespace) -> int:
     site = _ask_about(chosen, {"op": "substitute", "value": chosen.value, "for_s": chosen.for_s})
     tag = site.tags.get(chosen.point)
-    shown = f"{value_text(tag, chosen.value)} {tag.unit}".rstrip()
-    print(f"{chosen.point} is substituted by {shown} for {_left(chosen.for_s)}")
+    shown = f"{value_text(tag, chosen.value, column_of(chosen.lang))} {tag.unit}".rstrip()
+    length = _left(chosen.for_s, chosen.lang)
+    print(_word("is_substituted", chosen.lang, point=chosen.point, value=shown, time=length))
     return 0
 
 
 def _block(chosen: argparse.Namespace) -> int:
     _ask_about(chosen, {"op": "block", "for_s": chosen.for_s})
-    print(f"{chosen.point} is frozen for {_left(chosen.for_s)}")
+    print(_word("is_blocked", chosen.lang, point=chosen.point, time=_left(chosen.for_s, chosen.lang)))
     return 0
 
 
 def _restore(chosen: argparse.Namespace) -> int:
     _ask_about(chosen, {"op": "restore"})
-    print(f"{chosen.point} has its own value again")
+    print(_word("own", chosen.lang, point=chosen.point))
     return 0
 
 
@@ -273,23 +297,29 @@ def _overrides(chosen: argparse.Namespace) -> int:
     if chosen.json:
         return _print_json(found)
     if not found:
-        print("nothing is substituted or blocked")
+        print(_word("none", chosen.lang))
         return 0
+    clock, lang = SiteTime(site.timezone), chosen.lang
     width = max(len(one["point"]) for one in found)
     for one in found:
         tag = site.tags.get(one["point"])
-        shown = f"{value_text(tag, one['value'])} {tag.unit}".rstrip()
-        print(
-            f"{one['point']:{width}}  {shown:>16}  {one['kind']:11}  {_left(one['left_s']):>9} left  "
-            f"by {one['author']} since {utc_text(one['set_utc_ns'])}: {one['reason']}"
+        cells = (
+            _padded(one["point"], width, right=False),
+            _padded(f"{value_text(tag, one['value'], column_of(lang))} {tag.unit}".rstrip(), 16, right=True),
+            _padded(_word(one["kind"], lang), 11, right=False),
+            _padded(_word("left", lang, time=_left(one["left_s"], lang)), 14, right=True),
+            f"{_word('by', lang, author=one['author'])} "
+            f"{_word('since', lang, time=clock.second(one['set_utc_ns']))}: {one['reason']}",
         )
+        print("  ".join(cells))
     return 0
 
 
-def _left(seconds: float) -> str:
+def _left(seconds: float, lang: str) -> str:
     """A length of time for people."""
     whole = round(seconds)
     hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    h, m, s = (_word(key, lang) for key in ("h", "min", "s"))
     if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+        return f"{hours} {h} {minutes:02d} {m}"
+    return f"{minutes} {m} {rest:02d} {s}" if minutes else f"{rest} {s}"

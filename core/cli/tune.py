@@ -10,15 +10,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from gwanje.core.city.run_dir import RunDirError, RunInfo, default_data_base, default_run_dir
 from gwanje.core.cli.operate import Desk
 from gwanje.core.cli.parsing import CommandError, Commands, attached, history_of, with_site
+from gwanje.core.cli.speech import with_lang
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.site.config import load_site
+from gwanje.core.site.local_time import SiteTime
 
 TERMINAL = "gwanje.control.tuning.terminal"
 HISTORY = "gwanje.historian.query"
@@ -62,7 +64,7 @@ def add(commands: Commands) -> None:
     for one in (listed, tried, shown):
         one.add_argument("--json", action="store_true")
     for one in (listed, tried, applied, rollback, kept, shown):
-        one.add_argument("--lang", choices=("ko", "en"), default="ko")
+        with_lang(one)
         with_site(one)
 
 
@@ -139,7 +141,7 @@ def _stretch(chosen: argparse.Namespace) -> tuple[Callable[[list[str], int, int]
     if not 10.0 <= chosen.for_s <= 86_400.0:
         raise CommandError("--for must be 10…86400 s")
     history = importlib.import_module(HISTORY)
-    folder = history_of(chosen)
+    folder, time = history_of(chosen), SiteTime.of(chosen.site)
     length_ns = round(chosen.for_s * NS_PER_S)
     if chosen.hour is None:
         with history.open_history(folder) as opened:
@@ -149,7 +151,7 @@ def _stretch(chosen: argparse.Namespace) -> tuple[Callable[[list[str], int, int]
             raise CommandError(f"{folder}: the import was never recorded; `--synthetic` tries steps alone")
         from_ns, until_ns = max(first, last - length_ns), last
     else:
-        from_ns = _utc_ns(chosen.hour)
+        from_ns = _utc_ns(chosen.hour, time)
         until_ns = from_ns + length_ns
 
     def fetch(tags: list[str], begin_ns: int, end_ns: int) -> Points:
@@ -161,8 +163,7 @@ def _stretch(chosen: argparse.Namespace) -> tuple[Callable[[list[str], int, int]
         with history.open_history(folder) as opened:
             return _by_tag(opened.sql(asked))
 
-    begin = datetime.fromtimestamp(from_ns / NS_PER_S, UTC)
-    return fetch, from_ns, until_ns, f"{begin:%Y-%m-%d %H:%M:%S} UTC + {(until_ns - from_ns) / NS_PER_S:.0f} s"
+    return fetch, from_ns, until_ns, f"{time.second(from_ns)} + {(until_ns - from_ns) / NS_PER_S:.0f} s"
 
 
 def _nothing(_tags: list[str], _begin_ns: int, _end_ns: int) -> Points:
@@ -177,12 +178,12 @@ def _by_tag(table: Any) -> Points:
     return {name: tuple(one[codes == code] for one in columns) for code, name in enumerate(names)}
 
 
-def _utc_ns(text: str) -> int:
+def _utc_ns(text: str, time: SiteTime) -> int:
     try:
         when = datetime.fromisoformat(text)
     except ValueError:
         raise CommandError(f"{text!r} is no time such as 2026-11-21T13:00:00+09:00") from None
-    return round(when.astimezone(UTC).timestamp()) * NS_PER_S
+    return time.utc_ns(when)
 
 
 def _paint(data: Mapping[str, Any], target: Path) -> None:

@@ -7,7 +7,7 @@ import fnmatch
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -137,11 +137,11 @@ class Follower:
         self._file.close()
 
 
-def line_of(entry: Entry | str, lang: str) -> str:
-    """One line for a person: number, time, and what happened."""
+def line_of(entry: Entry | str, lang: str, when: Callable[[int], str] = date) -> str:
+    """One line for a person: number, time as ``when`` writes it, and what happened."""
     if isinstance(entry, str):
         return f"   ?  {entry}"
-    return f"{entry.seq:>9}  {date(entry.utc_ns)}  {describe(entry, lang)}"
+    return f"{entry.seq:>9}  {when(entry.utc_ns)}  {describe(entry, lang)}"
 
 
 def table_of(entry: Entry) -> dict[str, Any]:

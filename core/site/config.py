@@ -47,6 +47,7 @@ from gwanje.core.tags.table import Tag, TagTable
 from gwanje.core.time_watch import TimeRules, read_rules
 
 SIM_PLANTS = ("simple", "microgrid")
+DEFAULT_TIMEZONE = "Asia/Seoul"
 """What the simulated energy devices stand on: a balance every 10 ms, or ``microgrid/plant.toml`` at 1 ms."""
 
 
@@ -214,7 +215,7 @@ def _site_head(document: Document) -> dict[str, Any]:
         "id": site.text("id", "" if quiet else None),
         "name_ko": site.text("name_ko", "" if quiet else None),
         "name_en": site.text("name_en", "" if quiet else None),
-        "timezone": site.text("timezone", "Asia/Seoul"),
+        "timezone": site.text("timezone", DEFAULT_TIMEZONE),
         "rating_w": site.number("connection_rating_w", 1.0 if quiet else None, 1.0, 1e10),
         "nominal_hz": site.number("nominal_hz", 60.0, 45.0, 65.0),
         "nominal_v": site.number("nominal_v", 22_900.0, 100.0, 1e6),

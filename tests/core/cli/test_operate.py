@@ -59,7 +59,7 @@ def test_what_people_hold_is_listed_with_value_author_and_times(held):
     code, said = ask({"holds": [hold]})
     assert code == 0
     assert said.out.startswith("a.b.limit_w = 12.3 W  kim  ")
-    assert said.out.count("Z") == 2
+    assert said.out.count("KST") == 2
     (row,) = json.loads(ask({"holds": [hold]}, "--json")[1].out)
     assert (row["point"], row["value"], row["author"]) == ("a.b.limit_w", 12.34, "kim")
     assert row["since_utc"] < row["until_utc"]

@@ -83,7 +83,7 @@ def town(tmp_path: Path):
 
 def test_live_values_stand_in_columns_with_quality_age_and_words(town, capsys) -> None:
     run, *_ = town
-    assert run("tags", "a.b.*") == 0
+    assert run("tags", "a.b.*", "--lang", "en") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["a.b.breaker", "a.b.loading", "a.b.power_w"]
     assert lines[0].split()[1] == "closed"
@@ -112,7 +112,7 @@ def test_a_substituted_value_is_shown_also_when_no_core_can_say_by_whom(town, ca
     bits, time = np.array([Quality.SUBSTITUTED], np.uint16), np.array([clock.mono_ns()])
     common = store.common_writer()
     common.override(Overrides(ids, np.array([77.0]), bits, time, 0 * time, time + 10**12))
-    assert run("tags", "a.b.power_w") == 0
+    assert run("tags", "a.b.power_w", "--lang", "en") == 0
     said = capsys.readouterr()
     assert "77.0 W" in said.out
     assert "GOOD SUBSTITUTED (simulated)" in said.out
@@ -156,7 +156,7 @@ def test_what_is_no_length_of_time(text: str) -> None:
     ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (3599, "59 min 59 s"), (3600, "1 h 00 min")]
 )
 def test_what_is_left_is_told_for_people(seconds: float, text: str) -> None:
-    assert _left(seconds) == text
+    assert _left(seconds, "en") == text
 
 
 def test_a_state_without_a_word_is_its_number() -> None:
@@ -190,12 +190,12 @@ def lamps(tmp_path: Path):
 
 
 def test_a_tag_is_shown_with_its_device_in_either_language(lamps, capsys) -> None:
-    assert lamps("tags", "*.lamp0001.*") == 0
+    assert lamps("tags", "*.lamp0001.*", "--lang", "en") == 0
     lines = capsys.readouterr().out.splitlines()
     (dim,) = [one for one in lines if one.startswith("jincheon.lamp0001.dim_pct")]
     assert dim.split("  ")[-2:] == ["Streetlight 1", "dimming level"]
     assert "40.0 %" in dim
-    assert lamps("tags", "*.lamp0001.*", "--lang", "ko") == 0
+    assert lamps("tags", "*.lamp0001.*") == 0, "Korean where nothing is said, as everywhere"
     lines = capsys.readouterr().out.splitlines()
     (dim,) = [one for one in lines if one.startswith("jincheon.lamp0001.dim_pct")]
     assert dim.split("  ")[-2:] == ["가로등 1", "조광률"]
@@ -210,8 +210,9 @@ def test_only_what_is_bad_is_shown_when_asked_for(lamps, capsys) -> None:
     assert len(lines) == 29  # all lamps but the first
     assert lines[0].startswith("jincheon.lamp0002.dim_pct")
     assert "BAD COMM (simulated)" in lines[0]
-    assert lamps("tags", "*.lamp0001.dim_pct", "--bad") == 0
-    assert capsys.readouterr().out == "no tag is BAD, of 1\n"
+    for lang, text in (("en", "no tag is BAD, of 1\n"), ("ko", "BAD인 값 없음 (태그 1개 중)\n")):
+        assert lamps("tags", "*.lamp0001.dim_pct", "--bad", "--lang", lang) == 0
+        assert capsys.readouterr().out == text
     assert lamps("tags", "*.lamp000[12].dim_pct", "--bad", "--json") == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert told["device"] == {"name": "jincheon.lamp0002", "label_ko": "가로등 2", "label_en": "Streetlight 2"}
@@ -221,7 +222,7 @@ def test_a_tag_of_the_city_itself_has_no_device(lamps, capsys) -> None:
     assert lamps("tags", "system.family_street.errors", "--json") == 0
     (told,) = json.loads(capsys.readouterr().out)
     assert told["device"] is None
-    assert lamps("tags", "system.family_street.errors") == 0
+    assert lamps("tags", "system.family_street.errors", "--lang", "en") == 0
     assert "  –  street: link errors" in capsys.readouterr().out
 
 
@@ -248,3 +249,22 @@ def test_the_status_tells_families_and_some_of_the_devices_that_are_offline(lamp
 def test_a_value_without_end_is_shown_as_none() -> None:
     tag = Tag("a.b.s", "", "field", states=(("가", "a"),), decimals=0)
     assert value_text(tag, float("inf")) == "–"
+
+
+OVERRIDE = {
+    "point": "jincheon.lamp0001.dim_pct", "kind": "substituted", "value": 30.0, "author": "kim", "reason": "repair",
+    "set_utc_ns": 1_767_225_600_000_000_000, "until_utc_ns": 1_767_229_200_000_000_000, "left_s": 3_540.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("lang", "words"), [
+    ("ko", ["대체", "59 분 00 초 남음", "kim 2026-01-01 09:00:00 KST부터: repair"]),
+    ("en", ["substituted", "59 min 00 s left", "by kim since 2026-01-01 09:00:00 KST: repair"]),
+])  # fmt: skip
+def test_what_is_substituted_is_told_in_either_language_on_the_sites_clock(lamps, capsys, monkeypatch, lang, words):
+    monkeypatch.setattr("gwanje.core.cli.tags.ask", lambda *_: {"overrides": [OVERRIDE]})
+    assert lamps("overrides", "--lang", lang) == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in words), said
+    assert lamps("overrides", "--json", "--lang", lang) == 0
+    assert json.loads(capsys.readouterr().out) == [OVERRIDE], "what programs read is the same in every language"

@@ -74,8 +74,13 @@ def test_show_filters_and_speaks_both_languages(path: Path, capsys: pytest.Captu
     _, lines, _ = run(capsys, "show", path, "--kind", "alarm_*", "--author", "kim", "--lang", "en")
     assert len(lines) == 10
     assert all("alarm acknowledged · error_high · kim" in line for line in lines)
-    _, lines, _ = run(capsys, "show", path, "--point", "jincheon.*", "--since", "2026-01-01T00:19:00")
-    assert [line.split()[1] for line in lines] == ["2026-01-01T00:19:00.000Z", "2026-01-01T00:20:00.000Z"]
+    _, lines, _ = run(capsys, "show", path, "--point", "jincheon.*", "--since", "2026-01-01T09:19:00")
+    shown = [" ".join(line.split()[1:4]) for line in lines]
+    assert shown == ["2026-01-01 09:19:00.000 KST", "2026-01-01 09:20:00.000 KST"], "the site's clock, also asked by"
+    _, again, _ = run(capsys, "show", path, "--point", "jincheon.*", "--since", "2026-01-01T00:19:00+00:00")
+    assert again == lines, "a zone that is given counts"
+    _, elsewhere, _ = run(capsys, "show", path, "--point", "jincheon.*", "--tail", 1, "--site", path.parent)
+    assert "2026-01-01 00:20:00.000 UTC" in elsewhere[0], "where no site says its zone"
     assert "명령 요청" in lines[0]
     _, lines, _ = run(capsys, "show", path, "--tail", "3", "--json")
     assert [json.loads(line)["kind"] for line in lines] == [entry.kind for entry in list(read(path))[-3:]]

@@ -187,7 +187,7 @@ def test_a_persons_limit_of_one_charger_is_kept_read_back_and_ended():
 def test_a_limit_above_the_groups_share_is_confirmed_with_the_share():
     async def scenario():
         async with Town(2, group_w=7_040.0) as (rig, cars):
-            assert cars.points["ev001"].limit_w() == 3_520.0
+            await rig.until(lambda: cars.points["ev001"].limit_w() == 3_520.0)
             assert await rig.command(f"{EV}.limit_w", 5_000.0) == ("confirmed", "group1: 3520 W")
             assert rig.tag(f"{EV}.limit_w")[:2] == (3_520.0, 0)
             assert rig.drivers["ev001"].hold.value_w == 5_000.0, "it stands, for when the share grows"
