@@ -1,4 +1,4 @@
-"""Planner and ledger in a running city: a plan is there, energy is counted as the meters do, a kill costs seconds."""
+"""Planner, ledger and estimation in a running city: a plan is there, energy counts as meters do, a kill costs seconds."""
 
 import csv
 import os
@@ -68,6 +68,15 @@ def test_a_plan_is_there_and_commands_nothing(inside):
     assert inside.tag("planner.plan.bad_input") == inside.tag("planner.plan.no_plan") == 0
     journal = inside.city.cli("journal", "show", "--json").stdout.splitlines()
     assert [line for line in journal if "planner" in line and '"kind": "part_' not in line] == []
+
+
+def test_the_network_is_estimated_and_no_meter_of_a_sound_city_is_suspected(inside):
+    assert inside.until("estimation.network.state", lambda _value: True) == 0.0
+    assert inside.until("estimation.network.unobservable_buses", lambda value: value == 0.0) == 0.0
+    volts = inside.until("estimation.city.voltage_pu", lambda value: value > 0.0)
+    sigma = inside.tag("estimation.city.voltage_sigma_pu")
+    assert volts == pytest.approx(inside.tag("grid.bus.voltage_v") / 22_900, abs=6.0 * sigma)
+    assert inside.tag("estimation.network.suspected_meters") == 0.0
 
 
 def test_the_ledger_counts_what_the_meters_count(inside):
