@@ -1,4 +1,4 @@
-"""Planner, ledger and estimation in a running city: a plan is there, energy counts as meters do, a kill costs seconds."""
+"""Planner, ledger, estimation in a running city: a plan is there, energy counts as meters do, a kill costs seconds."""
 
 import csv
 import os

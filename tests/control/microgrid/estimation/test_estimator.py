@@ -1,6 +1,7 @@
 """The estimator of the microgrid: what it says of liars, switches, old readings and what nobody reads; virtual time."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -298,6 +299,75 @@ def test_flawless_readings_are_rarely_suspected_and_large_errors_found():
         named += any(meter.tag in one.tags for one in out.findings)
     assert found >= 297
     assert named >= 290
+
+
+def test_sigmas_that_are_given_go_before_age_and_quality():
+    truth = Truth(METERS)
+    inputs = truth.inputs(truth.solve())
+    sigma = np.full(len(METERS), 1e3)
+    sigma[3] = np.nan
+    given = EstimationInputs(inputs.values, np.full(len(METERS), int(Quality.BAD), np.uint16), inputs.age_s + 1e9,
+                             inputs.closed, sigma)  # fmt: skip
+    z, found, _, own = readings(given, PARAMS)
+    at = (list(MeterKind).index(METERS[3].kind), METERS[3].bus)
+    assert np.isnan(z[at])
+    assert np.isnan(own[3])
+    assert found[se.P, 6] == pytest.approx(1e3 / BASE_W)
+    _, out = step(EstimationState(), given, PARAMS)
+    assert out.solved
+
+
+def test_a_share_of_a_tag_is_a_share_of_its_sigma():
+    half = (Meter("total.load_w", MeterKind.LOAD_W, 4, sign=-0.5, sigma_share=0.0, sigma_floor=1e3),)
+    params = EstimationParams(network(), half)
+    inputs = EstimationInputs(np.array([8e4]), np.zeros(1, np.uint16), np.zeros(1), np.zeros(0, np.uint8))
+    z, sigma, _, _ = readings(inputs, params)
+    assert (z[se.P, 4], sigma[se.P, 4]) == pytest.approx((-4e4 / BASE_W, 500.0 / BASE_W))
+
+
+def test_readings_without_a_solution_are_solved_without_the_worst():
+    truth = Truth(METERS)
+    rows = truth.solve(4.0 * LOAD_W)
+    inputs = truth.inputs(rows, tie__import_w=lambda value: -4.0 * value)
+    z, sigma, _, _ = readings(inputs, PARAMS)
+    unsolved = PARAMS.judge.solve(z, sigma, None) < 0
+    _, out = step(EstimationState(), inputs, PARAMS)
+    assert out.solved
+    assert [one.tags for one in out.findings] == [("tie.import_w",)]
+    assert out.verdict.ratio > 1.0
+    assert not unsolved or out.verdict.ratio == np.inf
+
+
+def test_of_several_that_explain_as_much_only_those_are_doubted_that_can_be():
+    """Two loads behind one flow: what is missing is more than the clinic can draw."""
+    keep = ("tie.import_w", "tie.import_var", "tie.voltage_v", "homes.load_w", "homes.load_var", "shops.load_w",
+            "shops.load_var", "clinic.load_w", "clinic.load_var", "west.flow_w", "west.flow_var", "factory.load_w",
+            "factory.load_var", "pump.load_w", "pump.load_var")  # fmt: skip
+    meters = tuple(
+        replace(one, low=0.0, high=100e3 if one.tag == "clinic.load_w" else 1e6) if one.tag.endswith("load_w") else one
+        for one in METERS if one.tag in keep
+    )  # fmt: skip
+    doubted = {}
+    for bounded in (True, False):
+        params = EstimationParams(
+            network(), meters if bounded else tuple(one for one in METERS if one.tag in keep), decide_by_form=False
+        )
+        out = run(Truth(meters), params, homes__load_w=lambda value: value - 110e3)
+        doubted[bounded] = {one.tags[0] for one in out.findings}
+    assert doubted[False] >= {"homes.load_w", "shops.load_w", "clinic.load_w"}
+    assert "clinic.load_w" not in doubted[True]
+    assert "homes.load_w" in doubted[True]
+
+
+def test_what_each_of_the_doubted_would_have_to_be_is_told():
+    keep = ("tie.import_w", "tie.import_var", "tie.voltage_v", "homes.load_w", "homes.load_var", "shops.load_w",
+            "shops.load_var", "factory.load_w", "factory.load_var", "pump.load_w", "pump.load_var", "clinic.load_w",
+            "clinic.load_var")  # fmt: skip
+    meters = tuple(one for one in METERS if one.tag in keep)
+    out = run(Truth(meters), EstimationParams(network(), meters), factory__load_w=lambda value: value + 60e3)
+    found = {one.tags[0]: one for one in out.findings}
+    assert found["factory.load_w"].others == pytest.approx(250e3, abs=15e3)
+    assert found["homes.load_w"].others == pytest.approx(120e3 - 60e3, abs=15e3)
 
 
 def test_meters_without_a_bus_are_refused():
