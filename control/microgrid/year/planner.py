@@ -15,6 +15,7 @@ import numpy as np
 from gwanje.control.microgrid.planner.assets import Battery, Grid, Load, Renewable
 from gwanje.control.microgrid.planner.planning import Planner
 from gwanje.control.microgrid.planner.problem import Problem
+from gwanje.control.microgrid.planner.solve import best_solver
 from gwanje.control.microgrid.tariff.local_time import Ints, civil, day_kinds
 from gwanje.control.microgrid.tariff.tariff import Floats
 from gwanje.control.microgrid.year.battery import MWH_PER_W, Limits, battery_step
@@ -81,11 +82,14 @@ def run_plan(inputs: YearInputs, foresee: bool = False) -> tuple[Ints, Ints]:
     local = civil(series.begin_utc_ns, tariff.terms.zone)
     kinds = day_kinds(np.unique(local.day), tariff.terms.holidays)
     load_w, pv_w = series.load_mwh / MWH_PER_W, series.pv_mwh / MWH_PER_W
-    price, export = tariff.price_krw_per_kwh(series.begin_utc_ns), tariff.export_krw_per_kwh(series.begin_utc_ns)
+    price = tariff.price_krw_per_kwh(series.begin_utc_ns)
+    # Where a kWh earns more than it costs, a meter that cannot run both ways at once asks for binaries in each plan: a
+    # year would take ten times as long. The plan counts such a kWh at its price; the bill counts it as it is.
+    export = np.minimum(tariff.export_krw_per_kwh(series.begin_utc_ns), price)
     demand = tariff.demand_on(local.day)
     counted = np.isin(local.month % 12 + 1, tariff.terms.counted_months)
     net = inputs.net_load_mwh.tolist()
-    planner = Planner()
+    planner = Planner(best_solver())
     peaks: dict[int, int] = {}
     stored = limits.start_mwh
     flows: list[int] = []

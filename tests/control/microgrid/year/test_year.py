@@ -293,6 +293,24 @@ def test_a_winter_week_under_the_plan(inputs):
     assert peak_share > 0.5, "it discharges where energy is dear"
 
 
+def test_a_weekend_on_which_energy_earns_more_than_it_costs_needs_no_search(inputs, monkeypatch):
+    price = inputs.tariff.price_krw_per_kwh(inputs.series.begin_utc_ns)
+    earns = np.flatnonzero(inputs.tariff.export_krw_per_kwh(inputs.series.begin_utc_ns) > price)
+    day = int(earns[0]) // 96
+    searched = []
+
+    class Seen(year_planner.Planner):
+        def plan(self, problem):
+            made = super().plan(problem)
+            searched.append(made.integer)
+            return made
+
+    monkeypatch.setattr(year_planner, "Planner", Seen)
+    run_rule(part(inputs, day - 1, 3), "plan", year_planner.run_plan)
+    assert len(searched) == 48
+    assert not any(searched)
+
+
 # ── the command and its file ──
 
 
