@@ -183,7 +183,11 @@ class GridLoad(Load):
 
 
 class GridBreaker(Breaker):
-    """The breaker at the connection: the kernel's, closed through its sync-check, behind a drive with a spring."""
+    """The breaker at the connection: the kernel's, closed through its sync-check, behind a drive with a spring.
+
+    Its register of the last command falls back to open once the relay has opened the breaker, or has let an order to
+    close lapse: it never says that something closed is wanted which nobody works on.
+    """
 
     def __init__(self, spec: TwinSpec, levels: Levels) -> None:
         self._levels = levels
@@ -220,6 +224,9 @@ class GridBreaker(Breaker):
             self._charge_s = self.params.charge_s
         self._was_closed = self.closed
         self._charge_s = max(self._charge_s - dt_s, 0.0)
+        now = self._levels.now
+        if not (self.closed or self._moving or now[kernel.S_ASKED_S] > 0.0 or now[kernel.S_CLOSING_S] > 0.0):
+            self.close_command = False
         if self._moving and self.spring_charged:
             self._moving = False
             self._levels.order(self._slot, 1.0)

@@ -376,6 +376,21 @@ def test_the_breakers_spring_charges_and_a_jammed_drive_stays(make):
     assert (breaker.closed, breaker.close_command) == (True, False)
 
 
+def test_the_breakers_command_does_not_say_closed_when_nobody_closes_it_any_more(make):
+    """An order that found no moment in step, and a trip: the register is what an operator sees."""
+    city = islanded(make)
+    city.breaker.order(True)
+    run(city, 1.0)
+    assert (city.breaker.closed, city.breaker.close_command) == (False, True), "relay 25 waits for the moment"
+    run(city, 4.5)
+    assert (city.breaker.closed, city.breaker.close_command) == (False, False)
+    city = formed(make)
+    assert city.breaker.close_command
+    city.disturb("grid_lost", {})
+    run(city, 3.0)
+    assert (city.breaker.closed, city.breaker.close_command) == (False, False)
+
+
 # --- kept over a kill
 
 
