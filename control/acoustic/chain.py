@@ -9,14 +9,14 @@ everybody else in turn, within a budget.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gwanje.control.acoustic.classes import CLASS_NAMES
-from gwanje.control.acoustic.detector import Detection, DetectorParams, NodeState, step
+from gwanje.control.acoustic.detector import Detection, DetectorParams, confidence_of
 from gwanje.control.acoustic.features import (
     HOP_SAMPLES,
     N_MELS,
@@ -28,6 +28,10 @@ from gwanje.control.acoustic.features import (
 )
 from gwanje.control.acoustic.gate import Gate
 from gwanje.control.acoustic.levels import find_onset, frame_levels, next_floors
+from gwanje.control.acoustic.onsets import Onsets
+from gwanje.control.acoustic.usual import Usual
+from gwanje.ext.noise_floor import NoiseFloor
+from gwanje.ext.score_filter import ScoreFilter
 
 BLOCK_FRAMES: Final = 12
 BLOCK_SAMPLES: Final = BLOCK_FRAMES * HOP_SAMPLES
@@ -54,6 +58,12 @@ Samples = NDArray[np.int16]
 Indices = NDArray[np.int64]
 Classifier = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(n, 96, 64) log-mel patches → (n, n_classes) margins above the thresholds."""
+Glance = Callable[
+    [NDArray[np.float32], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]], NDArray[np.float32]
+]
+"""(n, 96, 64) patches, (n, 8) shapes of the onsets in them, (n,) their ages in ms, (n, 64) noise floors → margins."""
+Witness = Callable[[int, int, NDArray[np.float32]], None]
+"""Told of every judgement: node, capture time of its last sample, margins after the median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,6 @@ class _Node:
     tail_lost: NDArray[np.bool_] | None = field(default_factory=lambda: np.ones(TAIL_SAMPLES, np.bool_))
     newest_mono_ns: int = 0
     patch_mono_ns: int = 0
-    state: NodeState = field(default_factory=NodeState)
 
     def end_mono_ns(self) -> int:
         """Capture time of the last sample taken out of ``pending``."""
@@ -157,6 +166,8 @@ class Chain:
         params: of the detector.
         quiet_above_floor_db: while a node's patch is nowhere this much above its floor, every second one is left out.
         budget: of the network.
+        witness: told of every judgement, for measurements.
+        glance: margins of the quick look at an onset, or None: then impulses wait for their patches.
 
     Attributes:
         gate: of every node.
@@ -171,14 +182,24 @@ class Chain:
         params: DetectorParams,
         quiet_above_floor_db: float = 0.0,
         budget: Budget | None = None,
+        witness: Witness | None = None,
+        glance: Glance | None = None,
     ) -> None:
         self._classifier = classifier
-        self._params = params
+        self._witness = witness
+        self._glance = glance
+        self._scores = ScoreFilter(
+            n_nodes, params.median_patches, params.release_margin, params.release_s, params.hold_off_s, params.shadow_s
+        )
         self._quiet_above_floor_db = quiet_above_floor_db
         self._front_end = front_end(min(n_nodes, SIDE_BY_SIDE))
         self._nodes = [_Node() for _ in range(n_nodes)]
         self._purse = _Purse(budget or Budget())
         self.gate = Gate(n_nodes)
+        self._onsets = Onsets(n_nodes)
+        self._noise = NoiseFloor(n_nodes, N_MELS)
+        self._band_floor = np.full((n_nodes, N_MELS), DISPLAY_LOW, np.float32)
+        self._usual = Usual(n_nodes)
         self.n_patches = self.n_skipped = 0
         history = (n_nodes, HISTORY_BLOCKS, BLOCK_FRAMES)
         self._frames = np.full((*history, N_MELS), DISPLAY_LOW, np.float32)  # of a node a ring of blocks
@@ -216,13 +237,13 @@ class Chain:
 
     def restart(self, node_index: int) -> None:
         """Forget a node's sound: what comes next does not follow on it. Its latest events stay known."""
-        old = self._nodes[node_index]
-        self._nodes[node_index] = _Node(state=NodeState(
-            last_event_ns=old.state.last_event_ns, last_any_ns=old.state.last_any_ns))  # fmt: skip
+        self._nodes[node_index] = _Node()
+        self._scores.restart(node_index)
         self._frames[node_index], self._levels_db[node_index] = DISPLAY_LOW, SILENCE_DB
         self._peak_db[node_index], self._n_lost[node_index] = SILENCE_DB, BLOCK_FRAMES
         self._n_blocks[node_index], self._tail[node_index], self._dc[node_index] = 0, 0, np.nan
         self.gate.shut(node_index)
+        self._onsets.forget(node_index)
 
     def advance(self) -> tuple[list[Block], list[Heard]]:
         """Work off every whole block that is pending."""
@@ -230,6 +251,8 @@ class Chain:
         heard: list[Heard] = []
         while ready := [i for i, node in enumerate(self._nodes) if len(node.pending) >= BLOCK_SAMPLES]:
             blocks += self._round(np.array(ready))
+            if self._glance is not None:
+                heard += self._look(self._onsets.looks(np.array(ready)))
             if self._classifier is not None:
                 heard += self._classify(self._chosen(np.array(ready)))
         return blocks, heard
@@ -246,6 +269,8 @@ class Chain:
         whole = np.ones(len(ready), np.bool_)
         whole[list(hurt)] = False
         self.gate.step(ready[whole], frames[whole])
+        self._onsets.step(ready, np.ascontiguousarray(batch[:, TAIL_SAMPLES:]), whole)
+        self._follow_bands(ready[whole], frames[whole])
         slots = self._n_blocks[ready] % HISTORY_BLOCKS
         self._frames[ready, slots], self._levels_db[ready, slots] = frames, levels_db
         self._peak_db[ready, slots], self._n_lost[ready, slots] = loudest, 0
@@ -318,6 +343,13 @@ class Chain:
                 after[j] = next_floors(before[j : j + 1], levels_db[j : j + 1, ~frame_lost])[0]
         self._floor_db[ready] = after
 
+    def _follow_bands(self, nodes: Indices, frames: NDArray[np.float32]) -> None:
+        """The noise floor of every band after a block."""
+        if len(nodes):
+            floors = np.empty((len(nodes), N_MELS), np.float32)
+            self._noise.process(nodes, frames, floors)
+            self._band_floor[nodes] = floors
+
     def _chosen(self, ready: Indices) -> list[int]:
         """Nodes whose newest patch is judged now.
 
@@ -353,37 +385,77 @@ class Chain:
         blocks: NDArray[np.float32] = history[node_index, slots]
         return blocks.reshape(-1, *blocks.shape[2:])
 
+    def _look(self, nodes: Indices) -> list[Heard]:
+        """Quick looks at onsets, as far as the budget goes, and the events they begin."""
+        slots = (self._n_blocks[nodes, None] - PATCH_BLOCKS + np.arange(PATCH_BLOCKS)) % HISTORY_BLOCKS
+        nodes = nodes[self._n_lost[nodes[:, None], slots].sum(axis=1) <= LOST_FRAMES_MAX]
+        n_paid = self._purse.take(0, len(nodes))[1]
+        self.n_skipped += len(nodes) - n_paid
+        nodes = nodes[:n_paid]
+        if not len(nodes) or self._glance is None:
+            return []
+        patches = np.stack([self._patch(i, self._frames, PATCH_BLOCKS) for i in nodes.tolist()])
+        ages_ms = self._onsets.age_ms[nodes]
+        margins = self._glance(patches, self._onsets.shapes(nodes), ages_ms, self._band_floor[nodes])
+        self.n_patches += len(nodes)
+        heard: list[Heard] = []
+        for i, detection in self._decided(nodes, margins, quick=True):
+            age_ms = int(self._onsets.age_ms[i])
+            recent = self._patch(i, self._levels_db, HISTORY_BLOCKS)[-(age_ms // 10 + 2) :]
+            floor_db, loudest_db = float(self._floor_db[i]), float(recent.max())
+            snr_db = loudest_db - (SILENCE_DB if np.isnan(floor_db) else floor_db)
+            heard.append(Heard(i, detection, detection.mono_ns - age_ms * 1_000_000, loudest_db, snr_db))
+        return heard
+
+    def _decided(self, nodes: Indices, margins: NDArray[np.float32], quick: bool) -> list[tuple[int, Detection]]:
+        """The events that margins of patches, or of quick looks, begin."""
+        end_ns = np.array([self._nodes[i].end_mono_ns() for i in nodes.tolist()], np.int64)
+        found, median = np.empty(len(nodes), np.intc), np.empty((len(nodes), len(CLASS_NAMES)), np.float32)
+        self._scores.process(nodes, np.ascontiguousarray(margins, np.float32), end_ns, quick, found, median)
+        if self._witness is not None:
+            for row, i in enumerate(nodes.tolist()):
+                self._witness(i, int(end_ns[row]), median[row].copy())
+        decided = []
+        for row in np.flatnonzero(found >= 0).tolist():
+            c = int(found[row])
+            margin = float(median[row, c])
+            decided.append((int(nodes[row]), Detection(c, margin, confidence_of(margin), int(end_ns[row]))))
+        return decided
+
     def _classify(self, chosen: list[int]) -> list[Heard]:
         """Margins of the newest patch of each node, and the events they begin."""
         if not chosen or self._classifier is None:
             return []
         margins = self._classifier(np.stack([self._patch(i, self._frames, PATCH_BLOCKS) for i in chosen]))
         self.n_patches += len(chosen)
-        heard: list[Heard] = []
-        for i, of_node in zip(chosen, margins, strict=True):
+        above = np.empty((len(chosen), len(CLASS_NAMES)), np.float32)
+        for row, i in enumerate(chosen):
             node, end_ns = self._nodes[i], self._nodes[i].end_mono_ns()
             if end_ns - node.patch_mono_ns > JOINED_NS:  # a median is of patches that follow each other
-                node.state = replace(node.state, recent=())
+                self._scores.break_off(i)
+            above[row] = self._usual.above(i, margins[row], end_ns - node.patch_mono_ns)
             node.patch_mono_ns = end_ns
-            node.state, detection = step(node.state, of_node, end_ns, self._params)
-            if node.state.active >= 0 or float(of_node.max()) >= CURIOUS_MARGIN:
+        decided = self._decided(np.array(chosen), above, quick=False)
+        for row, i in enumerate(chosen):
+            if self._scores.sounding(i) >= 0 or float(above[row].max()) >= CURIOUS_MARGIN:
                 self.gate.keep_open(i, CURIOUS_BLOCKS)
-            if detection is not None:
-                floor_db = float(self._floor_db[i])
-                levels_db = self._patch(i, self._levels_db, HISTORY_BLOCKS)
-                onset = find_onset(levels_db, SILENCE_DB if np.isnan(floor_db) else floor_db, PATCH_FRAMES)
-                begun_ns = end_ns - onset.frames_back * FRAME_NS
-                heard.append(Heard(i, detection, begun_ns, onset.level_db, onset.snr_db))
-        return heard
+        return [Heard(i, detection, *self.onset(i)) for i, detection in decided]
+
+    def onset(self, node_index: int) -> tuple[int, float, float]:
+        """Where what sounds in a node's newest patch began: capture time, level (dB), level above the noise floor."""
+        floor_db = float(self._floor_db[node_index])
+        levels_db = self._patch(node_index, self._levels_db, HISTORY_BLOCKS)
+        found = find_onset(levels_db, SILENCE_DB if np.isnan(floor_db) else floor_db, PATCH_FRAMES)
+        begun_ns = self._nodes[node_index].end_mono_ns() - found.frames_back * FRAME_NS
+        return begun_ns, found.level_db, found.snr_db
 
     def sounding(self, node_index: int) -> int:
         """Index of the class that is sounding at a node, or -1."""
-        return self._nodes[node_index].state.active
+        return self._scores.sounding(node_index)
 
     def margins(self, node_index: int) -> NDArray[np.float32]:
         """Margins of a node's newest patch, (n_classes,); -inf before the first."""
-        recent = self._nodes[node_index].state.recent
-        return recent[-1] if recent else np.full(len(CLASS_NAMES), -np.inf, np.float32)
+        return self._scores.newest(node_index)
 
 
 class _Purse:

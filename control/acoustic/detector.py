@@ -141,6 +141,29 @@ def step(
     return NodeState(recent, chosen, NEVER_NS, times, mono_ns), found
 
 
+def glance(
+    state: NodeState, margins: NDArray[np.float32], mono_ns: int, params: DetectorParams
+) -> tuple[NodeState, Detection | None]:
+    """Take the margins of one quick look at an onset: there is only one of it, so no median is asked for.
+
+    Args:
+        state: of the node.
+        margins: (n_classes,) log odds above each class's threshold, -inf where the look does not tell.
+        mono_ns: capture time of the last sample that was looked at.
+        params: how margins become events.
+
+    Returns:
+        The new state, and the event that begins with this look, if one does.
+    """
+    chosen = _candidate(state, margins, mono_ns, state.active, params)
+    if chosen == NONE:
+        return state, None
+    times = tuple(mono_ns if c == chosen else was for c, was in enumerate(state.last_event_ns))
+    margin = float(margins[chosen])
+    found = Detection(chosen, margin, confidence_of(margin), mono_ns)
+    return NodeState(state.recent, chosen, NEVER_NS, times, mono_ns), found
+
+
 def _candidate(
     state: NodeState, median: NDArray[np.float32], mono_ns: int, active: int, params: DetectorParams
 ) -> int:

@@ -19,13 +19,13 @@ from gwanje.control.acoustic.chain import (
     SAMPLE_NS,
     Block,
     Chain,
-    Classifier,
     Heard,
 )
 from gwanje.control.acoustic.classes import CLASSES
-from gwanje.control.acoustic.features import HOP_S, N_MELS, SAMPLE_RATE_HZ, levelled
-from gwanje.control.acoustic.head import Head
-from gwanje.control.acoustic.model import ModelError, Yamnet
+from gwanje.control.acoustic.ears import Ears
+from gwanje.control.acoustic.features import HOP_S, N_MELS, SAMPLE_RATE_HZ
+from gwanje.control.acoustic.model import ModelError
+from gwanje.control.acoustic.own_model import Judge, OwnModel
 from gwanje.control.acoustic.settings import NODE_QUANTITIES, AcousticSettings, read_settings, tag_names
 from gwanje.core.audio_ring import RING_NAME, AudioRingError, RingReader
 from gwanje.core.bus.messages import Event, Scalar
@@ -63,20 +63,18 @@ class _Ear:
     shown_until_ns: int = 0
 
 
-def load_classifier(settings: AcousticSettings) -> tuple[Classifier, Head]:
-    """Network and head as one function, with the site's shifts in its margins.
+def load_ears(settings: AcousticSettings) -> Judge:
+    """What judges sounds at a site: the shipped network and heads, or the model that the site names.
 
     Raises:
         ModelError: a model file is absent or altered.
     """
-    head, network = Head.load(), Yamnet()
-    shift = np.array(settings.threshold_shift, dtype=np.float32)
-    shift[~np.array(settings.enabled)] = np.inf
-
-    def classify(patches: NDArray[np.float32]) -> NDArray[np.float32]:
-        return head.margins(network(levelled(patches))) - shift
-
-    return classify, head
+    shift = tuple(
+        more if on else float("inf") for more, on in zip(settings.threshold_shift, settings.enabled, strict=True)
+    )
+    if settings.model is not None:
+        return OwnModel(settings.model, shift)
+    return Ears.load(shift)
 
 
 class Listener:
@@ -109,17 +107,19 @@ class Listener:
         self._report_due_ns = 0
         self._used: tuple[int, float, int] = (ctx.clock.mono_ns(), _cpu_s(), 0)
         self._load_pct = self._patches_per_s = 0.0
-        classifier, medians = self._classifier()
-        self.hearing = classifier is not None
+        ears = self._ears_or_none()
+        self.hearing = ears is not None
+        self._identity: dict[str, Scalar] = {} if ears is None else dict(ears.identity)
+        medians = (1,) * len(CLASSES) if ears is None else ears.median_patches
         self.chain = Chain(
-            len(self._nodes), classifier, settings.detector(medians), settings.quiet_above_floor_db, settings.budget
-        )
+            len(self._nodes), ears, settings.detector(medians), settings.quiet_above_floor_db, settings.budget,
+            glance=None if ears is None else ears.glance,
+        )  # fmt: skip
 
-    def _classifier(self) -> tuple[Classifier | None, tuple[int, ...]]:
-        """The classifier, or None with an event that says why there is none."""
+    def _ears_or_none(self) -> Judge | None:
+        """What judges sounds, or None with an event that says why there is nothing."""
         try:
-            classify, head = load_classifier(self._settings)
-            return classify, head.median_patches
+            return load_ears(self._settings)
         except ModelError as error:
             self._ctx.log.warning("no sound events: %s", error)
             clock = self._ctx.clock
@@ -129,7 +129,7 @@ class Listener:
                 text_ko=f"소리 분류 모델을 쓸 수 없어 소리 사건을 감지하지 않습니다: {error}",
                 text_en=f"No sound events: the classifier cannot be used: {error}",
             ))  # fmt: skip
-            return None, (1,) * len(CLASSES)
+            return None
 
     def tick(self) -> None:
         """Read what came, work it off, tell of it."""
@@ -247,7 +247,7 @@ class Listener:
             confidence=found.confidence, latency_s=round(latency_s, 3),
             data={
                 "level_db": round(heard.level_db, 1), "snr_db": round(heard.snr_db, 1),
-                "margin": round(found.margin, 2), "area": node.area,
+                "margin": round(found.margin, 2), "area": node.area, **self._identity,
             },
         ))  # fmt: skip
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 from gwanje.control.acoustic.chain import ALL_PER_S, ROUND_PER_S, Budget
 from gwanje.control.acoustic.classes import CLASS_NAMES
 from gwanje.control.acoustic.detector import DetectorParams
+from gwanje.control.acoustic.own_model import MODEL_SUFFIXES, OUTPUT_KINDS, ModelFile
 from gwanje.core.site.config import Site
 from gwanje.core.site.toml_reader import Document, KeyPath, Reader
 
@@ -29,6 +31,7 @@ class AcousticSettings:
         quiet_above_floor_db: while nothing is this much louder than the noise floor, every second patch is left out.
         class_shown_s: how long the tag ``event_class`` shows an event.
         budget: of the classifier over all nodes.
+        model: of the site's own, in place of the shipped one.
     """
 
     enabled: tuple[bool, ...]
@@ -40,6 +43,7 @@ class AcousticSettings:
     quiet_above_floor_db: float
     class_shown_s: float
     budget: Budget
+    model: ModelFile | None = None
 
     def detector(self, median_patches: tuple[int, ...]) -> DetectorParams:
         """Parameters of the detector for a head trained with these medians."""
@@ -74,11 +78,46 @@ def _settings(reader: Reader) -> AcousticSettings:
             detector.number("round_per_s", ROUND_PER_S, 0.0, 5_000.0),
         ),
     )
+    model = reader.reader("model")
+    if model is not None:
+        settings = replace(settings, model=_model(model))
     if settings.budget.round_per_s > settings.budget.all_per_s:
         detector.problem("round_per_s", "more than patches_per_s leaves nothing for sounds that stand out")
     detector.finish()
     reader.finish()
     return settings
+
+
+def _model(reader: Reader) -> ModelFile | None:
+    """The table ``[model]``: a site's own classifier."""
+    path = Path(reader.text("file", ""))
+    sha256 = reader.text("sha256", "").lower()
+    output = reader.text("output", "probability", OUTPUT_KINDS)
+    if path.suffix not in MODEL_SUFFIXES:
+        reader.problem("file", f"{str(path)!r} ends in none of {', '.join(MODEL_SUFFIXES)}")
+    if len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+        reader.problem("sha256", "not the 64 hexadecimal digits of a SHA-256")
+    columns: list[tuple[int, ...]] = []
+    thresholds, medians = [], []
+    classes = reader.reader("class") or Reader(reader.document, ("model", "class"), {})
+    for name in CLASS_NAMES:
+        one = classes.reader(name)
+        if one is None:
+            columns.append(())
+            thresholds.append(float("inf"))
+            medians.append(1)
+            continue
+        named = one.sequence("columns", required=True)
+        if not all(isinstance(column, int) and 0 <= column < 100_000 for column in named) or not named:
+            one.problem("columns", "expected numbers of the model's outputs, from 0")
+            named = []
+        columns.append(tuple(named))
+        thresholds.append(one.number("threshold", 0.0, -50.0, 50.0))
+        medians.append(int(one.number("median_patches", 2, 1, 5)))
+        one.finish()
+    classes.finish()
+    reader.finish()
+    return ModelFile(path, sha256, output, tuple(columns), tuple(thresholds), tuple(medians))
 
 
 class _Noting(Document):

@@ -17,6 +17,7 @@ from gwanje.core.bus.bus import Bus, BusError, RequestRefusedError, RequestTimeo
 from gwanje.core.city.part import PartError
 from gwanje.core.city.run_dir import RunDirError
 from gwanje.core.cli import (
+    acoustic,
     alarms,
     bus,
     journal,
@@ -147,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     tune.add(commands)
     year.add(commands)
     ledger.add(commands)
+    acoustic.add(commands)
 
     bench = command("bench", _bench, "measure this machine")
     bench.add_argument("area", nargs="*", metavar="AREA", help=f"{', '.join(BENCHES)} (default: all)")

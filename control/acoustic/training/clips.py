@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from dataclasses import dataclass, replace
 from math import gcd
@@ -18,8 +17,8 @@ from gwanje.control.acoustic.features import SAMPLE_RATE_HZ
 N_FOLDS: Final = 5
 SAME_SOURCE: Final = {"osfx_osfx_23": "131385"}
 """Clips whose manifest row does not show that they were cut from another clip's recording."""
+RATES_HZ: Final = (4_000, 384_000)
 MAX_EVENT_S: Final = 5.0  # of a longer recording the loudest stretch is the event
-AUDIO_SUFFIXES: Final = (".ogg", ".wav", ".flac", ".mp3")
 
 Wave = NDArray[np.float32]
 
@@ -74,46 +73,25 @@ def read_wave(path: Path) -> Wave:
     Raises:
         ClipError: unreadable.
     """
-    import soundfile
     from scipy.signal import resample_poly
 
     try:
+        import soundfile
+    except ImportError as error:
+        raise ClipError(f"reading recordings needs soundfile (pip install soundfile): {error}") from None
+    try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
+    except (soundfile.LibsndfileError, OSError, RuntimeError, MemoryError) as error:
         raise ClipError(f"{path.name}: {error}") from None
+    if not RATES_HZ[0] <= rate <= RATES_HZ[1]:
+        raise ClipError(f"{path.name}: {rate} samples a second, expected {RATES_HZ[0]}…{RATES_HZ[1]}")
+    if len(samples) == 0:
+        return np.zeros(0, np.float32)
     common = gcd(rate, SAMPLE_RATE_HZ)
     mono = samples.mean(axis=1)
     if rate != SAMPLE_RATE_HZ:
         mono = resample_poly(mono, SAMPLE_RATE_HZ // common, rate // common)
     return np.ascontiguousarray(mono, dtype=np.float32)
-
-
-def load_clips(folder: Path) -> list[Clip]:
-    """Every recording below ``folder/CLASS/``, with the manifest beside or above it where there is one.
-
-    Raises:
-        ClipError: no folder, no recordings, or an unreadable one.
-    """
-    if not folder.is_dir():
-        raise ClipError(f"{folder}: no such folder")
-    urls: dict[Path, str] = {}
-    for home in (folder, folder.parent):
-        if (home / "manifest.csv").is_file():
-            with (home / "manifest.csv").open(encoding="utf-8", newline="") as file:
-                urls = {(home / row["path"]).resolve(): row.get("source_url", "") for row in csv.DictReader(file)}
-            break
-    paths = sorted(path for path in folder.glob("*/*") if path.suffix in AUDIO_SUFFIXES)
-    clips = [
-        Clip(
-            str(path.relative_to(folder).with_suffix("")), path.parent.name,
-            source_of(str(path), urls.get(path.resolve(), "")), 0, read_wave(path),
-        )
-        for path in paths
-        if path.parent.name in CLASS_NAMES or path.parent.name.startswith("neg_")
-    ]  # fmt: skip
-    if not clips:
-        raise ClipError(f"{folder}: no recordings in folders named after classes")
-    return with_folds([replace(clip, samples=event_of(clip)) for clip in clips])
 
 
 def event_of(clip: Clip) -> Wave:

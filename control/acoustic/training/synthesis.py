@@ -142,11 +142,66 @@ def glass(rng: Generator) -> Wave:
     return faded(wave, 0.002)
 
 
+def gunshot(rng: Generator) -> Wave:
+    """A muzzle blast: a steep shock with its under-pressure, the ground, echoes, and a tail that grows duller.
+
+    Friedlander's wave, as it is used for blasts in the open; supersonic shots begin with the bullet's crack.
+    """
+    n = int(rng.uniform(0.3, 1.6) * SAMPLE_RATE_HZ)
+    t = np.arange(n) / SAMPLE_RATE_HZ
+    positive_s = np.exp(rng.uniform(np.log(0.0003), np.log(0.003)))
+    shock = (1.0 - t / positive_s) * np.exp(-t / positive_s)
+    burst = rng.standard_normal(n) * np.exp(-t / np.exp(rng.uniform(np.log(0.002), np.log(0.02))))
+    wave = shock + rng.uniform(0.2, 1.0) * burst
+    for _ in range(int(rng.integers(1, 7))):
+        at = int(np.exp(rng.uniform(np.log(0.002), np.log(0.25))) * SAMPLE_RATE_HZ)
+        if at < n:
+            echo = np.convolve(wave[: n - at], np.ones(int(rng.integers(1, 6))) / 3.0)[: n - at]
+            wave[at:] += rng.uniform(0.05, 0.45) * echo
+    tail = np.zeros(n)
+    decay_s = rng.uniform(0.08, 0.6)
+    for low, high, faster in ((80.0, 600.0, 1.0), (600.0, 2500.0, 0.6), (2500.0, 7000.0, 0.3)):
+        centre = np.exp(rng.uniform(np.log(low), np.log(high)))
+        band = band_noise(rng, n, centre, 0.5 * centre)
+        tail += band / (np.abs(band).max() + 1e-9) * np.exp(-t / (decay_s * faster))
+    tail[: int(0.004 * SAMPLE_RATE_HZ)] *= 0.2
+    wave = wave / np.abs(wave).max() + 10 ** (rng.uniform(-26.0, -8.0) / 20) * tail
+    if rng.random() < 0.25:
+        crack, ahead = np.zeros(n), int(rng.uniform(0.005, 0.08) * SAMPLE_RATE_HZ)
+        crack[:8] = [1.0, 0.6, 0.1, -0.5, -0.9, -0.4, 0.2, 0.1]
+        wave = np.concatenate([crack[:ahead] * rng.uniform(0.2, 0.8), wave])
+    return faded(wave.astype(np.float32), 0.0005)
+
+
+def blast(rng: Generator) -> Wave:
+    """An explosion: a deep push, a roar that rolls off, rubble after it."""
+    n = int(rng.uniform(0.9, 3.0) * SAMPLE_RATE_HZ)
+    t = np.arange(n) / SAMPLE_RATE_HZ
+    positive_s = np.exp(rng.uniform(np.log(0.004), np.log(0.03)))
+    push = (1.0 - t / positive_s) * np.exp(-t / positive_s)
+    roar = np.zeros(n)
+    decay_s = rng.uniform(0.15, 0.9)
+    for centre, faster in ((70.0, 1.0), (180.0, 0.8), (500.0, 0.5), (1500.0, 0.25), (4000.0, 0.12)):
+        middle = centre * rng.uniform(0.7, 1.4)
+        band = band_noise(rng, n, middle, 0.6 * middle)
+        sway = 1.0 + 0.4 * np.interp(t, np.linspace(0, t[-1], 30), rng.standard_normal(30))
+        roar += rng.uniform(0.3, 1.0) * band / (np.abs(band).max() + 1e-9) * sway * np.exp(-t / (decay_s * faster))
+    rise = 1.0 - np.exp(-t / rng.uniform(0.001, 0.03))
+    wave = rng.uniform(0.1, 1.0) * push / np.abs(push).max() + rise * roar
+    for _ in range(int(rng.integers(0, 12))):
+        at = int(rng.uniform(0.1, 0.8) * n)
+        piece = modal(rng, n - at, 200, 4000, 3, (0.01, 0.05))
+        wave[at:] += np.float32(rng.uniform(0.01, 0.1) / (np.abs(piece).max() + 1e-9)) * piece
+    return faded(wave.astype(np.float32), 0.001)
+
+
 SYNTHESIS: Final[dict[str, tuple[Callable[[Generator], Wave], int]]] = {
-    "siren_alarm": (siren, 60),
-    "car_horn": (horn, 40),
-    "vehicle_crash": (crash, 40),
+    "gunshot": (gunshot, 36),
+    "explosion": (blast, 26),
+    "siren_alarm": (siren, 40),
+    "car_horn": (horn, 28),
+    "vehicle_crash": (crash, 26),
     "scream": (scream, 20),
-    "glass_break": (glass, 20),
+    "glass_break": (glass, 14),
 }
 """Class → generator and how many sounds of it enter the training."""

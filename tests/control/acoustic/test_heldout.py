@@ -16,7 +16,7 @@ import pytest
 from gwanje.control.acoustic.chain import BLOCK_SAMPLES, SAMPLE_NS, Chain, Heard
 from gwanje.control.acoustic.classes import CLASS_NAMES
 from gwanje.control.acoustic.detector import DetectorParams
-from gwanje.control.acoustic.features import levelled
+from gwanje.control.acoustic.ears import Ears
 from gwanje.control.acoustic.head import Head
 from gwanje.control.acoustic.model import Yamnet
 from gwanje.control.acoustic.training.clips import read_wave
@@ -25,7 +25,7 @@ from gwanje.control.acoustic.training.scenes import event_rms, rms, to_int16
 HERE = Path(__file__).parent
 SOUNDS = HERE.parents[2] / "io" / "sim" / "sounds"
 FOLD_OF = {
-    name.split("/")[1].removeprefix("ccs_"): fold
+    name.rsplit("/", 1)[-1].removeprefix("ccs_"): fold
     for name, fold in json.loads((HERE / "folds" / "folds.json").read_text(encoding="utf-8")).items()
 }
 T0 = 1_000_000_000
@@ -54,7 +54,8 @@ def over_street(event: np.ndarray, snr_db: float, street: str = "clear_autumn.fl
 
 
 def listen(samples: np.ndarray, head: Head, network: Yamnet) -> list[Heard]:
-    chain = Chain(1, lambda patches: head.margins(network(levelled(patches))), DetectorParams(head.median_patches), 3.0)
+    ears = Ears(network, head)
+    chain = Chain(1, ears, DetectorParams(head.median_patches), 3.0, glance=ears.glance)
     heard: list[Heard] = []
     for end in range(BLOCK_SAMPLES, len(samples) + 1, BLOCK_SAMPLES):
         chain.push(0, samples[end - BLOCK_SAMPLES : end], T0 + end * SAMPLE_NS, [])

@@ -17,7 +17,7 @@ import pytest
 from gwanje.control.acoustic import main as part
 from gwanje.control.acoustic.classes import CLASS_NAMES, CLASSES
 from gwanje.control.acoustic.head import Head
-from gwanje.control.acoustic.model import ModelError
+from gwanje.control.acoustic.model import MODEL_SHA256, ModelError
 from gwanje.control.acoustic.settings import tag_names
 from gwanje.core.audio_ring import RING_NAME, RingWriter
 from gwanje.core.bus.bus import Bus
@@ -154,7 +154,9 @@ def test_a_broken_window_is_told_with_place_time_and_words(town: Town) -> None:
     assert "유리 파손" in event.text_ko
     assert node.label_ko in event.text_ko
     assert "Glass break" in event.text_en
-    assert {"level_db", "snr_db", "margin", "area"} == set(event.data)
+    assert {"level_db", "snr_db", "margin", "area", "network_sha256", "head_sha256"} == set(event.data)
+    assert event.data["head_sha256"] == Head.load().sha256
+    assert event.data["network_sha256"] == MODEL_SHA256
     assert event.data["snr_db"] > 10.0
 
 

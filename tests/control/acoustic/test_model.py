@@ -10,7 +10,15 @@ import pytest
 
 from gwanje.control.acoustic.classes import CLASS_NAMES, CLASSES, EVIDENCE
 from gwanje.control.acoustic.features import GAIN_MAX, LEVELLED_PEAK, LOG_OFFSET, levelled
-from gwanje.control.acoustic.head import HEAD_PATH, Head, evidence_columns, features_of
+from gwanje.control.acoustic.head import (
+    HEAD_PATH,
+    IS_IMPULSE,
+    N_ONSET,
+    Head,
+    evidence_columns,
+    features_of,
+    onset_features,
+)
 from gwanje.control.acoustic.model import MODEL_PATH, Activations, ModelError, Yamnet, with_outputs
 
 
@@ -110,8 +118,38 @@ def test_head_is_linear_in_its_features() -> None:
     features = features_of(activations, head.columns)
     by_hand = features @ head.weights + head.bias
     assert np.allclose(head.log_odds(features), by_hand[:, :8] - by_hand[:, 8:], atol=1e-4)
-    assert np.allclose(head.margins(activations), head.log_odds(features) - head.thresholds, atol=1e-4)
+    expected = (head.log_odds(features) - head.thresholds[0]) / head.temperatures[0]
+    assert np.allclose(head.margins(activations), expected, atol=1e-4)
     assert head.margins(activations).dtype == np.float32
+
+
+def test_looks_tell_impulses_alone() -> None:
+    head, rng = Head.load(), np.random.default_rng(1)
+    activations = Activations(
+        rng.uniform(0, 3, (3, 1024)).astype(np.float32), rng.uniform(0, 1, (3, 521)).astype(np.float32)
+    )
+    margins = head.look_margins(activations, rng.normal(0, 1, (3, N_ONSET)).astype(np.float32))
+    assert margins.shape == (3, 8)
+    assert np.isneginf(margins[:, ~IS_IMPULSE]).all()
+    assert not np.isnan(margins).any()
+
+
+def test_onset_features_split_blow_ring_and_before() -> None:
+    """A patch at the floor, 12 dB over it since 150 ms, and 24 dB in the blow itself."""
+    floors, step = np.full((1, 64), -3.0, np.float32), np.float32(12.0 / 20.0 * np.log(10.0))
+    patch = np.full((1, 96, 64), -3.0, np.float32)
+    patch[0, 80:] += step
+    patch[0, 80:84] += step
+    shapes = np.arange(8, dtype=np.float32)[None]
+    found = onset_features(patch, shapes, np.array([150]), floors)[0]
+    assert found.shape == (N_ONSET,)
+    assert np.allclose(found[[0, 2, 3, 4, 5]], [0, 2, 3, 4, 5])
+    assert np.allclose(found[[1, 6, 7]], np.log1p([1, 6, 7]))
+    assert np.allclose(found[8:16], 2 * step, atol=1e-5)
+    assert np.allclose(found[16:24], step, atol=1e-5)
+    assert np.allclose(found[24:32], 0.0, atol=1e-5)
+    assert np.isfinite(onset_features(patch, shapes, np.array([0]), floors)).all()
+    assert np.isfinite(onset_features(patch, shapes, np.array([5000]), floors)).all()
 
 
 def test_head_survives_a_round_trip_and_no_other_change(tmp_path: Path) -> None:
@@ -121,6 +159,7 @@ def test_head_survives_a_round_trip_and_no_other_change(tmp_path: Path) -> None:
     assert np.array_equal(again.weights, head.weights)
     assert np.array_equal(again.thresholds, head.thresholds)
     assert again.trained_on == head.trained_on
+    assert again.sha256 == head.sha256
     with np.load(HEAD_PATH) as file:
         arrays = dict(file)
     arrays["thresholds"] = arrays["thresholds"] - 1.0
