@@ -137,15 +137,18 @@ class Estimation:
         )  # fmt: skip
 
     def _suspect(self, picture: Picture) -> None:
-        """Say what has lasted."""
+        """Say what has lasted. Who is suspected and falls silent, or where nothing flows, has not been cleared."""
         turns = self._model.settings.general.persist_turns
-        self._meters, told = suspicion.step(self._meters, picture.named, turns)
+        blind = picture.mode in (Mode.UNKNOWN, Mode.DEAD)
+        held = self._meters.said if blind else self._meters.said & picture.silent
+        self._meters, told = suspicion.step(self._meters, {*picture.named, *held}, turns)
         for name in told.begun:
             self._meter_begun(name, picture.named[name])
         for name in told.ended:
             ko, en = self._of_meter(name)
             self._tell("meter_trusted", f"{ko}: 다른 계량기와 다시 일치", f"{en}: agrees with the others again")
-        self._switches, told = suspicion.step(self._switches, picture.switches, turns)
+        held = self._switches.said if blind else self._switches.said & picture.silent_switches
+        self._switches, told = suspicion.step(self._switches, {*picture.switches, *held}, turns)
         for name in told.begun:
             ko, en = self._of_switch(name)
             self._tell("switch_suspected", f"{ko}: 계량값과 맞지 않는 상태", f"{en}: it cannot be where it says")

@@ -7,12 +7,14 @@ trying the other network, as the switches within one are.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from gwanje.control.microgrid.estimation.bad_data import FLIP_MARGIN
 from gwanje.control.microgrid.estimation.blame import ObserveState, blame, told_of
-from gwanje.control.microgrid.estimation.channels import ObserveInputs, Taken, network_readings, taken
+from gwanje.control.microgrid.estimation.channels import BAD, ObserveInputs, Taken, network_readings, taken
 from gwanje.control.microgrid.estimation.estimator import positions, readings, step
 from gwanje.control.microgrid.estimation.model import Model, Topology
 from gwanje.control.microgrid.estimation.picture import (
@@ -36,6 +38,15 @@ NOTHING_FLOWS = 9.0
 
 def observe(state: ObserveState, inputs: ObserveInputs, model: Model) -> tuple[ObserveState, Picture]:
     """One turn."""
+    state, picture = _observed(state, inputs, model)
+    known = np.isfinite(inputs.values) & ((inputs.quality & BAD) == 0)
+    silent = frozenset(one.id for one, says in zip(model.channels, known, strict=True) if not says)
+    switches = model.settings.switches().items()
+    unknown = frozenset(name for tag, name in switches if inputs.closed.get(tag) is None)
+    return state, replace(picture, silent=silent, silent_switches=unknown)
+
+
+def _observed(state: ObserveState, inputs: ObserveInputs, model: Model) -> tuple[ObserveState, Picture]:
     channels = taken(state.last, inputs, model)
     said = inputs.closed.get(model.breaker[1]) if model.islanded is not None else True
     if _dead(channels, model):

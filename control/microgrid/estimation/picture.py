@@ -73,6 +73,8 @@ class Picture:
         switches: those that do not say what is so.
         unobservable: buses that no meter tells, pseudo-measurements aside.
         settled: what is left of the readings fits.
+        silent: meters that say nothing now, about which nothing can be found out.
+        silent_switches: switches whose positions nobody knows.
     """
 
     mode: Mode
@@ -88,6 +90,8 @@ class Picture:
     switches: tuple[str, ...] = ()
     unobservable: tuple[str, ...] = ()
     settled: bool = True
+    silent: frozenset[str] = frozenset()
+    silent_switches: frozenset[str] = frozenset()
 
 
 def outside(channels: Taken, model: Model) -> Known | None:

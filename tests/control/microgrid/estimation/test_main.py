@@ -133,6 +133,21 @@ def test_a_lying_meter_is_said_after_it_lasted_and_taken_back_after_it_agrees(to
     assert town.alarms() == []
 
 
+def test_a_suspected_meter_that_falls_silent_or_lies_in_the_dark_is_not_cleared(town):
+    turns = settings().general.persist_turns
+    town.lies["jincheon.shops.load_w"] = lambda value: -value
+    town.go(turns + 2)
+    assert [one.class_name for one in town.told()] == ["meter_suspected"]
+    town.quality["jincheon.shops.load_w"] = Quality.BAD | Quality.COMM
+    town.go(turns + 2)
+    town.quality.clear()
+    town.rig.black()
+    town.go(turns + 2)
+    assert town.tag("network.state").value == 2.0
+    assert town.tag("shops.meter_suspected").value == 1.0
+    assert town.told() == []
+
+
 def test_a_lying_switch_is_said(town):
     town.go(2)
     town.lies["jincheon.factory.closed"] = lambda _: 0.0
