@@ -39,6 +39,8 @@ GRID_FILTER_S = 0.3
 """While connected the forming units' set-point follows the utility's frequency with this, so that their droop rests."""
 GRID_REACH_HZ = 0.1
 """… but no farther from nominal than this."""
+TARGET_HZ_PER_S = 0.2
+"""The frequency that an island is to have moves so fast, when it is to turn past the utility: no step of power."""
 FORWARD_SHARE = 0.5
 """Of the batteries' ramps, with which set-points take over a lost import: no step beside the changes of mode."""
 OVER_S = 0.5
@@ -84,6 +86,7 @@ class MicrogridController:
         self._fault = False
         self._setpoint_w = math.nan
         self._forward_w = self._stiffness = 0.0
+        self._target_hz = settings.site.nominal_hz
         self.residual_w = self.shortage_w = 0.0
         timing, index, to = settings.timing, self.image.index, self.commands.index
         self._every = [round(one / timing.guard_s) for one in (timing.tie_s, timing.secondary_s, timing.supervisor_s)]
@@ -358,9 +361,13 @@ class MicrogridController:
             target_hz = grid_hz + self._out.slip_target_hz
             target_pu = grid_pu if grid_pu == grid_pu else 1.0
         if self._law in ISLAND_LAWS:
+            reach_hz = TARGET_HZ_PER_S * dt_s
+            self._target_hz += min(max(target_hz - self._target_hz, -reach_hz), reach_hz)
+            target_hz = self._target_hz
             self._hold_island(target_hz, voltage_pu, target_pu, dt_s)
             parts = self.reactive.rest(units.abilities(), dt_s)
         else:
+            self._target_hz = site.nominal_hz
             self._generators_w = units.generators_w()
             self.island.rest_voltage(dt_s)
             target_hz = self._follow_grid(dt_s)
