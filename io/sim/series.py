@@ -6,7 +6,6 @@ killed and started again goes on exactly where the world is, and the speed of th
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +62,8 @@ class CityData:
 
 def _column_file(path: Path, n_header: int, n_columns: int, n_rows_min: int) -> Floats:
     try:
-        with path.open(encoding="ascii", newline="") as file:
-            rows = list(csv.reader(file))[n_header:]
-        values = np.array([[float(cell) for cell in row] for row in rows if row], dtype=np.float64)
+        with path.open(encoding="ascii") as file:
+            values = np.loadtxt(file, delimiter=",", skiprows=n_header, comments=None, quotechar='"', ndmin=2)
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: {error}") from None
     if values.ndim != 2 or values.shape[1] != n_columns or len(values) < n_rows_min:

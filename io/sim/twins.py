@@ -178,7 +178,7 @@ class Source:
             self._ramp_w_per_s = params.limit_ramp_pu_per_s * params.rating_w
             self._series = units.pv_series(data, params)
         else:
-            self._series = [float(value) for value in data.wind_pu]
+            self._series = data.wind_pu.tolist()
         self.limit_pu = Reverting(1.0, 1.0, revert_s)
 
     def advance(self, dt_s: float, world_s: float, world_dt_s: float, live: bool) -> float:

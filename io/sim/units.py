@@ -156,7 +156,8 @@ def pv_series(data: CityData, params: PvParams) -> list[float]:
         values = np.convolve(np.pad(values, half, mode="edge"), kernel, mode="valid")
     if params.delay_s > 0:
         values = np.concatenate([np.full(params.delay_s, values[0]), values[: -params.delay_s]])
-    return [float(value) for value in values]
+    series: list[float] = values.tolist()
+    return series
 
 
 def pv_available_w(series: list[float], params: PvParams, world_s: float) -> float:

@@ -130,7 +130,7 @@ class World:
     def _available(self, one: Source) -> Callable[[float], float]:
         if one.kind == "wind":
             wind = units.WindParams(rating_w=one.rated_w)
-            rows = [float(value) for value in self._data.wind_pu]
+            rows = self._data.wind_pu.tolist()
             offset_s = 37.0 * one.delay_s
             return lambda world_s: self.wind_share * units.wind_available_w(rows, wind, world_s + offset_s)
         pv = units.PvParams(rating_w=one.rated_w, delay_s=one.delay_s, smooth_s=one.smooth_s)

@@ -28,7 +28,7 @@ def test_the_series_are_whole(data: CityData) -> None:
         ("pv_1day_1s_a.csv", "1\n2\n", "not at least 43201 rows"),
         ("wind_2400.csv", "1\nsoup\n", "could not convert"),
         ("weather_hourly.csv", "t\n" + "nan\n" * 1344, "not finite"),
-        ("homes_hourly_kwh.csv", "a,b\n1,2\n1\n", "inhomogeneous"),
+        ("homes_hourly_kwh.csv", "a,b\n1,2\n1\n", "number of columns changed"),
     ],
 )
 def test_a_bad_series_is_one_line_that_names_the_file(
