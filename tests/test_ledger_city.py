@@ -63,7 +63,7 @@ def inside(start_city):
 def test_a_plan_is_there_and_commands_nothing(inside):
     inside.until("planner.plan.source", lambda value: value == 2.0)
     names = [one.name for one in inside.site.tags if one.owner == "planner"]
-    assert len(names) == 24
+    assert len(names) == 27
     assert [name for name in names if inside.tag(name) is None] == []
     assert inside.tag("planner.plan.bad_input") == inside.tag("planner.plan.no_plan") == 0
     journal = inside.city.cli("journal", "show", "--json").stdout.splitlines()

@@ -45,6 +45,9 @@ WORLD = {
     "eumseong.ess2.soc": 0.6, "jincheon.pv_school.generation_w": 10e3, "jincheon.pv_parking.generation_w": 10e3,
     "eumseong.wind2.generation_w": 5e3, "jincheon.storage1.discharge_w": 0.0, "jincheon.storage1.soc": 0.5,
     "eumseong.converter1.discharge_w": 0.0, "eumseong.converter1.soc": 0.5,
+    "jincheon.clinic.load_w": 0.0, "jincheon.shops.load_w": 0.0, "eumseong.ev_site2.load_w": 0.0,
+    "eumseong.homes2.load_w": 0.0, "eumseong.pump_station.load_w": 0.0, "jincheon.diesel1.generation_w": 0.0,
+    "eumseong.chp1.generation_w": 0.0,
 }  # fmt: skip
 OPEN_W = 500e3 + 375e3 - 830e3
 """What these meters leave open: 45 kW."""
