@@ -198,6 +198,7 @@ def _nodes_of(reader: Reader, tags: TagTable, places: Places) -> list[TopologyNo
     if place and place not in places:
         reader.problem("place", f"no device or microphone node {place!r}")
     known = places.get(place)
+    unnamed = "" if place else None  # a place that is not there was told; it would have the names
     dead_when = reader.text("dead_when", "")
     if dead_when:
         try:
@@ -208,8 +209,8 @@ def _nodes_of(reader: Reader, tags: TagTable, places: Places) -> list[TopologyNo
     node = TopologyNode(
         id=reader.text("id"),
         kind=kind,
-        name_ko=reader.text("ko", known[0] if known else None),
-        name_en=reader.text("en", known[1] if known else None),
+        name_ko=reader.text("ko", known[0] if known else unnamed),
+        name_en=reader.text("en", known[1] if known else unnamed),
         parent=parent,
         tags=(*own, *_texts(reader, "tags")),
         sources=_texts(reader, "sources"),

@@ -23,6 +23,7 @@ from gwanje.core.authority.settings import AuthoritySettings, read_settings
 from gwanje.core.city.part import ENTRIES
 from gwanje.core.commands.operations import Operations, parse_operations
 from gwanje.core.remote.settings import RemoteSettings, read_remote
+from gwanje.core.site.causes import Stages, hinted
 from gwanje.core.site.device_references import check_references
 from gwanje.core.site.devices import (
     FAMILIES,
@@ -40,6 +41,7 @@ from gwanje.core.site.nodes import Node, read_nodes
 from gwanje.core.site.profiles import read_devices, read_profile
 from gwanje.core.site.tag_files import DeclaredTag, read_tags
 from gwanje.core.site.time_zones import time_zones
+from gwanje.core.site.toml_lines import line_of
 from gwanje.core.site.toml_reader import ConfigErrors, Document, Problem, Reader
 from gwanje.core.tags.derived import plan
 from gwanje.core.tags.expression import Constants, site_constants
@@ -140,6 +142,7 @@ def _load(root: Path) -> Site:
         found = [document(file) for file in (*main, *_files(root, name))]
         return Merged.of(found) if found else None
 
+    stages = Stages(documents)
     site = _site_head(document("site.toml"))
     profiles = {Path(name).stem: read_profile(Path(name).stem, document(name)) for name in _files(root, "profiles")}
     fleet = read_devices({one.name: one for one in (document(name) for name in _files(root, "devices"))}, profiles)
@@ -149,21 +152,27 @@ def _load(root: Path) -> Site:
     nodes, script = read_nodes(streamed) if streamed is not None else ((), ())
     site["parts"] = _with_work(site["parts"], devices, root)
     declared = read_tags([document(name) for name in _files(root, "tags")], nodes)
+    stages.end()
     areas = read_areas(document("areas.toml")) if (root / "areas.toml").exists() else ()
     automatic = _automatic_tags(devices, nodes, site["parts"], areas)
     table = _table(declared, [*automatic, *fleet.tags], devices, nodes)
+    stages.end()
+    check_references(devices, table, {one.name: one for one in documents.values()})
     _check_derived(declared, table, site)
-    topology = Topology()
+    stages.end()
+    topology, whole_tree = Topology(), True
     places = _places(devices, nodes)
     if (described := merged("topology")) is not None:
         topology = read_topology(described, table, places)
+        whole_tree = not described.problems
+    stages.end()
     alarms: tuple[AlarmDefinition, ...] = ()
     event_alarms: tuple[EventAlarmDefinition, ...] = ()
     if (definitions := merged("alarms")) is not None:
         alarms, event_alarms, found = parse_alarms(definitions.content, table, topology, places)
         for path, reason in found:
-            definitions.problem(path, reason)
-    check_references(devices, table, {one.name: one for one in documents.values()})
+            if whole_tree or path[-1] != "node":  # of a tree that could not be built no node is there
+                definitions.problem(path, reason)
     if areas:
         stand = {one.tag.name: (one.document, (*one.path, "name")) for one in declared}
         check_areas(areas, table, stand, documents["areas.toml"])
@@ -175,12 +184,14 @@ def _load(root: Path) -> Site:
         name: document(f"{name}.toml").content if (root / f"{name}.toml").exists() else {}
         for name in ("control", "historian", "acoustic")
     }
+    stages.end()
     # What is not there for a file that cannot be read, or a fleet that cannot be counted out, would be named a hundred
     # times over: mend that first.
     unread = [problem for one in documents.values() if not one.readable for problem in one.problems]
     problems = unread or unmade or [problem for one in documents.values() for problem in one.problems]
     if problems:
-        raise ConfigErrors(problems)
+        stands = {one.tag.name: f"{one.document.name}:{line_of(one.document.lines, one.path)}" for one in declared}
+        raise ConfigErrors(hinted(problems, table, stands, devices, documents))
     return Site(
         **site,
         root=root,

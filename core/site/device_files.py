@@ -211,9 +211,11 @@ def _port(reader: Reader, driver: str) -> int:
     return reader.integer("port", 0, 0, 65_535)
 
 
-def read_device(reader: Reader) -> Device:
-    """A ``[[device]]`` that says everything itself."""
+def read_device(reader: Reader) -> Device | None:
+    """A ``[[device]]`` that says everything itself; None of an unknown driver: its keys would all be strange."""
     driver = reader.text("driver", choices=tuple(FAMILIES))
+    if driver not in FAMILIES:
+        return None
     scan = reader.text("scan", "normal", choices=SCAN_CLASSES)
     twin = reader.reader("twin")
     head = read_head(reader, driver)

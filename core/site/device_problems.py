@@ -27,6 +27,10 @@ class DeviceProblems:
     def found(self) -> list[tuple[str, KeyPath, str]]:
         """All as (file, key path, reason); several devices with the same are one problem, told of the first."""
         return [
-            (file, path, f"{reason} (device {names[0]!r}, and {len(names) - 1} more)" if len(names) > 1 else reason)
+            (file, path, reason if len(names) == 1 and "device '" in reason else f"{reason} ({_names(names)})")
             for (file, path, _), (reason, names) in self._found.items()
         ]
+
+
+def _names(names: list[str]) -> str:
+    return f"device {names[0]!r}, and {len(names) - 1} more" if len(names) > 1 else f"device {names[0]!r}"

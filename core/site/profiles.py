@@ -97,6 +97,8 @@ def read_profile(name: str, document: Document) -> Profile:
     head = root.reader("profile", required=not document.problems) or Reader(document, ("profile",), {"driver": "mqtt"})
     driver = head.text("driver", choices=tuple(FAMILIES))
     scan = head.text("scan", "normal", choices=SCAN_CLASSES)
+    if driver not in FAMILIES:  # every key of its points would be strange
+        return Profile(name, driver, scan, 1.0, HEALTH[0], {}, (), (), (), sound=False)
     profile = Profile(
         name=name,
         driver=driver,
@@ -160,7 +162,10 @@ def read_devices(documents: Mapping[str, Document], profiles: Mapping[str, Profi
         root = document.root()
         for reader in root.readers("device"):
             if not reader.has("profile"):
-                register.add(read_device(reader), reader)
+                if (own := read_device(reader)) is None:
+                    whole = False
+                else:
+                    register.add(own, reader)
             elif (profile := _profile_of(reader, profiles)) is None:
                 whole = False
             else:

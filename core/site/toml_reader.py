@@ -13,15 +13,27 @@ from gwanje.core.site.toml_lines import line_index, line_of
 
 KeyPath = tuple[str | int, ...]
 
+DEVICE_NAME_MAX = 64
+"""A longer name is a mistake of its own, and not repeated in others."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One error in a site's files."""
+    """One error in a site's files.
+
+    Attributes:
+        file: as it is shown.
+        line: from 1.
+        key: dotted, empty for the file.
+        reason: what is wrong.
+        rank: of the stage of reading that found it; causes come before what follows from them.
+    """
 
     file: str
     line: int
     key: str
     reason: str
+    rank: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.key}: {self.reason}" if self.key else (
@@ -33,12 +45,12 @@ class ConfigErrors(Exception):
     """Everything that is wrong with a site's files.
 
     Attributes:
-        problems: at least one, in the order of files and lines.
+        problems: at least one, causes first, then in the order of files and lines.
     """
 
     def __init__(self, problems: list[Problem]) -> None:
         assert problems, "no error without a problem"
-        self.problems = sorted(problems)
+        self.problems = sorted(problems, key=lambda one: (one.rank, one))
         super().__init__("\n".join(str(one) for one in self.problems))
 
 
@@ -71,7 +83,18 @@ class Document:
     def problem(self, path: KeyPath, reason: str) -> None:
         """Note what is wrong at a key."""
         key = ".".join(str(part) for part in path if not isinstance(part, int))
-        self.problems.append(Problem(self.name, line_of(self.lines, path), key, reason))
+        device = self._device_of(path)
+        told = f"{reason} (device {device!r})" if device and "device '" not in reason else reason
+        self.problems.append(Problem(self.name, line_of(self.lines, path), key, told))
+
+    def _device_of(self, path: KeyPath) -> str:
+        """Name of the device in whose table a key stands; empty when it is no such table."""
+        if len(path) < 3 or path[0] != "device" or not isinstance(path[1], int) or "/devices/" not in self.name:
+            return ""
+        tables = self.content.get("device")
+        table = tables[path[1]] if isinstance(tables, list) and path[1] < len(tables) else None
+        name = table.get("name") if isinstance(table, dict) else None
+        return name if isinstance(name, str) and len(name) <= DEVICE_NAME_MAX else ""
 
     def root(self) -> Reader:
         """Reader of the whole file."""

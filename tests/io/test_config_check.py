@@ -45,8 +45,8 @@ def test_a_problem_of_one_device_is_told_where_it_stands(site):
     complaints.append(("gateway", ("params", "hub"), "is not known"))
     complaints.append(("lamp0007", ("address",), "is too long"))
     assert config_check.problems(load_site(root)) == [
-        ("devices/street.toml", ("device", 0, "params", "hub"), "is not known"),
-        ("devices/street.toml", ("fleet", 0, "address"), "is too long"),
+        ("devices/street.toml", ("device", 0, "params", "hub"), "is not known (device 'gateway')"),
+        ("devices/street.toml", ("fleet", 0, "address"), "is too long (device 'lamp0007')"),
     ]
 
 

@@ -122,7 +122,7 @@ def test_a_recorded_stretch_is_tried_and_its_gap_is_said(asked, tmp_path, site):
     assert before["rms_pct"] < 0.5 * after["rms_pct"]
     assert before["rated_s"] == pytest.approx(5.0, abs=0.2)
     code, out, _ = asked("try", "lead_s=0", "--history", str(history), "--for", "10")
-    assert "2026-01-01 00:00:19 UTC + 10 s" in out
+    assert "2026-01-01 09:00:19 KST + 10 s" in out
 
 
 @pytest.mark.parametrize(
