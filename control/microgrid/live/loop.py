@@ -309,6 +309,7 @@ class LiveLoop:
         put("microgrid.state.mode", float(MODES.index(mode)) if mode is not None else math.nan)
         put("microgrid.state.frequency_hz", controller.image.frequency_hz)
         put("microgrid.state.lease", float(self.leased))
+        put("microgrid.state.unplanned", float(self._course.unplanned))
         # A limit of ours counts only under the lease, as everything else that is ordered here.
         put(LIMIT_TAG, controller.supervisor.allowed_w if self.leased else math.nan)
 
@@ -347,7 +348,6 @@ class LiveLoop:
             return float(state.get(key, math.nan))
 
         alarms = str(state.get("alarms", "")).split(",")
-        put("microgrid.state.unplanned", float(course.unplanned))
         put("microgrid.state.guard_blind", float(any(one.partition(":")[0] in BLIND for one in alarms)))
         put("microgrid.state.frozen", number("frozen"))
         low, high = min(self._extremes.low, self._extremes.low_before), max(

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,13 @@ class Moment(VirtualClock):
         return super().wait_until_mono_ns(deadline_mono_ns, interrupt_fd)
 
 
+@pytest.fixture(scope="module")
+def site():
+    return load_site(CHUNGBUK)
+
+
 @pytest.fixture
-def context(tmp_path):
-    site = load_site(CHUNGBUK)
+def context(tmp_path, site):
     store = TagStore.create(tmp_path / "tags", site.tags)
     field = store.writer("field")
     stop, write = os.pipe()
@@ -73,7 +78,7 @@ def test_a_wrong_file_is_one_line(context, tmp_path):
     shutil.copytree(CHUNGBUK / "microgrid", root / "microgrid")
     file = root / "microgrid" / "control.toml"
     file.write_text(file.read_text(encoding="utf-8").replace("[site]", "[sight]"), encoding="utf-8")
-    object.__setattr__(ctx.site, "root", root)
+    ctx.site = replace(ctx.site, root=root)
     with pytest.raises(PartError, match=r"microgrid: .*sight") as raised:
         live.main(ctx)
     assert "\n" not in str(raised.value)
