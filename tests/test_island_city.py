@@ -213,11 +213,11 @@ def test_an_island_as_planned_begins_and_ends_without_a_bump(city, watch):
     since = len(watch.rows)
     ask(city, "island")
     watch.until(lambda: watch.mode() is Mode.ISLANDED, 60, "islanded")
+    deadline = watch.value("microgrid.state.island_s") + 2.0
+    watch.until(lambda: watch.value("microgrid.state.island_s") > deadline)
     opened = next(at for at in range(since, len(watch.rows)) if watch.rows[at]["grid.breaker.closed"] == 0.0)
     before_w = [row["grid.tie.import_w"] for row in watch.rows[opened - 10 : opened]]
     assert max(abs(one) for one in before_w if one == one) < 100e3, "little flowed when it opened"
-    deadline = watch.value("microgrid.state.island_s") + 2.0
-    watch.until(lambda: watch.value("microgrid.state.island_s") > deadline)
     watch.alive(since)
     hz = watch.seen("grid.bus.frequency2_hz", since)
     assert max(abs(one - 60.0) for one in hz) < 0.15
