@@ -10,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from gwanje.control.acoustic.chain import BLOCK_SAMPLES, SAMPLE_NS, Chain
+from gwanje.control.acoustic.chain import BLOCK_FRAMES, BLOCK_SAMPLES, SAMPLE_NS, Chain
 from gwanje.control.acoustic.classes import CLASSES
 from gwanje.control.acoustic.detector import DetectorParams
+from gwanje.control.acoustic.ears import Ears
 from gwanje.control.acoustic.features import (
     HOP_S,
     HOP_SAMPLES,
@@ -24,13 +25,16 @@ from gwanje.control.acoustic.features import (
     WINDOW_SAMPLES,
     front_end,
     hann,
-    levelled,
     mel_weights,
 )
 from gwanje.control.acoustic.head import Head
 from gwanje.control.acoustic.model import ModelError, Yamnet
 from gwanje.core.bench import BenchOptions, Result, interleaved, result
+from gwanje.ext.envelope import SAMPLES_PER_MS, Envelope
 from gwanje.ext.logmel import widest_lanes
+from gwanje.ext.noise_floor import NoiseFloor
+from gwanje.ext.pcen import Pcen
+from gwanje.ext.score_filter import ScoreFilter
 
 N_NODES: Final = 8
 N_CITY: Final = 200
@@ -111,6 +115,44 @@ def _log_mel(options: BenchOptions) -> list[Result]:
     return found
 
 
+def _kernels(rounds: int) -> list[Result]:
+    """What nodes cost besides their log-mel: envelope, PCEN, noise floor, score filter.
+
+    0.01 ms per second of a node is 0.2 % of a core for 200 nodes.
+    """
+    rng = np.random.default_rng(2)
+    nodes, n_blocks = np.arange(N_CITY), 10
+    samples = rng.integers(-3000, 3000, (N_CITY, BLOCK_SAMPLES)).astype(np.int16)
+    frames = rng.normal(-3.0, 1.0, (N_CITY, BLOCK_FRAMES, N_MELS)).astype(np.float32)
+    n_ms = BLOCK_SAMPLES // SAMPLES_PER_MS
+    peak, power = np.empty((N_CITY, n_ms), np.float32), np.empty((N_CITY, n_ms), np.float32)
+    floors, calm = np.empty((N_CITY, N_MELS), np.float32), np.empty_like(frames)
+    margins = rng.normal(-4.0, 1.0, (N_CITY, len(CLASSES))).astype(np.float32)
+    found, median = np.empty(N_CITY, np.intc), np.empty_like(margins)
+    params = DetectorParams((2,) * len(CLASSES))
+    envelope, floor, pcen = Envelope(N_CITY), NoiseFloor(N_CITY, N_MELS), Pcen(N_CITY, N_MELS)
+    scores = ScoreFilter(
+        N_CITY, params.median_patches, params.release_margin, params.release_s, params.hold_off_s, params.shadow_s
+    )
+    mono_ns = np.full(N_CITY, NEVER)
+    arms: dict[str, Arm] = {
+        "envelope": lambda: [envelope.process(nodes, samples, peak, power) for _ in range(n_blocks)],
+        "pcen": lambda: [pcen.process(nodes, frames, calm) for _ in range(n_blocks)],
+        "noise_floor": lambda: [floor.process(nodes, frames, floors) for _ in range(n_blocks)],
+        "score_filter": lambda: [
+            scores.process(nodes, margins, mono_ns, False, found, median) for _ in range(n_blocks // 2)
+        ],
+    }
+    real_s = N_CITY * n_blocks * BLOCK_SAMPLES / SAMPLE_RATE_HZ
+    return [
+        result(
+            f"acoustic.{name}", statistics.median(seconds) / real_s * 1000.0, "ms per node-second", rounds=rounds,
+            note=f"{N_CITY} nodes, blocks of {BLOCK_SAMPLES / SAMPLE_RATE_HZ:g} s",
+        )
+        for name, seconds in interleaved(arms, rounds).items()
+    ]  # fmt: skip
+
+
 def _network(network: Yamnet, rounds: int) -> Result:
     """One patch through the network, embedding and scores."""
     patches = np.random.default_rng(1).normal(-3.0, 1.0, (16, PATCH_FRAMES, N_MELS)).astype(np.float32)
@@ -126,8 +168,10 @@ def _chain(network: Yamnet, head: Head, rounds: int) -> Result:
     samples = street(N_NODES, SECONDS)
     params = DetectorParams(head.median_patches)
 
+    ears = Ears(network, head)
+
     def run() -> None:
-        chain = Chain(N_NODES, lambda patches: head.margins(network(levelled(patches))), params)
+        chain = Chain(N_NODES, ears, params, glance=ears.glance)
         for end in range(BLOCK_SAMPLES, samples.shape[1] + 1, BLOCK_SAMPLES):
             for node in range(N_NODES):
                 chain.push(node, samples[node, end - BLOCK_SAMPLES : end], NEVER + end * SAMPLE_NS, [])
@@ -156,7 +200,8 @@ class _City:
 
     def __init__(self, network: Yamnet, head: Head, samples: NDArray[np.int16]) -> None:
         params = DetectorParams(head.median_patches)
-        self.chain = Chain(len(samples), lambda patches: head.margins(network(levelled(patches))), params, 3.0)
+        ears = Ears(network, head)
+        self.chain = Chain(len(samples), ears, params, 3.0, glance=ears.glance)
         self._samples = samples
         self._heard = 0
 
@@ -189,7 +234,7 @@ def _cities(network: Yamnet, head: Head, rounds: int) -> list[Result]:
 
 def run(options: BenchOptions) -> list[Result]:
     """All of it; without a model file its numbers are left out and the reason is said."""
-    found: list[Any] = _log_mel(options)
+    found: list[Any] = _log_mel(options) + _kernels(options.rounds)
     try:
         network, head = Yamnet(), Head.load()
     except ModelError as error:

@@ -8,6 +8,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from gwanje.control.acoustic.chain import Glance
 from gwanje.control.acoustic.classes import CLASS_NAMES
 from gwanje.control.acoustic.features import levelled
 from gwanje.control.acoustic.head import Head, onset_features
@@ -28,6 +29,7 @@ class Ears:
 
     Attributes:
         head: as given.
+        glance: margins of quick looks, see ``chain.Glance``; None when the heads were not trained for looks.
         median_patches: of the heads.
         identity: SHA-256 of network and heads, for what is told of an event.
     """
@@ -36,6 +38,7 @@ class Ears:
         self._network, self.head = network, head
         self._shift = np.array(shift, dtype=np.float32)
         self.median_patches = head.median_patches
+        self.glance: Glance | None = self._glance if np.isfinite(head.thresholds[1]).any() else None
         self.identity = {"network_sha256": MODEL_SHA256, "head_sha256": head.sha256}
 
     @classmethod
@@ -52,7 +55,6 @@ class Ears:
         """Margins of (n, 96, 64) patches, (n, n_classes)."""
         return self.head.margins(self._network(levelled(patches))) - self._shift
 
-    def glance(self, patches: Floats, shapes: Floats, ages_ms: NDArray[np.int64], floors: Floats) -> Floats:
-        """Margins of quick looks, see ``chain.Glance``."""
+    def _glance(self, patches: Floats, shapes: Floats, ages_ms: NDArray[np.int64], floors: Floats) -> Floats:
         onset = onset_features(patches, shapes, ages_ms, floors)
         return self.head.look_margins(self._network(levelled(patches)), onset) - self._shift
