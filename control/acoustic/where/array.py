@@ -53,7 +53,7 @@ class Array:
         apart = np.hypot(*(place[:, None] - place[None]).transpose(2, 0, 1)) + np.eye(len(place))
         if apart.min() < APART_M_MIN:
             i, j = np.unravel_index(int(apart.argmin()), apart.shape)
-            raise ArrayError(f"microphones {i} and {j} are {apart.min() * 1000:.1f} mm apart, {APART_M_MIN * 1000:.0f} needed")
+            raise ArrayError(f"microphones {i} and {j} are less than {APART_M_MIN * 1000:.0f} mm apart")
         if np.ptp(place, axis=0).max() > WIDTH_M_MAX:
             raise ArrayError(f"wider than {WIDTH_M_MAX:.0f} m")
         if not self.built_sigma_m >= 0.0:

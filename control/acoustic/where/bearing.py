@@ -122,7 +122,9 @@ class BearingParams:
         echo_excess: and at this many times the echo of what was before.
         echo_lag_s: sound needs this long to come back; what is closer belongs to the same wave.
         echo_decay_s: in which echoes lose a factor of a thousand (60 dB in power: three times this).
+        open_share: with this share of the agreement that the noise allows, there are no echoes to keep out.
         quality_min: below it there is no bearing.
+        chance: over the square root of how many bins' worth of frames there are, added to ``quality_min``.
         contrast_min: below it there is no bearing.
         rival_max: a peak elsewhere of more than this share of the highest makes a bearing ambiguous.
     """
@@ -139,7 +141,9 @@ class BearingParams:
     echo_excess: float = 2.0
     echo_lag_s: float = 0.012
     echo_decay_s: float = 0.25
+    open_share: float = 0.85
     quality_min: float = 0.12
+    chance: float = 2.5
     contrast_min: float = 2.0
     rival_max: float = 0.9
 
@@ -256,18 +260,42 @@ def listen(
     noise = np.zeros(high - low)
     if len(quiet):
         noise = (np.abs(_frames(heard, quiet, n)[:, :, low:high]) ** 2).mean(axis=(0, 1))
+    white = spectra / np.maximum(np.abs(spectra), 1e-12)
+    # In the open nothing comes back: then all that stands out of the noise counts. Elsewhere only what comes first.
+    open_air = _summed(white, _weights(power, params.noise_excess * noise), left, speed_m_s, low, params)
+    if open_air is not None:
+        found = _decide(open_air, left, usable.mics, tuple(flags), params)
+        share = 1.0 - noise / np.maximum(power, 1e-15)
+        expected = float((open_air.weight * share).sum()) / open_air.n_bins
+        if isinstance(found, Bearing) and found.quality >= params.open_share * expected:
+            return found
     threshold = np.maximum(params.noise_excess * noise, params.echo_excess * _echo(power, params))
-    weight = np.maximum(0.0, 1.0 - threshold / np.maximum(power, 1e-15)) * (power > 1e-12)
+    first = _summed(white, _weights(power, threshold), left, speed_m_s, low, params)
+    if first is None:
+        return NoBearing(Why.NOTHING_STANDS_OUT, tuple(flags))
+    return _decide(first, left, usable.mics, tuple(flags), params)
+
+
+def _weights(power: NDArray[np.float64], threshold: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What each bin of each frame counts, 0…1."""
+    return np.asarray(np.maximum(0.0, 1.0 - threshold / np.maximum(power, 1e-15)) * (power > 1e-12))
+
+
+def _summed(
+    white: NDArray[np.complex128], weight: NDArray[np.float64], array: Array, speed_m_s: float, low: int,
+    params: BearingParams,
+) -> _Heard | None:  # fmt: skip
+    """Weighted cross spectra over all frames; None where next to nothing counts."""
     n_bins = float(weight.sum())
     if n_bins < 2.0:
-        return NoBearing(Why.NOTHING_STANDS_OUT, tuple(flags))
-    white = spectra / np.maximum(np.abs(spectra), 1e-12)
-    pairs, base_at, baselines = grouped_pairs(left.mic_xy_m)
+        return None
+    pairs, base_at, baselines = grouped_pairs(array.mic_xy_m)
     i, j = pairs.T
     of_pair = np.einsum("pfk,pfk,fk->pk", white[j], white[i].conj(), weight)
     cross = np.ascontiguousarray(np.add.reduceat(of_pair, base_at[:-1], axis=0))
-    heard_by = _Heard(cross, baselines / speed_m_s, low, n, rate_hz, n_bins * len(pairs))
-    return _decide(heard_by, left, usable.mics, tuple(flags), n_bins, params)
+    return _Heard(
+        cross, baselines / speed_m_s, low, params.n_window, params.rate_hz, n_bins * len(pairs), n_bins, weight
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +308,8 @@ class _Heard:
     n: int
     rate_hz: float
     whole: float
+    n_bins: float
+    weight: NDArray[np.float64]
 
     @property
     def omega_step(self) -> float:
@@ -324,9 +354,10 @@ class _Heard:
 
 
 def _decide(
-    heard: _Heard, array: Array, mics: NDArray[np.bool_], flags: tuple[Flag, ...], n_bins: float, params: BearingParams
+    heard: _Heard, array: Array, mics: NDArray[np.bool_], flags: tuple[Flag, ...], params: BearingParams
 ) -> Bearing | NoBearing:
     """The bearing of the highest peak, if it is one."""
+    n_bins = heard.n_bins
     coarse = heard.coarse()
     found = sorted(
         (refine(heard.cross, heard.delay_s, heard.low * heard.omega_step, heard.omega_step, x, y)
@@ -336,7 +367,8 @@ def _decide(
     x, y, value = found[0]
     quality = value / heard.whole
     contrast = quality / max(float(np.abs(coarse).mean()), 1e-9)
-    if not (quality >= params.quality_min and contrast >= params.contrast_min):
+    # A few bins agree by chance on some direction: the fewer there are, the more they must agree.
+    if not (quality >= params.quality_min + params.chance / math.sqrt(n_bins) and contrast >= params.contrast_min):
         return NoBearing(Why.NO_DIRECTION, flags)
     covariance, scattered = heard.covariance(x, y)
     axis = array.line_axis()

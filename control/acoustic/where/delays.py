@@ -54,7 +54,7 @@ def _towards(azimuth: NDArray[np.float64], elevation: NDArray[np.float64]) -> ND
 
 
 def _polish(
-    delays: NDArray[np.float64], apart: NDArray[np.float64], azimuth: float, elevation: float
+    delays: NDArray[np.float64], apart: NDArray[np.float64], azimuth: float, elevation: float, level: bool
 ) -> tuple[float, float, float]:
     """Gauss–Newton on the sphere from a direction; azimuth, elevation, sum of squares (m²)."""
 
@@ -65,6 +65,8 @@ def _polish(
     for _ in range(STEPS):
         sa, ca, se, ce = math.sin(azimuth), math.cos(azimuth), math.sin(elevation), math.cos(elevation)
         slopes = apart @ np.array([[ce * ca, -se * sa], [-ce * sa, -se * ca], [0.0, ce]])
+        if level:
+            slopes[:, 1] = 0.0
         left = delays - apart @ np.array([ce * sa, ce * ca, se])
         normal = slopes.T @ slopes
         normal += damping * np.diag(np.diag(normal) + 1e-12)
@@ -124,21 +126,24 @@ def direction(
     if spread[0] < 1e-3:
         raise ArrayError("the microphones are at one place")
     flat = np.ptp(place[:, 2]) <= FLAT_SHARE * np.ptp(place[:, :2], axis=0).max()
+    line = spread[1] <= FLAT_SHARE * spread[0]  # it knows the angle to itself alone: the source counts as level
     azimuths = 2.0 * np.pi * np.arange(AZIMUTHS) / AZIMUTHS
     elevations = np.linspace(0.0 if flat else -1.0, 1.0, ELEVATIONS) * math.radians(60.0)
+    if line:
+        elevations = np.zeros(1)
     grid = _towards(azimuths[None, :], elevations[:, None])
     cost = ((delays - grid @ apart.T) ** 2).sum(axis=2)
     over = cost.min(axis=0)
     hollow = np.flatnonzero((over <= np.roll(over, 1)) & (over < np.roll(over, -1)))
     starts = hollow[np.argsort(over[hollow])][:4] if len(hollow) else [int(over.argmin())]
     found = sorted(
-        (_polish(delays, apart, azimuths[k], elevations[int(cost[:, k].argmin())]) for k in starts),
+        (_polish(delays, apart, azimuths[k], elevations[int(cost[:, k].argmin())], line) for k in starts),
         key=lambda one: one[2],
     )
     azimuth, elevation, best = found[0]
     free = max(1, len(np.unique(pairs)) - 1 - 2)
     noise = max(sigma_s * speed_m_s, math.sqrt(best / len(pairs) * (len(pairs) / free if len(pairs) > free else 1.0)))
-    rivals = []
+    rivals: list[float] = []
     for other, _, value in found[1:]:
         aside = abs(math.remainder(other - azimuth, 2.0 * math.pi))
         if value - best <= RIVAL * noise**2 and aside > 0.1 and all(

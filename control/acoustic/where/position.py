@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -23,7 +23,10 @@ from gwanje.control.acoustic.where.array import turn
 ELLIPSE_SQUARED: Final = float(chi2.ppf(0.95, 2))
 HUBER: Final = 1.5
 STEPS: Final = 25
-STARTS: Final = 9
+STARTS: Final = 12
+DESCENTS: Final = 6
+FREEDOM_MIN: Final = 2
+"""With less, something wrong can fit by chance after something else was left out."""
 NODES_MAX: Final = 24
 """More nodes than hear one street sound; the nearest in time are used."""
 
@@ -47,7 +50,7 @@ class Note(StrEnum):
     BEARINGS_ONLY = "bearings_only"
     ONSETS_ONLY = "onsets_only"
     UNTESTED = "untested"
-    """There is nothing left over that could contradict."""
+    """Next to nothing is left over that could contradict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +188,10 @@ class _Facts:
 def _facts(heard: Sequence[Heard], params: PositionParams) -> _Facts:
     onsets = [one.onset_ns for one in heard if one.onset_ns is not None]
     begin_ns = min(onsets, default=0)
-    sane = [one.bearing is not None and math.isfinite(one.bearing) and math.isfinite(one.bearing_sigma) for one in heard]
-    bearing = [one.bearing if ok and one.bearing is not None else math.nan for one, ok in zip(heard, sane, strict=True)]
+    bearing = [
+        one.bearing if one.bearing is not None and math.isfinite(one.bearing + one.bearing_sigma) else math.nan
+        for one in heard
+    ]  # fmt: skip
     return _Facts(
         np.array([one.xy_m for one in heard], np.float64).reshape(-1, 2),
         np.array(bearing),
@@ -202,8 +207,12 @@ def _facts(heard: Sequence[Heard], params: PositionParams) -> _Facts:
 def _residuals(
     facts: _Facts, at: NDArray[np.float64], speed_m_s: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """What does not fit in units of sigma (first bearings, then onsets; NaN what is not there), slopes by x and y, and
-    the moment of the event that fits best."""
+    """How a place fits.
+
+    Returns:
+        What does not fit, in units of sigma: first bearings, then onsets, NaN what is not there; its slopes by x and y;
+        the moment of the event that fits best.
+    """
     apart = at - facts.xy_m
     range_m = np.maximum(np.hypot(apart[:, 0], apart[:, 1]), 0.5)
     towards = np.arctan2(apart[:, 0], apart[:, 1])
@@ -273,10 +282,10 @@ def _starts(facts: _Facts) -> list[NDArray[np.float64]]:
                         continue
                     along = np.linalg.solve(crossed, facts.xy_m[j] - facts.xy_m[i])
                     starts.append(facts.xy_m[i] + max(1.0, min(float(along[0]), 1000.0)) * di)
-    first = facts.xy_m[int(np.nanargmin(facts.onset_s))] if not np.isnan(facts.onset_s).all() else facts.xy_m.mean(axis=0)
+    centre = facts.xy_m.mean(axis=0)
+    first = centre if np.isnan(facts.onset_s).all() else facts.xy_m[int(np.nanargmin(facts.onset_s))]
     reach = max(20.0, 0.3 * float(np.hypot(*np.ptp(facts.xy_m, axis=0))))
     around = [first + reach * np.array([math.sin(a), math.cos(a)]) for a in 2.0 * math.pi * np.arange(4) / 4]
-    centre = facts.xy_m.mean(axis=0)
     return [*starts[:STARTS], centre, *around]
 
 
@@ -299,7 +308,8 @@ def _fit(facts: _Facts, params: PositionParams) -> _Fit | None:
     """The place that fits best from all starts; None where the measurements cannot give one."""
     if facts.freedom < 0 or facts.n_bearings + facts.n_onsets == 0:
         return None
-    ends = sorted((_descend(facts, start, params.speed_m_s) for start in _starts(facts)), key=lambda end: end[1])
+    starts = sorted(_starts(facts), key=lambda start: _huber(_residuals(facts, start, params.speed_m_s)[0]))
+    ends = sorted((_descend(facts, start, params.speed_m_s) for start in starts[:DESCENTS]), key=lambda end: end[1])
     at, loss = ends[0]
     residuals, slopes, when = _residuals(facts, at, params.speed_m_s)
     known = ~np.isnan(residuals)
@@ -310,7 +320,8 @@ def _fit(facts: _Facts, params: PositionParams) -> _Fit | None:
     unique = not any(
         other <= loss + 4.0 and float(np.hypot(*(place - at))) > 10.0 for place, other in ends[1:]
     )  # fmt: skip
-    return _Fit(facts, at, float((residuals[known] ** 2).sum()), np.linalg.inv(normal), when, unique)
+    covariance = np.asarray(np.linalg.inv(normal), np.float64)
+    return _Fit(facts, at, float((residuals[known] ** 2).sum()), covariance, when, unique)
 
 
 def locate(heard: Sequence[Heard], params: PositionParams | None = None) -> Position | NoPosition:
@@ -336,8 +347,24 @@ def locate(heard: Sequence[Heard], params: PositionParams | None = None) -> Posi
     if whole is None:
         return NoPosition(Why.TOO_FEW, names)
     if whole.fits(params):
+        if facts.freedom == 1 and facts.n_bearings == 2:
+            return _crossed(whole, params, names)
         return _believed(whole, (), (), params, names)
     return _without_what_contradicts(whole, params, names)
+
+
+def _crossed(whole: _Fit, params: PositionParams, names: tuple[str, ...]) -> Position | NoPosition:
+    """Two nodes: where their bearings cross.
+
+    Their onsets only check it: clocks that are off would draw the place away before they contradict.
+    """
+    crossed = _fit(whole.facts.without((), range(len(whole.facts.nodes))), params)
+    if crossed is None:
+        return NoPosition(Why.TOO_FEW, names)
+    place = _believed(crossed, (), (), params, names)
+    if isinstance(place, NoPosition):
+        return place
+    return replace(place, when_ns=whole.facts.begin_ns + round(whole.when * 1e9), notes=(Note.UNTESTED,))
 
 
 def _without_what_contradicts(whole: _Fit, params: PositionParams, names: tuple[str, ...]) -> Position | NoPosition:
@@ -357,13 +384,11 @@ def _without_what_contradicts(whole: _Fit, params: PositionParams, names: tuple[
         tries.append((facts.without((), range(n)), left, (Note.CLOCKS,)))
     passed = []
     for one, left, notes in tries:
-        if one.freedom < 1:
+        if one.freedom < FREEDOM_MIN:
             continue
         found = _fit(one, params)
         if found is not None and found.fits(params):
             passed.append((found, left, notes))
-    # One measurement less that fits leaves at least as much freedom as two less; both must lead to one place.
-    passed = [entry for entry in passed if entry[0].facts.freedom >= 2] or []
     if not passed:
         return NoPosition(Why.CONTRADICTION, names, whole.chi_squared)
     best = max(passed, key=lambda entry: (entry[0].facts.freedom, -entry[0].chi_squared))

@@ -121,7 +121,7 @@ def canyon(
     """
     import pyroomacoustics as pra
 
-    length, width, height = STREET_M
+    length, width, _ = STREET_M
     centre = np.array([length / 2, rng.uniform(2.0, width - 2.0)])
     while True:
         azimuth, apart_m = rng.uniform(0.0, 2.0 * math.pi), rng.uniform(8.0, 11.0)
