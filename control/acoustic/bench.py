@@ -29,6 +29,7 @@ from gwanje.control.acoustic.features import (
 )
 from gwanje.control.acoustic.head import Head
 from gwanje.control.acoustic.model import ModelError, Yamnet
+from gwanje.control.acoustic.where import bench as where
 from gwanje.core.bench import BenchOptions, Result, interleaved, result
 from gwanje.ext.envelope import SAMPLES_PER_MS, Envelope
 from gwanje.ext.logmel import widest_lanes
@@ -234,7 +235,7 @@ def _cities(network: Yamnet, head: Head, rounds: int) -> list[Result]:
 
 def run(options: BenchOptions) -> list[Result]:
     """All of it; without a model file its numbers are left out and the reason is said."""
-    found: list[Any] = _log_mel(options) + _kernels(options.rounds)
+    found: list[Any] = _log_mel(options) + _kernels(options.rounds) + where.run(options)
     try:
         network, head = Yamnet(), Head.load()
     except ModelError as error:
