@@ -48,11 +48,12 @@ ISLAND_MODES = (Mode.UNPLANNED, Mode.ISLANDED, Mode.RESYNC, Mode.BLACK, Mode.BLA
 
 @dataclass(slots=True)
 class Chosen:
-    """What operators allow."""
+    """What operators allow; ``ready`` (1 or 0): generators too run so that the city can be an island at any moment."""
 
     import_w: float
     demand_cap_w: float
     reactive_import_var: float
+    ready: float = 0.0
 
 
 @dataclass(slots=True)
@@ -381,6 +382,8 @@ class LiveLoop:
         put("microgrid.limit.import_w", self.chosen.import_w)
         put("microgrid.limit.demand_cap_w", self.chosen.demand_cap_w)
         put("microgrid.limit.reactive_import_var", self.chosen.reactive_import_var)
+        put("microgrid.request.ready", self.chosen.ready)
+        put("microgrid.power.ready_short_w", number("ready_short_w"))
         for name, value in self.shown.items():
             put(name, value)
 

@@ -1,7 +1,7 @@
 """What people ask of the live controller, as points of the command path: the service ``commands.microgrid``.
 
-``microgrid.request.*`` ask for a transition: 1 asks, and the point shows 1 while it is so. ``microgrid.limit.*`` are
-kept in the run directory: a part that is started anew goes on with them. Everything is decided in the loop's own
+``microgrid.request.*`` ask for a transition: 1 asks, and the point shows 1 while it is so. ``microgrid.limit.*`` and
+the wish to be ready for an island are kept in the run directory: a part that is started anew goes on with them. Everything is decided in the loop's own
 thread, between two periods; what it refuses comes back with its reason.
 """
 
@@ -21,10 +21,11 @@ from gwanje.core.requests import Code, Refused
 from gwanje.core.state_file import StateFile
 
 REQUESTS = {f"microgrid.request.{one.value}": one for one in Request}
-LIMITS = {
+CHOICES = {
     "microgrid.limit.import_w": ("import_w", "import_limit", "w"),
     "microgrid.limit.demand_cap_w": ("demand_cap_w", "demand_cap", "w"),
     "microgrid.limit.reactive_import_var": ("reactive_import_var", "reactive_setpoint", "var"),
+    "microgrid.request.ready": ("ready", "ready", "on"),
 }
 """Point → what of :class:`Chosen` it is, what the controller calls it, and its value's name there."""
 BREAKER_ORDER = "control.breaker.close_order"
@@ -48,7 +49,7 @@ class Requests:
         self._loop, self._lease = loop, lease
         self._file = StateFile(file, FILE_BYTES_MAX)
         loop.chosen = _load(self._file, usual(settings))
-        for point in LIMITS:
+        for point in CHOICES:
             self._put(point, loop.chosen)
 
     def carry_out(self, command: Command) -> Refused | None:
@@ -58,9 +59,9 @@ class Requests:
             if value != 1.0:
                 return Refused(Code.OWNER, "1을 명령해야 요청됩니다 / only 1 asks for it")
             return self._ask(lambda: self._request(REQUESTS[point]))
-        if point not in LIMITS:
+        if point not in CHOICES:
             return Refused(Code.UNKNOWN_POINT, f"{point} is computed by the microgrid's controller")
-        chosen = replace(self._loop.chosen, **{LIMITS[point][0]: value})
+        chosen = replace(self._loop.chosen, **{CHOICES[point][0]: value})
         refused = self._ask(lambda: self._put(point, chosen))
         if refused is not None:
             return refused
@@ -100,7 +101,7 @@ class Requests:
         return None if no is None else Refused(Code.OWNER, f"{no.ko} / {no.en}")
 
     def _put(self, point: str, chosen: Chosen) -> Refused | None:
-        key, what, name = LIMITS[point]
+        key, what, name = CHOICES[point]
         reason = self._loop.controller.ask(what, {name: float(getattr(chosen, key))})
         if reason:
             return Refused(Code.OWNER, reason)

@@ -19,6 +19,7 @@ from gwanje.control.microgrid.live.lateness import Lateness, bucket, bucket_end_
 from gwanje.control.microgrid.live.loop import LiveLoop
 from gwanje.control.microgrid.live.main import SHED_FILE, Shell, Ticker
 from gwanje.control.microgrid.live.requests import FILE, Requests, usual
+from gwanje.control.microgrid.live.shed_file import ShedFile
 from gwanje.control.microgrid.modes.types import Law, Mode
 from gwanje.control.microgrid.settings import read_settings
 from gwanje.core.authority.principal import Role
@@ -322,6 +323,20 @@ def test_limits_narrow_and_are_kept_for_a_successor(rig):
     assert rig.value("microgrid.tie.import_limit_w") == 3e5
 
 
+def test_the_wish_to_be_ready_is_shown_and_kept_for_a_successor(rig):
+    ask = Asking(rig)
+    rig.go(1.5)
+    assert rig.value("microgrid.request.ready") == 0.0
+    assert ask("microgrid.request.ready", 1.0) is None
+    rig.go(0.2)
+    assert rig.value("microgrid.request.ready") == 1.0
+    assert rig.value("microgrid.power.ready_short_w") >= 0.0
+    rig.restart()
+    Asking(rig)
+    rig.go(0.2)
+    assert rig.value("microgrid.request.ready") == 1.0
+
+
 def test_a_loop_that_hangs_is_told_to_who_asks(rig, monkeypatch):
     monkeypatch.setattr("gwanje.control.microgrid.live.requests.ANSWER_S", 0.01)
     requests = Requests(rig.live, rig.controller.settings, rig.folder / FILE, LeaseView)
@@ -379,7 +394,8 @@ class Part:
         self.keeper = LeaseKeeper(Grants(), "microgrid", rig.binding.lease_points, "test")
         self.ticker = Ticker(rig.clock, rig.live, 0.01)
         self.hear = Ear(Bus(rig.folder, "hmi", rig.clock, SITE.tags.n), self.bus.publisher(), ["scan", "event"])
-        self.shell = Shell(ctx, rig.live, self.ticker, self.keeper, {"SCHED_FIFO": "no"})
+        self.shed = ShedFile(StateFile(rig.folder / SHED_FILE, 10_000))
+        self.shell = Shell(ctx, rig.live, self.ticker, self.keeper, {"SCHED_FIFO": "no"}, self.shed)
 
     def go(self, seconds):
         for _ in range(round(seconds * 10)):
@@ -427,6 +443,26 @@ def test_what_the_controller_tells_becomes_events_and_what_was_shed_is_kept(part
     kept = StateFile(part.rig.folder / SHED_FILE, 10_000).load()
     assert kept == part.rig.controller.supervisor.shed_loads
     assert kept
+
+
+def test_what_was_shed_before_stands_until_it_is_taken_up_and_not_longer(tmp_path):
+    StateFile(tmp_path / SHED_FILE, 10_000).save({"jincheon.homes": 7e4})
+    part = Part(Rig(tmp_path))
+    closed = part.rig.world.pop("grid.breaker.closed")
+    part.go(0.5)
+    assert StateFile(tmp_path / SHED_FILE, 10_000).load() == {"jincheon.homes": 7e4}, "nothing is known yet"
+    part.rig.world["grid.breaker.closed"] = closed
+    part.go(0.5)
+    assert StateFile(tmp_path / SHED_FILE, 10_000).load() == {}, "it was found closed"
+    part.hear.close()
+
+
+def test_a_folder_that_takes_nothing_is_told_once_and_ends_no_controller(part, monkeypatch):
+    part.go(0.2)
+    monkeypatch.setattr(part.shed, "keep", lambda _: "No space left on device")
+    told = [one for one in part.go(0.5) if isinstance(one, Event)]
+    assert [one.class_name for one in told] == ["microgrid_shed_not_kept"]
+    assert "No space" in told[0].text_ko
 
 
 def test_the_ticker_counts_what_it_sleeps_through(rig):
