@@ -119,6 +119,7 @@ class BearingParams:
         heard_s: how long after the onset frames count; more helps tones, the weights keep echoes out.
         early_s: an onset may have been found this much too late.
         noise_excess: a bin begins to count at this many times the noise before.
+        open_excess: the same where there are no echoes.
         echo_excess: and at this many times the echo of what was before.
         echo_lag_s: sound needs this long to come back; what is closer belongs to the same wave.
         echo_decay_s: in which echoes lose a factor of a thousand (60 dB in power: three times this).
@@ -138,6 +139,7 @@ class BearingParams:
     heard_s: float = 0.25
     early_s: float = 0.016
     noise_excess: float = 3.0
+    open_excess: float = 1.5
     echo_excess: float = 2.0
     echo_lag_s: float = 0.012
     echo_decay_s: float = 0.25
@@ -262,7 +264,7 @@ def listen(
         noise = (np.abs(_frames(heard, quiet, n)[:, :, low:high]) ** 2).mean(axis=(0, 1))
     white = spectra / np.maximum(np.abs(spectra), 1e-12)
     # In the open nothing comes back: then all that stands out of the noise counts. Elsewhere only what comes first.
-    open_air = _summed(white, _weights(power, params.noise_excess * noise), left, speed_m_s, low, params)
+    open_air = _summed(white, _weights(power, params.open_excess * noise), left, speed_m_s, low, params)
     if open_air is not None:
         found = _decide(open_air, left, usable.mics, tuple(flags), params)
         share = 1.0 - noise / np.maximum(power, 1e-15)

@@ -89,8 +89,9 @@ class PositionParams:
         far_m_max: farthest from the nearest node that heard it.
         bearing_sigma_min: of any bearing, radians: streets bend sound.
         onset_sigma_s_min: of any onset.
-        outlier: share of how likely a measurement may be quite wrong without notice; widens the ellipse of places that
-            nothing tests.
+        untested_m_min: shortest semi-axis of a place that next to nothing tests (two nodes): one of the bearings may be
+            an echo's, so it is never told as a sharp one.
+        untested_doubt: what two nodes' onsets must say at least for their crossed bearings.
     """
 
     speed_m_s: float = 343.0
@@ -99,7 +100,8 @@ class PositionParams:
     far_m_max: float = 400.0
     bearing_sigma_min: float = math.radians(0.5)
     onset_sigma_s_min: float = 0.001
-    outlier: float = 2.0
+    untested_m_min: float = 25.0
+    untested_doubt: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +343,7 @@ def locate(heard: Sequence[Heard], params: PositionParams | None = None) -> Posi
         far_ns = 1 << 62
         usable = sorted(usable, key=lambda one: far_ns if one.onset_ns is None else one.onset_ns)[:NODES_MAX]
     facts = _facts(usable, params)
-    if len(usable) < 2 or facts.freedom < 0 or (facts.n_bearings == 0 and facts.freedom < 1):
+    if len(usable) < 2 or facts.freedom < 0 or (facts.n_bearings < 2 and facts.freedom < 1):
         return NoPosition(Why.TOO_FEW, names)
     whole = _fit(facts, params)
     if whole is None:
@@ -358,6 +360,8 @@ def _crossed(whole: _Fit, params: PositionParams, names: tuple[str, ...]) -> Pos
 
     Their onsets only check it: clocks that are off would draw the place away before they contradict.
     """
+    if whole.chi_squared > float(chi2.ppf(1.0 - params.untested_doubt, 1)):
+        return NoPosition(Why.CONTRADICTION, names, whole.chi_squared)
     crossed = _fit(whole.facts.without((), range(len(whole.facts.nodes))), params)
     if crossed is None:
         return NoPosition(Why.TOO_FEW, names)
@@ -408,7 +412,7 @@ def _believed(
     facts, more = fit.facts, list(notes)
     if not fit.unique:
         return NoPosition(Why.CONTRADICTION if facts.freedom > 0 else Why.TOO_FEW, names, fit.chi_squared)
-    scale = math.sqrt(max(1.0, fit.chi_squared / facts.freedom)) if facts.freedom > 0 else params.outlier
+    scale = math.sqrt(max(1.0, fit.chi_squared / facts.freedom)) if facts.freedom > 0 else 1.0
     if facts.freedom == 0:
         more.append(Note.UNTESTED)
     if facts.n_bearings == 0:
@@ -416,7 +420,8 @@ def _believed(
     if facts.n_onsets == 0:
         more.append(Note.BEARINGS_ONLY)
     sizes, axes = np.linalg.eigh(fit.covariance)
-    minor, major = (math.sqrt(max(0.0, float(size)) * ELLIPSE_SQUARED) * scale for size in sizes)
+    least = params.untested_m_min if facts.freedom == 0 else 0.0
+    minor, major = (max(least, math.sqrt(max(0.0, float(size)) * ELLIPSE_SQUARED) * scale) for size in sizes)
     if major > params.wide_m_max:
         return NoPosition(Why.TOO_WIDE, names, fit.chi_squared)
     used = [
