@@ -112,7 +112,7 @@ def refine(
     step_max: float = 0.05,
 ) -> tuple[float, float, float]:
     """Damped Newton ascent of the exact response, see the kernel's stub."""
-    frequencies = omega + omega_step * np.arange(cross.shape[1])
+    frequencies = np.asarray(omega + omega_step * np.arange(cross.shape[1]), np.float64)
     at, damping = np.array([x, y]), 1e-3
     value, slope, bend = response(cross, delay_s, frequencies, at)
     for _ in range(STEPS_MAX):
