@@ -34,6 +34,7 @@ from gwanje.control.microgrid.live.lateness import Lateness
 from gwanje.control.microgrid.live.loop import LiveLoop
 from gwanje.control.microgrid.live.requests import FILE as CHOSEN_FILE
 from gwanje.control.microgrid.live.requests import Requests, usual
+from gwanje.control.microgrid.live.shed_file import ShedFile
 from gwanje.control.microgrid.settings import read_settings
 from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.bus.bus import Bus, Publisher
@@ -72,7 +73,7 @@ TEXTS = {
     "lease_missing": (
         "마이크로그리드 제어 임대 없음: 지령하지 않음", "no lease for microgrid control: nothing is ordered",
     ),
-    "orders_withheld": ("사람이 잡은 점은 지령하지 않음", "points that people hold are not ordered"),
+    "orders_withheld": ("사람이 잡은 포인트는 지령하지 않음", "points that people hold are not ordered"),
     "loop_unseen": (
         "연계선 제어 루프가 보이지 않음: 독립 운전 시 ESS를 지령할 수 없음",
         "the tie-line loop is not seen: in an island the batteries cannot be commanded",
@@ -95,8 +96,8 @@ def main(ctx: PartContext) -> None:
         writer = ctx.store.writer(OWNER)
     except (OSError, ValueError, StoreError) as error:
         raise PartError(f"microgrid: {'; '.join(str(error).splitlines())}") from error
-    shed = _shed_before(StateFile(ctx.run_dir / SHED_FILE, SHED_BYTES_MAX))
-    loop = LiveLoop(controller, binding, ctx.tags, ctx.store, writer, usual(settings), shed)
+    shed = ShedFile(StateFile(ctx.run_dir / SHED_FILE, SHED_BYTES_MAX))
+    loop = LiveLoop(controller, binding, ctx.tags, ctx.store, writer, usual(settings), shed.before)
     refused = _real_time(FIFO_PRIORITY - HELPERS_BELOW, pinned=False)  # inherited by the threads that are started now
     lease_bus = Bus(ctx.run_dir, OWNER, ctx.clock, ctx.tags.n)
     keeper = LeaseKeeper(CommandClient(lease_bus, ctx.session), LEASE, binding.lease_points, "microgrid control")
@@ -108,7 +109,7 @@ def main(ctx: PartContext) -> None:
     )  # fmt: skip
     commands = CommandThread(lease_bus, owner_service(OWNER), office.answer)
     ticker = Ticker(ctx.clock, loop, settings.timing.guard_s)
-    shell = Shell(ctx, loop, ticker, keeper, refused)
+    shell = Shell(ctx, loop, ticker, keeper, refused, shed)
     shell_thread = ShellThread(shell, ctx.clock)
     lease.start()
     commands.start()
@@ -197,19 +198,20 @@ class Shell:
         ticker: that steps it.
         keeper: of the lease.
         refused: what the machine refused, in words.
+        shed: keeps which loads are held off.
     """
 
     def __init__(
-        self, ctx: PartContext, loop: LiveLoop, ticker: Ticker, keeper: LeaseKeeper, refused: Mapping[str, str]
-    ) -> None:
+        self, ctx: PartContext, loop: LiveLoop, ticker: Ticker, keeper: LeaseKeeper, refused: Mapping[str, str],
+        shed: ShedFile,
+    ) -> None:  # fmt: skip
         self._ctx, self._loop, self._ticker, self._keeper, self._refused = ctx, loop, ticker, keeper, refused
         self._publisher: Publisher = ctx.bus.publisher()
         self._all_ids = ctx.tags.by_owner(OWNER)
         orders = [one.tag for one in loop.binding.commands]
         self._fast_ids = np.sort(ctx.tags.indices([*FAST, *orders]))
         self._state = degradations.DegradationState(begun=True)
-        self._shed_file = StateFile(ctx.run_dir / SHED_FILE, SHED_BYTES_MAX)
-        self._shed: dict[str, float] = {}
+        self._shed, self._shed_problem = shed, ""
         self._minute_us = math.nan
         self._lost_told = (0, -LOST_TOLD_EVERY_S)
         self._turn = 0
@@ -218,6 +220,7 @@ class Shell:
         """One turn of a tenth of a second."""
         if self._turn == 0:
             self._tell_refusals()
+            self._tell_unread()
         if self._turn % ALL_EVERY == 0:
             self._loop.shown = self._ticker.figures(self._minute_us, "SCHED_FIFO" not in self._refused)
         self._publish()
@@ -278,10 +281,23 @@ class Shell:
 
     def _keep_shed(self) -> None:
         """A successor must know which loads wait for their return, and which were opened by people."""
-        shed = self._loop.controller.supervisor.shed_loads
-        if shed != self._shed:
-            self._shed_file.save(shed)
-            self._shed = shed
+        if self._loop.controller.mode is None:
+            return  # what an earlier process left is not taken up yet
+        problem = self._shed.keep(self._loop.controller.supervisor.shed_loads)
+        if problem and not self._shed_problem:
+            self._tell(
+                "shed_not_kept",
+                f"차단한 부하 목록을 보관할 수 없음 ({problem}): 지금 재시작하면 복전 대상을 알 수 없음",
+                f"which loads were shed cannot be kept ({problem}): a restart now would not know which to return",
+            )  # fmt: skip
+        self._shed_problem = problem
+
+    def _tell_unread(self) -> None:
+        if why := self._shed.unread:
+            self._tell(
+                "shed_unknown", f"이전에 차단한 부하 목록을 읽을 수 없음 ({why}): 열린 부하를 직접 확인하십시오",
+                f"which loads were shed before cannot be read ({why}): see which are open, and close them by hand",
+            )  # fmt: skip
 
     def _tell_refusals(self) -> None:
         for what, why in self._refused.items():
@@ -339,12 +355,3 @@ def _real_time(priority: int, *, pinned: bool) -> dict[str, str]:
         except OSError as error:
             refused[what] = os.strerror(error.errno or errno.EPERM)
     return refused
-
-
-def _shed_before(file: StateFile) -> dict[str, float]:
-    """Loads that an earlier process of this run held off; what cannot be read was not."""
-    try:
-        state = file.load()
-        return {str(name): float(power_w) for name, power_w in (state or {}).items()}
-    except (OSError, ValueError, TypeError):
-        return {}

@@ -13,7 +13,6 @@ from gwanje.control.microgrid.live import part
 from gwanje.core.city.part import Heartbeat, PartContext, PartError, RunOptions
 from gwanje.core.clock import NS_PER_S, VirtualClock
 from gwanje.core.site.config import load_site
-from gwanje.core.state_file import StateFile
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import TagStore
 
@@ -90,12 +89,3 @@ def test_a_second_writer_is_told(context):
     with pytest.raises(PartError, match="another process writes"):
         live.main(ctx)
     kept.close()
-
-
-def test_what_was_shed_is_read_back_or_nothing(tmp_path):
-    file = tmp_path / live.SHED_FILE
-    assert live._shed_before(StateFile(file, 100)) == {}
-    StateFile(file, 100).save({"jincheon.homes": 7e4})
-    assert live._shed_before(StateFile(file, 100)) == {"jincheon.homes": 7e4}
-    file.write_text('{"jincheon.homes": "much"}', encoding="utf-8")
-    assert live._shed_before(StateFile(file, 100)) == {}
