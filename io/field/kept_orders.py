@@ -128,7 +128,7 @@ class KeptOrders:
         self._lines = 0
         self._file = -1
         self._failed = False
-        self._unread = self._load()
+        self._unread: tuple[str, str] | None = self._load()
         self._orders.update(self._left)
         self._write_anew()
 
@@ -181,8 +181,8 @@ class KeptOrders:
         for point in nobody:
             self.end(point)
         if self._unread:
-            self._tell_lost([], f"보관된 명령을 읽을 수 없음 ({self._unread})",
-                            f"what was kept cannot be read ({self._unread})")  # fmt: skip
+            ko, en = self._unread
+            self._tell_lost([], f"보관된 명령을 읽을 수 없음 ({ko})", f"what was kept cannot be read ({en})")
         if nobody:
             self._tell_lost(nobody, "이 명령을 받을 장치가 없음", "no device takes it")
         if self._ended["barred"]:
@@ -193,7 +193,7 @@ class KeptOrders:
         if taken := self._taken:
             self._event("orders_taken_up", f"재시작 후 명령을 이어 감: {_names(taken)}",
                         f"orders taken up again after a restart: {_names(taken)}", taken)  # fmt: skip
-        self._ended, self._taken, self._unread = {"over": [], "barred": []}, [], ""
+        self._ended, self._taken, self._unread = {"over": [], "barred": []}, [], None
 
     def _tell_lost(self, points: list[str], ko: str, en: str) -> None:
         which_ko, which_en = (_names(points), _names(points)) if points else ("명령", "orders")
@@ -209,23 +209,24 @@ class KeptOrders:
 
     # ---- the file
 
-    def _load(self) -> str:
-        """Read what was left; why not all of it could be, or an empty text."""
+    def _load(self) -> tuple[str, str] | None:
+        """Read what was left; why not all of it could be, in Korean and English."""
         try:
             with open(self._path, "rb") as file:
                 content = file.read(BYTES_MAX + 1)
         except FileNotFoundError:
-            return ""
+            return None
         except OSError as error:
-            return error.strerror or str(error)
+            return (error.strerror or str(error),) * 2
         lines = content[:BYTES_MAX].split(b"\n")
         whole = lines[:-1]  # what has no end is a line that the kill has cut
         if not whole or whole[0] != _head().encode():
-            return "it is of another boot, or damaged" if content else ""
+            return ("다른 부팅의 파일이거나 손상됨", "it is of another boot, or damaged") if content else None
         unreadable = sum(not self._take(line) for line in whole[1:])
         if len(content) > BYTES_MAX:
-            return f"longer than {BYTES_MAX} bytes"
-        return f"{unreadable} lines of {len(whole) - 1}" if unreadable else ""
+            return f"{BYTES_MAX}바이트 초과", f"longer than {BYTES_MAX} bytes"
+        n = len(whole) - 1
+        return (f"{n}줄 중 {unreadable}줄", f"{unreadable} lines of {n}") if unreadable else None
 
     def _take(self, line: bytes) -> bool:
         """One line of the file; whether it can be believed."""
@@ -248,12 +249,15 @@ class KeptOrders:
         self._lines += 1
         if self._file < 0 or self._lines > 2 * len(self._orders) + SPARE_LINES:
             self._write_anew()
+            if self._file < 0:
+                self._forget()
             return
         try:
             _write(self._file, f"{line}\n")
             self._failed = False
         except OSError as error:
             self._cannot(error)
+            self._forget()
 
     def _write_anew(self) -> None:
         """The file with what stands, in one step."""
@@ -282,6 +286,13 @@ class KeptOrders:
             self._failed = True
             self._log.warning("orders cannot be kept for a restart: %s", error)
             self._tell_lost([], f"보관할 수 없음 ({error.strerror})", f"they cannot be kept ({error.strerror})")
+
+    def _forget(self) -> None:
+        """A change is missing in the file: rather none of it than an order that has ended since."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            self._log.warning("%s may name orders that have ended: %s", self._path, error)
 
     def close(self) -> None:
         """Let go of the file."""

@@ -135,6 +135,7 @@ def test_a_damaged_line_costs_itself_and_is_told(part, line):
     assert part.left() == {ONE: 50.0, TWO: 50.0}
     assert part.told.classes() == [LOST, "orders_taken_up"]
     assert "1 lines of 3" in part.told.events[0].text_en
+    assert part.told.events[0].text_ko.endswith("(3줄 중 1줄)")
     assert part.left() == {ONE: 50.0, TWO: 50.0}
     assert part.told.classes()[2:] == ["orders_taken_up"], "the file was written anew"
 
@@ -188,3 +189,16 @@ def test_a_folder_that_takes_nothing_is_told_once_and_tried_again(part, monkeypa
     monkeypatch.setattr(kept_orders.os, "write", real)
     part.keep(TWO)
     assert part.left() == {ONE: 2.0, TWO: 50.0}, "everything that stands is written with the next one"
+
+
+def test_an_end_that_cannot_be_kept_does_not_let_the_order_come_back(part, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    part.keep(ONE)
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_orders.os, "write", full)
+        part.kept.end(ONE)
+        assert part.left() == {}, "rather nothing than what has ended"
+    part.keep(TWO)
+    assert part.left() == {TWO: 50.0}
