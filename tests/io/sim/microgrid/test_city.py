@@ -579,7 +579,7 @@ def test_the_driver_reads_good_values_and_writes_under_the_lease(site, make):
         tasks.append(asyncio.create_task(stepping()))
         try:
             await ears.until(lambda: latest("grid.breaker.angle_rad")[1] == Quality.SIMULATED)
-            assert latest("jincheon.ess1.forming")[0] == 0.0
+            await ears.until(lambda: latest("jincheon.ess1.forming")[0] == 0.0)
             lease("control.ess1.frequency_setpoint_hz", 60.2)
             lease("control.ess1.forming_order", 1.0)
             lease("control.homes.close_order", 2.0)
