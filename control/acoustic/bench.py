@@ -136,13 +136,21 @@ def _kernels(rounds: int) -> list[Result]:
         N_CITY, params.median_patches, params.release_margin, params.release_s, params.hold_off_s, params.shadow_s
     )
     mono_ns = np.full(N_CITY, NEVER)
-    arms: dict[str, Arm] = {
-        "envelope": lambda: [envelope.process(nodes, samples, peak, power) for _ in range(n_blocks)],
-        "pcen": lambda: [pcen.process(nodes, frames, calm) for _ in range(n_blocks)],
-        "noise_floor": lambda: [floor.process(nodes, frames, floors) for _ in range(n_blocks)],
-        "score_filter": lambda: [
-            scores.process(nodes, margins, mono_ns, False, found, median) for _ in range(n_blocks // 2)
-        ],
+
+    def again(step: Callable[[], None], times: int) -> Arm:
+        def run() -> None:
+            for _ in range(times):
+                step()
+
+        return run
+
+    arms = {
+        "envelope": again(lambda: envelope.process(nodes, samples, peak, power), n_blocks),
+        "pcen": again(lambda: pcen.process(nodes, frames, calm), n_blocks),
+        "noise_floor": again(lambda: floor.process(nodes, frames, floors), n_blocks),
+        "score_filter": again(
+            lambda: scores.process(nodes, margins, mono_ns, False, found, median), n_blocks // 2
+        ),
     }
     real_s = N_CITY * n_blocks * BLOCK_SAMPLES / SAMPLE_RATE_HZ
     return [
