@@ -158,7 +158,7 @@ def test_a_substituted_value_is_everybodys_through_kill_9_and_in_the_record(city
     refused = city.cli("substitute", meter, "1000", "--reason", "meter broken")
     assert (refused.returncode, "area of authority is not held" in refused.stderr) == (2, True)
     assert city.cli("area", "take", "jincheon").returncode == 0
-    done = city.cli("substitute", meter, "1000", "--reason", "meter broken", "--for", "30m")
+    done = city.cli("substitute", meter, "1000", "--reason", "meter broken", "--for", "30m", "--lang", "en")
     assert "1000 W for 30 min" in done.stdout, done.stderr
     (live,) = json.loads(city.cli("tags", meter, "--json").stdout)
     assert (live["value"], live["override"]["author"]) == (1000.0, "han")

@@ -10,7 +10,7 @@ WRONG = """\
 [scenario]
 ko = "틀린 기대"
 en = "a wrong expectation"
-families = ["energy"]
+families = ["energy", "estimation", "microgrid", "microgrid_control", "units"]
 length_s = 12
 rounds = 1
 

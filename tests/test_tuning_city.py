@@ -83,10 +83,10 @@ def test_a_gain_is_tried_on_the_record_applied_without_a_bump_and_kept(city, tmp
 
 
 def test_a_tripped_guard_rolls_back_by_itself(city):
-    answer = city.cli("tune", "apply", "ki_per_s=6", "kp=0.5", "--reason", "too fast", "--guard", "error_rms_pct=0.01",
+    answer = city.cli("tune", "apply", "ki_per_s=6", "kp=0.5", "--reason", "too fast", "--guard", "error_rms_pct=0.001",
                       "--lang", "en")  # fmt: skip
     assert answer.returncode == 1
-    assert "rolled_back: root mean square of the tie error over 10 s" in answer.stdout, answer.stdout + answer.stderr
+    assert "rolled back: root mean square of the tie error over 10 s" in answer.stdout, answer.stdout + answer.stderr
     assert in_force(city, "ki_per_s") == 3.0
     assert sets(city)[2]["state"] == "rolled_back"
 
