@@ -314,9 +314,14 @@ cdef double _said(Lane* lane, int slot, int64_t now) noexcept nogil:
 cdef void _microgrid(Lane* lane, int64_t now) noexcept nogil:
     """What the microgrid's controller says; nothing where the site has none."""
     cdef int m = lane.params.n_meters, n = lane.params.n_batteries, k, slot = 3 + m + 5 * n
-    cdef double law = _said(lane, slot, now)
+    cdef double law = _said(lane, slot, now), closed = _number(lane, slot - 1)
     cdef bint relays = law > LAW_TIE and law <= LAW_LAST and law != LAW_DRIVE
-    lane.inputs.island = lane.input_present[slot] and (relays or _number(lane, slot - 1) == 0.0)
+    if not lane.input_present[slot]:
+        lane.inputs.island = False
+    elif relays or closed == 0.0:
+        lane.inputs.island = True
+    elif closed == closed or law == law:                   # closed, or a law of the tie line: one of both must say so
+        lane.inputs.island = False
     lane.inputs.import_limit_w = _said(lane, slot + 1, now)
     lane.inputs.driven_w = 0.0 if law == LAW_DRIVE else NAN
     for k in range(n):

@@ -213,6 +213,32 @@ def test_what_a_microgrid_does_not_say_any_more_is_held_then_nothing(island, tro
     assert island.setpoint() == 0.0
 
 
+def test_an_island_is_left_only_on_evidence(island):
+    """A breaker that nobody sees, and no word of the microgrid's controller: it stays what it was."""
+    for _ in range(20):
+        island.city(import_w=0.0)
+        island.said("island", 1e5)
+        island.tick()
+    for _ in range(300):
+        island.city(import_w=0.0)
+        island.write("breaker.closed", 1.0, Quality.BAD)
+        island.said("island", 1e5, age_s=9.0)
+        island.tick()
+        assert island.loop.mode == ISLAND, "not a tie line that is dead"
+    island.city()
+    island.tick()
+    assert island.loop.mode == RUN, "the breaker is seen closed"
+
+
+def test_a_tie_line_stays_one_while_nothing_is_known(island):
+    for _ in range(30):
+        island.city()
+        island.write("breaker.closed", 0.0, Quality.BAD)
+        island.said("island", 1e5, quality=Quality.BAD)
+        island.tick()
+        assert island.loop.mode == RUN
+
+
 def test_back_at_the_utility_the_law_begins_from_what_is_commanded(island):
     for _ in range(50):
         island.city(import_w=0.0, discharge_w=2.4e5, load_w=7.4e5)

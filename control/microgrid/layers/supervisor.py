@@ -112,7 +112,9 @@ class Supervisor:
         loads = zip(self._settings.load, self._restore.loads, strict=True)
         return {one.name: state.before_w for one, state in loads if state.off}
 
-    def take_up(self, shed: Mapping[str, float], source_w: Mapping[str, float], flexible_w: Mapping[str, float]) -> None:
+    def take_up(
+        self, shed: Mapping[str, float], source_w: Mapping[str, float], flexible_w: Mapping[str, float]
+    ) -> None:
         """Go on from where another process left the devices.
 
         Args:

@@ -306,12 +306,14 @@ class LiveLoop:
     def _put_quick(self) -> None:
         controller, put = self.controller, self._put
         mode = controller.mode
+        # What the compiled loop obeys counts only under the lease, as everything else that is ordered here.
         put(LAW_TAG, float(LAWS.index(controller.law)) if mode is not None else math.nan)
+        if not self.leased:
+            self._quality[self._place[LAW_TAG]] |= NOT_LEASED
         put("microgrid.state.mode", float(MODES.index(mode)) if mode is not None else math.nan)
         put("microgrid.state.frequency_hz", controller.image.frequency_hz)
         put("microgrid.state.lease", float(self.leased))
         put("microgrid.state.unplanned", float(self._course.unplanned))
-        # A limit of ours counts only under the lease, as everything else that is ordered here.
         put(LIMIT_TAG, controller.supervisor.allowed_w if self.leased else math.nan)
 
     def _keep_course(self, dt_s: float) -> None:
@@ -349,7 +351,8 @@ class LiveLoop:
             return float(state.get(key, math.nan))
 
         alarms = str(state.get("alarms", "")).split(",")
-        put("microgrid.state.guard_blind", float(any(one.partition(":")[0] in BLIND for one in alarms)))
+        blind = not self._begun or any(one.partition(":")[0] in BLIND for one in alarms)
+        put("microgrid.state.guard_blind", float(blind))
         put("microgrid.state.frozen", number("frozen"))
         low, high = min(self._extremes.low, self._extremes.low_before), max(
             self._extremes.high, self._extremes.high_before

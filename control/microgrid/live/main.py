@@ -109,7 +109,7 @@ def main(ctx: PartContext) -> None:
     )  # fmt: skip
     commands = CommandThread(lease_bus, owner_service(OWNER), office.answer)
     ticker = Ticker(ctx.clock, loop, settings.timing.guard_s)
-    shell = Shell(ctx, loop, ticker, keeper, refused, shed)
+    shell = Shell(ctx, loop, ticker, keeper, refused, shed, requests.unread)
     shell_thread = ShellThread(shell, ctx.clock)
     lease.start()
     commands.start()
@@ -199,11 +199,12 @@ class Shell:
         keeper: of the lease.
         refused: what the machine refused, in words.
         shed: keeps which loads are held off.
+        not_chosen: why what operators chose earlier in this run does not hold now; empty when it does.
     """
 
     def __init__(
         self, ctx: PartContext, loop: LiveLoop, ticker: Ticker, keeper: LeaseKeeper, refused: Mapping[str, str],
-        shed: ShedFile,
+        shed: ShedFile, not_chosen: str,
     ) -> None:  # fmt: skip
         self._ctx, self._loop, self._ticker, self._keeper, self._refused = ctx, loop, ticker, keeper, refused
         self._publisher: Publisher = ctx.bus.publisher()
@@ -211,7 +212,7 @@ class Shell:
         orders = [one.tag for one in loop.binding.commands]
         self._fast_ids = np.sort(ctx.tags.indices([*FAST, *orders]))
         self._state = degradations.DegradationState(begun=True)
-        self._shed, self._shed_problem = shed, ""
+        self._shed, self._shed_problem, self._not_chosen = shed, "", not_chosen
         self._minute_us = math.nan
         self._lost_told = (0, -LOST_TOLD_EVERY_S)
         self._turn = 0
@@ -297,6 +298,11 @@ class Shell:
             self._tell(
                 "shed_unknown", f"이전에 차단한 부하 목록을 읽을 수 없음 ({why}): 열린 부하를 직접 확인하십시오",
                 f"which loads were shed before cannot be read ({why}): see which are open, and close them by hand",
+            )  # fmt: skip
+        if why := self._not_chosen:
+            self._tell(
+                "choices_lost", f"운영자가 정한 한계를 이어받지 못함 ({why}): 사이트 기본값으로 운전, 다시 정하십시오",
+                f"what operators had allowed could not be taken up ({why}): the site's own limits hold, set them again",
             )  # fmt: skip
 
     def _tell_refusals(self) -> None:

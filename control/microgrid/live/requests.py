@@ -1,13 +1,15 @@
 """What people ask of the live controller, as points of the command path: the service ``commands.microgrid``.
 
 ``microgrid.request.*`` ask for a transition: 1 asks, and the point shows 1 while it is so. ``microgrid.limit.*`` and
-the wish to be ready for an island are kept in the run directory: a part that is started anew goes on with them. Everything is decided in the loop's own
-thread, between two periods; what it refuses comes back with its reason.
+the wish to be ready for an island are kept in the run directory: a part that is started anew goes on with them.
+Everything is decided in the loop's own thread, between two periods; what it refuses comes back with its reason.
 """
 
 from __future__ import annotations
 
+import math
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -48,9 +50,13 @@ class Requests:
     def __init__(self, loop: LiveLoop, settings: Settings, file: Path, lease: Callable[[], LeaseView]) -> None:
         self._loop, self._lease = loop, lease
         self._file = StateFile(file, FILE_BYTES_MAX)
-        loop.chosen = _load(self._file, usual(settings))
-        for point in CHOICES:
-            self._put(point, loop.chosen)
+        before, self.unread = _load(self._file, usual(settings))
+        """Why what was chosen earlier in this run does not hold now; empty when it does."""
+        loop.chosen = usual(settings)
+        for point, (key, _, _) in CHOICES.items():
+            refused = self._put(point, replace(loop.chosen, **{key: getattr(before, key)}))
+            if refused is not None:
+                self.unread = f"{point}: {refused.detail}"
 
     def carry_out(self, command: Command) -> Refused | None:
         """Do what a command says, or say why not."""
@@ -61,28 +67,31 @@ class Requests:
             return self._ask(lambda: self._request(REQUESTS[point]))
         if point not in CHOICES:
             return Refused(Code.UNKNOWN_POINT, f"{point} is computed by the microgrid's controller")
-        chosen = replace(self._loop.chosen, **{CHOICES[point][0]: value})
+        before = self._loop.chosen
+        chosen = replace(before, **{CHOICES[point][0]: value})
         refused = self._ask(lambda: self._put(point, chosen))
         if refused is not None:
             return refused
         try:
             self._file.save(asdict(chosen))
         except OSError as error:
+            self._ask(lambda: self._put(point, before))  # what a successor would not know must not hold now
             return Refused(Code.STATE, error.strerror or str(error))
         return None
 
     def _ask(self, decide: Callable[[], Refused | None]) -> Refused | None:
-        """Have the loop's thread decide."""
-        done, answers = threading.Event(), []
+        """Have the loop's thread decide; what it did not begin in time it never does."""
+        done, answers, open_still = threading.Event(), deque[Refused | None](), deque([True])
 
         def once() -> None:
-            answers.append(decide())
-            done.set()
+            if _taken(open_still):
+                answers.append(decide())
+                done.set()
 
         if len(self._loop.asks) >= ASKS_MAX:
             return Refused(Code.BUSY)
         self._loop.asks.append(once)
-        if not done.wait(ANSWER_S):
+        if not done.wait(ANSWER_S) and (_taken(open_still) or not done.wait(ANSWER_S)):
             return Refused(Code.OWNER, "제어 루프 응답 없음 / the loop does not answer")
         return answers[0]
 
@@ -114,10 +123,26 @@ def usual(settings: Settings) -> Chosen:
     return Chosen(settings.site.rating_w, settings.demand.cap_w, settings.reactive.import_target_var)
 
 
-def _load(file: StateFile, otherwise: Chosen) -> Chosen:
-    """What was chosen earlier in this run; what cannot be read was not."""
+def _taken(open_still: deque[bool]) -> bool:
+    """Whether the caller is the first to take a request: one of two threads may."""
+    try:
+        return open_still.pop()
+    except IndexError:
+        return False
+
+
+def _load(file: StateFile, otherwise: Chosen) -> tuple[Chosen, str]:
+    """What was chosen earlier in this run, and why that is not known; a damaged file is set aside."""
     try:
         state = file.load()
-        return otherwise if state is None else Chosen(**{key: float(value) for key, value in state.items()})
-    except (OSError, ValueError, TypeError):
-        return otherwise
+        if state is None:
+            return otherwise, ""
+        chosen = Chosen(**{key: float(value) for key, value in state.items()})
+        if not all(math.isfinite(value) for value in asdict(chosen).values()):
+            raise ValueError(f"{file.path.name} has a value that is no number")
+    except OSError as error:
+        return otherwise, error.strerror or str(error)
+    except (ValueError, TypeError) as error:
+        file.doubt()
+        return otherwise, str(error)
+    return chosen, ""

@@ -340,7 +340,40 @@ def test_the_wish_to_be_ready_is_shown_and_kept_for_a_successor(rig):
 def test_a_loop_that_hangs_is_told_to_who_asks(rig, monkeypatch):
     monkeypatch.setattr("gwanje.control.microgrid.live.requests.ANSWER_S", 0.01)
     requests = Requests(rig.live, rig.controller.settings, rig.folder / FILE, LeaseView)
-    assert "does not answer" in asked(requests, "microgrid.request.cancel").detail
+    assert "does not answer" in asked(requests, "microgrid.request.island").detail
+    assert len(rig.live.asks) == 1
+    rig.go(1.0)
+    assert not rig.live.asks
+    assert rig.controller.mode is Mode.CONNECTED, "what was refused is not done later"
+
+
+def test_a_limit_that_cannot_be_kept_does_not_hold(rig, monkeypatch):
+    ask = Asking(rig)
+    (rig.folder / f"{FILE}.new").mkdir()
+    assert ask("microgrid.limit.import_w", 3e5) is not None
+    rig.go(0.2)
+    assert rig.live.chosen.import_w == rig.controller.settings.site.rating_w
+
+
+@pytest.mark.parametrize(
+    "content", ["{", '{"import_w": NaN, "demand_cap_w": 1e6, "reactive_import_var": 0}', '{"a": 1}']
+)
+def test_choices_that_cannot_be_read_are_told_and_the_sites_own_hold(rig, content):
+    (rig.folder / FILE).write_text(content)
+    requests = Requests(rig.live, rig.controller.settings, rig.folder / FILE, LeaseView)
+    assert requests.unread
+    assert rig.live.chosen == usual(rig.controller.settings)
+
+
+def test_without_the_lease_the_law_is_shown_but_not_obeyed(rig):
+    rig.go(0.2)
+    at = SITE.tags.index("microgrid.state.law")
+    assert rig.store.read(at, rig.clock.mono_ns()).quality & ~int(Quality.SIMULATED) == 0
+    rig.leased = False
+    rig.go(0.05)
+    sample = rig.store.read(at, rig.clock.mono_ns())
+    assert sample.quality & Quality.BLOCKED
+    assert sample.quality & Quality.UNCERTAIN
 
 
 def test_a_site_without_the_tags_is_told_what_is_missing(rig):
@@ -396,7 +429,7 @@ class Part:
         self.ear_bus = Bus(rig.folder, "hmi", rig.clock, SITE.tags.n)
         self.hear = Ear(self.ear_bus, self.bus.publisher(), ["scan", "event"])
         self.shed = ShedFile(StateFile(rig.folder / SHED_FILE, 10_000))
-        self.shell = Shell(ctx, rig.live, self.ticker, self.keeper, {"SCHED_FIFO": "no"}, self.shed)
+        self.shell = Shell(ctx, rig.live, self.ticker, self.keeper, {"SCHED_FIFO": "no"}, self.shed, "")
 
     def go(self, seconds):
         for _ in range(round(seconds * 10)):
