@@ -1,5 +1,7 @@
 """Areas in a site's files: every point that can be commanded belongs to one, the checker says where one does not."""
 
+import shutil
+
 import pytest
 
 from gwanje.core.authority.areas import Area, AreaMap, AreaTable
@@ -22,6 +24,11 @@ def area(name, *patterns):
     return f'[[area]]\nid = "{name}"\nko = "가"\nen = "{name}"\ntags = [{tags}]\n'
 
 
+def without_alarms(site):
+    (site / "alarms.toml").unlink()
+    shutil.rmtree(site / "alarms")
+
+
 def test_every_point_of_the_city_has_an_area_and_each_area_a_tag(site_copy):
     site = load_site(site_copy)
     found = AreaMap(site.areas)
@@ -37,7 +44,7 @@ def test_every_point_of_the_city_has_an_area_and_each_area_a_tag(site_copy):
 
 
 def test_a_point_without_an_area_is_named_where_it_was_declared(site_copy):
-    (site_copy / "alarms.toml").unlink()  # some watch areas that are not there then
+    without_alarms(site_copy)  # some watch areas that are not there then
     write(site_copy, area("microgrid", "control.*") + area("rest", "eumseong.*", "sim.*", "grid.*"))
     found = problems(site_copy)
     assert found
@@ -69,8 +76,8 @@ def test_what_is_wrong_with_the_file_is_said_with_its_line(site_copy, text, reas
 
 
 def test_a_site_without_areas_has_none_and_its_points_take_a_supervisor(site_copy):
-    for name in ("areas.toml", "alarms.toml"):
-        (site_copy / name).unlink()
+    without_alarms(site_copy)
+    (site_copy / "areas.toml").unlink()
     site = load_site(site_copy)
     assert site.areas == ()
     assert AreaMap(site.areas).of("control.tie.import_setpoint_w") == ""
