@@ -39,8 +39,8 @@ MEDIAN_PATCHES: Final = 2
 REPEATS: Final = 2
 JUDGED_HOURS: Final = 1.6
 ALARMS_PER_NODE_DAY: Final = 1.0
-STEADY: Final = FitParams()
-IMPULSE: Final = FitParams(n_directions=60, negative_share=0.7)
+STEADY: Final = FitParams(ridge=4e-3, embedding_ridge=20.0, n_directions=60, hard_gain=4.0)
+IMPULSE: Final = FitParams(ridge=6e-3, n_directions=30, hard_gain=4.0)
 
 
 class TrainError(Exception):
@@ -146,20 +146,26 @@ def calibrated(judged: Judged, heads: dict[int, Head], per_h: float) -> dict[int
 def rows_of(
     clips: list[Clip], network: Network, cache: Path, seed: int, identity: str
 ) -> tuple[Lessons, Judged]:
-    """Everything through the chain and the network once."""
+    """Everything through the chain and the network once.
+
+    The mixes that are judged are learnt from as well, by the heads that do not judge their fold.
+    """
     lessons = event_lessons(clips, seed)
     say(f"{len(lessons)} mixes with an event to learn from")
     event_rows = cached(lessons, network, True, cache, identity)
     lesson_streets = street_lessons(clips, seed)
     say(f"{sum(mix.seconds for mix in lesson_streets) / 3600.0:.2f} h of altered everyday sounds to learn from")
     street_rows = cached(lesson_streets, network, True, cache, identity)
-    learnt = joined([(lessons, event_rows), (lesson_streets, street_rows)])
     events, streets = event_mixes(clips, REPEATS, seed + 2), crowded_streets(clips, JUDGED_HOURS, seed + 2)
     say(f"{len(events)} mixes with an event and {sum(m.seconds for m in streets) / 3600.0:.2f} h without to judge")
     judged = Judged(
         events, cached(events, network, False, cache, identity),
         streets, cached(streets, network, False, cache, identity),
     )  # fmt: skip
+    learnt = joined([
+        (lessons, event_rows), (lesson_streets, street_rows),
+        (judged.events, judged.event_rows), (judged.streets, judged.street_rows),
+    ])  # fmt: skip
     return learnt, judged
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gwanje.control.acoustic.classes import CLASS_NAMES
-from gwanje.control.acoustic.evaluation.mixes import SNR_DB
+from gwanje.control.acoustic.evaluation.mixes import SNR_DB, Mix
 from gwanje.control.acoustic.evaluation.play import Played, begun_s, decided_s
 from gwanje.control.acoustic.features import SAMPLE_RATE_HZ
 from gwanje.control.acoustic.training.scenes import frame_energy
@@ -26,8 +26,14 @@ Floats = NDArray[np.float64]
 
 def onset_s(played: Played) -> float:
     """Where the event of a mix can first be heard."""
-    mix = played.mix
-    assert mix.clip is not None, "a street without an event has no onset"
+    assert played.mix.clip is not None, "a street without an event has no onset"
+    return audible_s(played.mix)
+
+
+def audible_s(mix: Mix) -> float:
+    """Where the event of a mix can first be heard; NaN without one."""
+    if mix.clip is None:
+        return float("nan")
     energy = frame_energy(mix.clip.samples)
     if not len(energy):
         return mix.onset_s

@@ -17,6 +17,7 @@ from gwanje.control.acoustic.detector import DetectorParams
 from gwanje.control.acoustic.ears import Network
 from gwanje.control.acoustic.evaluation.mixes import Mix
 from gwanje.control.acoustic.evaluation.play import QUIET_ABOVE_FLOOR_DB, SIDE_BY_SIDE, START_NS
+from gwanje.control.acoustic.evaluation.score import audible_s
 from gwanje.control.acoustic.features import HOP_SAMPLES, PATCH_FRAMES, SAMPLE_RATE_HZ, levelled
 from gwanje.control.acoustic.head import IS_IMPULSE, N_LOOK, N_ONSET, evidence_columns, features_of, onset_features
 from gwanje.control.acoustic.training.clips import ClipError
@@ -183,7 +184,7 @@ def collect(
         numbers = order[start : start + SIDE_BY_SIDE]
         group = [mixes[i] for i in numbers]
         active = [activity(mix) for mix in group]
-        first_s = [float(np.argmax(one > 0)) / 100.0 for one in active]
+        first_s = [audible_s(mix) for mix in group]
         found = _judged(group)
         kept: list[int] = []
         for j, (node, end_s, onset_s) in enumerate(found.where):
