@@ -165,7 +165,7 @@ def test_a_family_is_learnt_from_all_of_its_members() -> None:
     features[labels == gun, 0] += 2.0
     features[labels == bang, :2] += 2.0
     sources, made = np.array([f"s{i % 7}" for i in range(900)]), np.zeros(900, bool)
-    alone, _ = fit(features, labels, sources, made, N_EVIDENCE, FitParams(family_share=1e6))
+    alone, _ = fit(features, labels, sources, made, N_EVIDENCE, FitParams(family_share=10.0))
     together, _ = fit(features, labels, sources, made, N_EVIDENCE, FitParams(family_share=0.1))
     assert together[1, gun] - together[1, NEGATIVE] > alone[1, gun] - alone[1, NEGATIVE]
 
