@@ -77,8 +77,9 @@ class ModeParams:
     sync_model_s: float = _number(
         0.5, "s", 0.01, 5.0, "protection", "위상 모델 시정수", "time constant of the angle that the slip predicts"
     )
+    # With the share above it stays inside the window of 10°: what the instruments may lie by without being caught.
     sync_model_rad: float = _number(
-        0.09, "rad", 0.01, 1.0, "protection", "위상 불일치 한계", "angle may miss what the slip predicts by"
+        0.03, "rad", 0.01, 1.0, "protection", "위상 불일치 한계", "angle may miss what the slip predicts by"
     )
     stable_band_hz: float = _number(
         0.5, "Hz", 0.01, 5.0, "engineer", "안정 주파수 폭", "island counts as settled within this"
