@@ -14,10 +14,8 @@ from gwanje.io.field.survey.tool import as_json, lines, look_at
 from gwanje.io.sim.city.cameras import CamerasSim
 from gwanje.io.sim.city.cameras_discovery import answer
 from gwanje.io.sim.images import build_image
-from gwanje.io.sim.plant import Plant
-from gwanje.io.sim.series import CityData
+from gwanje.io.sim.main import build_plant
 from gwanje.io.sim.server import DeviceServer
-from gwanje.io.sim.twins import TwinSpec
 
 from ..onvif.rig import fleet
 
@@ -35,9 +33,7 @@ def battery(pytestconfig):
     root = pytestconfig.rootpath / "configs" / "chungbuk"
     site = load_site(root)
     device = site.device("ess1")
-    specs = [TwinSpec(one.name, one.area, one.twin.kind, one.twin.params) for one in site.devices
-             if one.twin and one.driver in ("sunspec", "registers")]  # fmt: skip
-    plant = Plant(specs, CityData.load(root / "data"))
+    plant = build_plant(site)
     plant.advance(0.01)
     return device, plant
 
