@@ -18,7 +18,7 @@ class Limits:
     """What a change may not exceed while it is watched."""
 
     error_rms_pct: float = number(
-        2.0, 0.001, 100.0, "%", "연계선 오차 실효값 (정격 대비, 10초)", "root mean square of the tie error over 10 s"
+        2.0, 0.01, 100.0, "%", "연계선 오차 실효값 (정격 대비, 10초)", "root mean square of the tie error over 10 s"
     )
     error_max_pct: float = number(20.0, 0.1, 200.0, "%", "연계선 오차 최대 (정격 대비)", "greatest tie error")
     saturated_s: float = number(20.0, 0.1, 3600.0, "s", "ESS 출력 한계 시간", "time in saturation")

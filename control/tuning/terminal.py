@@ -328,9 +328,13 @@ def command(desk: Desk, point: str, value: float, reason: str, accept: bool) -> 
 
 def apply(desk: Desk, number: int, reason: str, accept: bool, follow: bool) -> int:
     """``gwanje tune apply``: by the number of a draft; follows the watch to its end."""
-    if not command(desk, APPLY_POINT, float(number), reason, accept):
+    before = _state_of(desk, number)
+    if command(desk, APPLY_POINT, float(number), reason, accept):
+        return follow_watch(desk, number) if follow else 0
+    if _state_of(desk, number) == before:
         return 1
-    return follow_watch(desk, number) if follow else 0
+    # A guard may trip sooner than the readback is seen: the set tells what became of it, the command cannot.
+    return follow_watch(desk, number)
 
 
 def follow_watch(desk: Desk, number: int) -> int:
@@ -338,7 +342,7 @@ def follow_watch(desk: Desk, number: int) -> int:
     look_ns = desk.clock.mono_ns()
     while True:
         status = _ask(desk, {"op": "status"})
-        one = next((each for each in status["sets"] if each["number"] == number), None)
+        one = _set_of(status, number)
         if one is None:
             raise CommandError(f"the control part knows no change {number} any more")
         if one["state"] not in change_set.ON_WATCH:
@@ -350,6 +354,16 @@ def follow_watch(desk: Desk, number: int) -> int:
             _say(_watch_line(desk, one, status["watch_left_s"], seen))
         look_ns += LOOK_NS
         desk.clock.wait_until_mono_ns(look_ns)
+
+
+def _set_of(status: Mapping[str, Any], number: int) -> Mapping[str, Any] | None:
+    """One set of the control part's answer; ``None`` when it is not remembered."""
+    return next((each for each in status["sets"] if each["number"] == number), None)
+
+
+def _state_of(desk: Desk, number: int) -> str | None:
+    one = _set_of(_ask(desk, {"op": "status"}), number)
+    return one["state"] if one is not None else None
 
 
 def _watch_line(desk: Desk, one: Mapping[str, Any], left_s: float, seen: Mapping[str, float]) -> str:

@@ -146,5 +146,5 @@ def test_the_guard_counts_from_the_change_on():
 def test_limits_are_read_with_their_ranges():
     assert limits_of({"error_rms_pct": 1}) == Limits(error_rms_pct=1.0)
     assert limits_of({"error_rms_pct": 0, "nonsense": 1}) == [
-        "guard.nonsense: unknown key", "guard.error_rms_pct: 0 is not within 0.001…100",
+        "guard.nonsense: unknown key", "guard.error_rms_pct: 0 is not within 0.01…100",
     ]  # fmt: skip

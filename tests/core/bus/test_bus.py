@@ -47,7 +47,7 @@ def heard(subscriber, publish, limit=200):
     raise AssertionError("nothing arrived")
 
 
-def eventually(holds, limit=12_000):
+def eventually(holds, limit=1_000):
     """Ask until it holds: what is subscribed to takes ZeroMQ a moment to tell."""
     pause = threading.Event()
     for _ in range(limit):

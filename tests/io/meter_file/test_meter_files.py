@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from meter_rig import Ears, make_world, site
 
-from gwanje.core.clock import SystemClock
+from gwanje.core.clock import SystemClock, VirtualClock
 from gwanje.core.tags.quality import Quality
 from gwanje.io.field.health import Meter as Lateness
 from gwanje.io.field.health import State
@@ -154,7 +154,7 @@ def test_nothing_is_lost_when_names_are_taken(tmp_path):
 
 
 class Rig:
-    def __init__(self, tmp_path, homes=4, period_s=900.0):
+    def __init__(self, tmp_path, homes=4, period_s=900.0, world_clock=None):
         devices = [one for one in site().devices if one.driver == "meter_file"][: homes + 1]
         hub = replace(devices[0], params={"folder": "in", "period_s": period_s})
         self.devices = [hub, *devices[1:]]
@@ -162,7 +162,9 @@ class Rig:
         self.outlet = Outlet(self.ears, self.ears)
         self.clock = SystemClock()
         self.path = tmp_path / "in"
-        self.sim = make_files(self.devices, self.clock, "Asia/Seoul", make_world, tmp_path)
+        self.sim = make_files(
+            self.devices, self.clock, "Asia/Seoul", lambda: make_world(world_clock), tmp_path
+        )
         self.meters = [FileMeter(one, site().tags, self.outlet, self.clock, period_s) for one in self.devices[1:]]
         self.folder = Folder(
             hub, self.path, self.meters, site().tags, self.outlet, self.clock, 0.05, Lateness()
@@ -406,7 +408,8 @@ def test_a_part_that_starts_anew_knows_its_meters_by_the_file_that_was_taken_las
 
 
 def test_the_same_seed_writes_the_same_file(tmp_path):
-    texts = [next(iter(Rig(tmp_path).sim._collectors.values())).text(END_NS) for _ in range(2)]
+    rigs = [Rig(tmp_path, world_clock=VirtualClock()) for _ in range(2)]
+    texts = [next(iter(rig.sim._collectors.values())).text(END_NS) for rig in rigs]
     assert texts[0] == texts[1]
     assert texts[0].splitlines()[1].startswith("H061,2026-09-21T23:00:00+09:00,")
 
