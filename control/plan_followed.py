@@ -48,7 +48,7 @@ class PlanFollowed:
         if self._ids is None or not any(usable):
             return NO_PLAN
         seen = store.read_many(self._ids, now_mono_ns)
-        if ((seen.quality & SEVERITY_MASK) >= Quality.BAD).any() or not seen.value[0] <= age_max_s:
+        if ((seen.quality & SEVERITY_MASK) != Quality.GOOD).any() or not seen.value[0] <= age_max_s:
             return NO_PLAN
         planned = [float(one) for one, takes_part in zip(seen.value[2:], usable, strict=True) if takes_part]
         return math.fsum(planned), float(seen.value[1])

@@ -15,7 +15,7 @@ from typing import Any
 
 from gwanje.control.microgrid.image import Floats, Image, write_layout
 from gwanje.control.microgrid.layers import guard
-from gwanje.control.microgrid.layers.commands import Commands
+from gwanje.control.microgrid.layers.commands import BEYOND_RATING, Commands
 from gwanje.control.microgrid.layers.fleet import Sharing
 from gwanje.control.microgrid.layers.island_law import IslandLaw, stiffness_w_per_hz, taken_over_w
 from gwanje.control.microgrid.layers.reactive import ReactiveLaw
@@ -125,7 +125,7 @@ class MicrogridController:
         self.commands.advance(dt_s, out)
 
     def ask(self, what: str, values: Mapping[str, float | str]) -> str:
-        """An operator's request; the reason against it in English, empty when it is taken.
+        """An operator's request; the reason against it, empty when it is taken.
 
         ``island``, ``reconnect``, ``black_start``, ``cancel``, ``reset_lockout``; ``lock_out`` after protection has
         acted and ``clear_fault`` when it is over; ``import_setpoint`` and ``import_limit`` with ``w`` (without: back to
@@ -141,7 +141,7 @@ class MicrogridController:
         if what == "reactive_setpoint":
             wanted = float(values.get("var", self.settings.reactive.import_target_var))
             if not abs(wanted) <= self.settings.site.rating_w:
-                return "beyond the rating of the connection"
+                return BEYOND_RATING
             self.reactive.target_var = wanted
             return ""
         reason = self.supervisor.ask(what, values)

@@ -14,6 +14,9 @@ import numpy as np
 
 from gwanje.control.microgrid.image import Floats
 
+BEYOND_RATING = "연계 정격을 넘음 / beyond the rating of the connection"
+"""Against a wish of people, Korean / English."""
+
 
 class Commands:
     """Set-points by tag.

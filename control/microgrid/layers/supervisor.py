@@ -15,7 +15,7 @@ import numpy as np
 from gwanje.control.microgrid import device_settings, params
 from gwanje.control.microgrid.image import Image
 from gwanje.control.microgrid.layers import curtail, demand, flexible, ready, restore, tie_setpoint
-from gwanje.control.microgrid.layers.commands import Commands
+from gwanje.control.microgrid.layers.commands import BEYOND_RATING, Commands
 from gwanje.control.microgrid.layers.generators import Generators
 from gwanje.control.microgrid.layers.island_law import IslandLaw
 from gwanje.control.microgrid.layers.tie_law import TieLaw
@@ -86,13 +86,13 @@ class Supervisor:
         self._generators.retune(settings)
 
     def ask(self, what: str, values: Mapping[str, float | str]) -> str:
-        """Set-point, limit, cap or readiness by an operator; the reason against it."""
+        """Set-point, limit, cap or readiness by an operator; the reason against it, Korean / English."""
         if what == "ready":
             self._ready_asked = float(values.get("on", 1.0)) > 0.5
             return ""
         wanted_w, rating_w = float(values.get("w", math.nan)), self._settings.site.rating_w
         if wanted_w == wanted_w and not abs(wanted_w) <= rating_w:
-            return "beyond the rating of the connection"
+            return BEYOND_RATING
         if what == "import_setpoint":
             self._asked_w = wanted_w
         elif what == "import_limit":
@@ -100,7 +100,7 @@ class Supervisor:
         elif what == "demand_cap":
             cap_w = wanted_w if wanted_w == wanted_w else self._settings.demand.cap_w
             if cap_w < 1e3:
-                return "no cap"
+                return f"{cap_w:g} W: 1 kW 이상이어야 함 / at least 1 kW"
             self._settings = replace(self._settings, demand=replace(self._settings.demand, cap_w=cap_w))
         else:
             return f"{what} is not known"

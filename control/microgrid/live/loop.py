@@ -208,6 +208,12 @@ class LiveLoop:
         at = self._write_order
         self._writer.write(self._write_ids, self._value[at], self._quality[at], self._utc, now_ns)
 
+    def withdraw(self, now_ns: int, utc_ns: int) -> None:
+        """No order stands any more: a breaker that is to be closed at this moment must not be closed after the last."""
+        ids = np.sort(self._tags.indices([one.tag for one in self.binding.commands if one.kind is Kind.ORDER]))
+        none = np.zeros(len(ids))
+        self._writer.write(ids, none, none.astype(np.uint16), np.full(len(ids), utc_ns), now_ns)
+
     def _good(self, at: int) -> float:
         """A value of the image that is good, else NaN."""
         return math.nan if self._image.quality[at] & NOT_GOOD else float(self._image.value[at])
@@ -227,18 +233,22 @@ class LiveLoop:
             seen.commanded_w[k] = self._good(self._battery_at + k) if tag and seen.commands else math.nan
 
     def _follow(self) -> None:
-        """Batteries of the loop: their present command is the loop's, while it controls or nothing is known of them."""
+        """Batteries of the loop: their present command is the loop's, while it controls or nothing is known of them.
+
+        While nobody streams it is what the device holds by itself: in an island too the law goes on from there, so that
+        a loop that comes back relays no jump.
+        """
         controller = self.controller
         present, wanted = controller.commands.present, controller.commands.wanted
+        streams = self.seen.mode > TRACK
         connected = controller.law in TIE_LAWS
         for k, to in enumerate(controller.units.power_to):
             if not self.binding.battery_tags[k]:
                 continue
             told_w = self.seen.commanded_w[k]
-            if told_w != told_w and self.seen.mode <= TRACK:
-                # Nobody streams: what the device holds by itself.
+            if told_w != told_w and not streams:
                 told_w = self.seen.commanded_w[k] = self._good(self._feedback_at + to)
-            if told_w == told_w and (connected or present[to] != present[to]):
+            if told_w == told_w and (connected or not streams or present[to] != present[to]):
                 present[to] = wanted[to] = told_w
 
     # -- beginning

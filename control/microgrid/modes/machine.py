@@ -23,6 +23,7 @@ from dataclasses import replace
 from gwanje.control.microgrid.modes.params import ModeParams, SyncWindow, sync_window
 from gwanje.control.microgrid.modes.table import TABLE, Event, Row
 from gwanje.control.microgrid.modes.types import (
+    MODE_NAMES,
     Cause,
     Law,
     Line,
@@ -146,7 +147,8 @@ def refusal(state: ModeState, inputs: ModeInputs, params: ModeParams, request: R
         return None if taken else _no("취소할 전환이 없음", "no transition is under way")
     wanted = Mode.LOCKOUT if request is Request.RESET_LOCKOUT else ASKS[request][0]
     if mode is not wanted:
-        return _no(f"현재 상태 {mode.value}: {wanted.value}에서만 가능", f"mode is {mode.value}, needs {wanted.value}")
+        (is_ko, is_en), (needs_ko, needs_en) = MODE_NAMES[mode], MODE_NAMES[wanted]
+        return _no(f"현재 상태: {is_ko}. '{needs_ko}' 상태에서만 가능", f"mode is {is_en}, needs {needs_en}")
     if inputs.stale:
         return _no("측정값이 낡음", "values are too old")
     if inputs.fault:

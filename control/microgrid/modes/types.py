@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,6 +19,19 @@ class Mode(StrEnum):
     BLACK = "black"
     BLACK_START = "black_start"
     LOCKOUT = "lockout"
+
+
+MODE_NAMES: Mapping[Mode, tuple[str, str]] = {
+    Mode.CONNECTED: ("연계 운전", "connected"),
+    Mode.ISLANDING: ("계획 분리 중", "islanding as planned"),
+    Mode.UNPLANNED: ("비계획 분리", "unplanned island"),
+    Mode.ISLANDED: ("독립 운전", "islanded"),
+    Mode.RESYNC: ("재동기 중", "resynchronising"),
+    Mode.BLACK: ("정전", "black"),
+    Mode.BLACK_START: ("자체 기동 중", "black start"),
+    Mode.LOCKOUT: ("잠금", "locked out"),
+}
+"""Korean and English, as the tag ``microgrid.state.mode`` shows them."""
 
 
 class Law(StrEnum):

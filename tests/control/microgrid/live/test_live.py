@@ -17,10 +17,12 @@ from gwanje.control.microgrid.live.binding import BindingError, bind
 from gwanje.control.microgrid.live.followed import Followed, LoopSeen
 from gwanje.control.microgrid.live.lateness import Lateness, bucket, bucket_end_us
 from gwanje.control.microgrid.live.loop import LiveLoop
-from gwanje.control.microgrid.live.main import SHED_FILE, Shell, Ticker
+from gwanje.control.microgrid.live.main import SHED_FILE
 from gwanje.control.microgrid.live.requests import FILE, Requests, usual
 from gwanje.control.microgrid.live.shed_file import ShedFile
-from gwanje.control.microgrid.modes.types import Law, Mode
+from gwanje.control.microgrid.live.shell import Shell
+from gwanje.control.microgrid.live.ticker import Ticker
+from gwanje.control.microgrid.modes.types import MODE_NAMES, Law, Mode
 from gwanje.control.microgrid.settings import read_settings
 from gwanje.core.authority.principal import Role
 from gwanje.core.bus.bus import Bus
@@ -247,6 +249,35 @@ def test_a_loop_that_is_not_seen_leaves_what_the_device_holds(rig):
     assert rig.value("microgrid.ess1.discharge_wanted_w") == -1.5e4
 
 
+def test_a_loop_that_comes_back_in_an_island_relays_no_jump(rig):
+    rig.loop_w = 9e4
+    rig.go(0.1)
+    rig.open_breaker()
+    rig.go(0.2)
+    assert rig.value("microgrid.ess1.discharge_wanted_w") > 5e4
+    rig.loop_mode = TRACK
+    rig.world["jincheon.ess1.discharge_setpoint_w"] = 0.0  # nobody streams: the device has gone to nothing
+    rig.go(0.3)
+    assert abs(rig.value("microgrid.ess1.discharge_wanted_w")) < 2e4, "from what the device holds, by one ramp at most"
+
+
+def test_the_end_of_the_process_takes_back_its_orders(rig):
+    rig.world["grid.tie.import_w"] = 2e6
+    rig.loop_w = 0.0
+    rig.go(1.2)
+    rig.open_breaker()
+    rig.go(0.01)
+    orders = [one.tag for one in rig.binding.commands if one.tag.endswith("_order")]
+    assert any(rig.value(one) for one in orders)
+    rig.live.withdraw(rig.clock.mono_ns(), rig.clock.utc_ns())
+    assert not any(rig.value(one) for one in orders)
+
+
+def test_modes_have_the_names_that_the_tag_shows():
+    states = SITE.tags.get("microgrid.state.mode").states
+    assert list(states) == [MODE_NAMES[mode] for mode in Mode]
+
+
 def test_values_told_seldom_are_fresh_until_their_tags_go_stale(rig):
     name = next(one for one in rig.controller.reads if one == "jincheon.storage1.online")
     assert rig.binding.patience_s[rig.controller.reads.index(name)] > 1.0
@@ -287,7 +318,7 @@ def test_requests_are_taken_or_refused_with_the_reason_in_both_languages(rig):
     ask = Asking(rig)
     refused = ask("microgrid.request.reconnect")
     assert "needs islanded" in refused.detail
-    assert "islanded에서만" in refused.detail
+    assert "'독립 운전' 상태에서만" in refused.detail
     assert ask("microgrid.request.island", 0.0) is not None
     assert ask("microgrid.request.island") is None
     rig.go(0.2)
