@@ -10,10 +10,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import MISSING, dataclass
 from pathlib import Path
-from typing import Any
 
 from gwanje.control.microgrid.files.family_files import FamilyFileError, FamilyFiles, read_family_files
-from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, choice, number, table, tables
+from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, choice, document, number
 from gwanje.core.site.config import Site
 from gwanje.core.site.toml_reader import KeyPath
 from gwanje.core.tags.table import TagTable
@@ -224,11 +223,12 @@ class EstimationSettings:
         )  # fmt: skip
 
 
-KINDS: dict[str, tuple[Any, int]] = {
-    "bus": (BusEntry, 2), "line": (LineEntry, 0), "transformer": (TransformerEntry, 0), "breaker": (BreakerEntry, 0),
-    "load": (LoadEntry, 0), "unit": (UnitEntry, 0), "meter": (MeterEntry, 1),
+KINDS = {
+    "bus": (BusEntry, 2, BUSES_MAX), "line": (LineEntry, 0, EACH_MAX), "transformer": (TransformerEntry, 0, EACH_MAX),
+    "breaker": (BreakerEntry, 0, EACH_MAX), "load": (LoadEntry, 0, EACH_MAX), "unit": (UnitEntry, 0, EACH_MAX),
+    "meter": (MeterEntry, 1, EACH_MAX),
 }  # fmt: skip
-"""Table → its dataclass, and how many there must be."""
+"""Table → its dataclass, and how many there may be."""
 
 
 UNITS = {"voltage_v": "V", "flow_w": "W", "flow_var": "var", "load_w": "W"}
@@ -256,13 +256,8 @@ def parse(files: FamilyFiles) -> EstimationSettings:
     Raises:
         ControlConfigError: with every problem.
     """
-    content, problems = files.content, list[Problem]()
-    problems += [((key,), "unknown key") for key in content if key not in KINDS and key != OWNER]
-    general = table(General, content.get(OWNER, {}), (OWNER,), problems)
-    read: dict[str, tuple[Any, ...]] = {}
-    for key, (cls, least) in KINDS.items():
-        most = BUSES_MAX if key == "bus" else EACH_MAX
-        read[key] = tuple(tables(cls, content.get(key, []), key, least, most, problems))
+    problems: list[Problem] = []
+    general, read = document(files.content, (OWNER, General), KINDS, problems)
     if problems:
         raise ControlConfigError(problems)
     settings = EstimationSettings(general, **read)

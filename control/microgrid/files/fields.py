@@ -54,6 +54,30 @@ def tables(cls: Any, content: Any, where: str, least: int, most: int, problems: 
     return [one for one in read if one is not None]
 
 
+def document(
+    content: Mapping[str, Any], general: tuple[str, Any], kinds: Mapping[str, tuple[Any, int, int]],
+    problems: list[Problem],
+) -> tuple[Any, dict[str, tuple[Any, ...]]]:  # fmt: skip
+    """A whole file: one table of what holds for all, and several tables of each kind.
+
+    Args:
+        content: of the file.
+        general: name and dataclass of the one table; a file may leave it out.
+        kinds: name of the tables → their dataclass, and the least and greatest number of them.
+        problems: what is wrong is added.
+
+    Returns:
+        The one table (None when something in it is wrong), and for each kind those tables that are right.
+    """
+    name, cls = general
+    problems += [((key,), "unknown key") for key in content if key not in kinds and key != name]
+    one = table(cls, content.get(name, {}), (name,), problems)
+    read: dict[str, tuple[Any, ...]] = {}
+    for key, (each, least, most) in kinds.items():
+        read[key] = tuple(tables(each, content.get(key, []), key, least, most, problems))
+    return one, read
+
+
 def table(cls: Any, content: Any, where: KeyPath, problems: list[Problem]) -> Any:
     """One table as a dataclass; None when something in it is wrong."""
     if not isinstance(content, Mapping):

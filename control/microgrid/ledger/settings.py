@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass
 from pathlib import Path
 
 from gwanje.control.microgrid.files.family_files import FamilyFileError, FamilyFiles, read_family_files
-from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, number, table, tables
+from gwanje.control.microgrid.files.fields import ControlConfigError, Problem, document, number
 from gwanje.control.microgrid.ledger.entry import Channel
 from gwanje.control.microgrid.tariff import reader as tariff_reader
 from gwanje.core.site.config import Site
@@ -94,6 +94,13 @@ def writes() -> tuple[str, ...]:
     return (*(f"{OWNER}.{one}" for one in FIGURES), *(f"{OWNER}.entry.{one}" for one in ENTRY_FIGURES))
 
 
+KINDS = {
+    "tie": (MeterEntry, 1, 1), "generation": (GenerationEntry, 0, EACH_MAX), "load": (MeterEntry, 0, EACH_MAX),
+    "loss": (MeterEntry, 0, EACH_MAX), "storage": (StorageEntry, 0, EACH_MAX),
+}  # fmt: skip
+"""Table → its dataclass, and how many there may be."""
+
+
 def read_settings(root: Path) -> LedgerSettings:
     """A site's ledger.
 
@@ -111,17 +118,7 @@ def parse(files: FamilyFiles) -> LedgerSettings:
         ControlConfigError: with every problem.
     """
     problems: list[Problem] = []
-    kinds = {
-        "tie": MeterEntry, "generation": GenerationEntry, "load": MeterEntry, "loss": MeterEntry,
-        "storage": StorageEntry,
-    }  # fmt: skip
-    content = files.content
-    problems += [((key,), "unknown key") for key in content if key not in kinds and key != "ledger"]
-    general = table(General, content.get("ledger", {}), ("ledger",), problems)
-    read = {}
-    for key, cls in kinds.items():
-        least, most = (1, 1) if key == "tie" else (0, EACH_MAX)
-        read[key] = tuple(tables(cls, content.get(key, []), key, least, most, problems))
+    general, read = document(files.content, (OWNER, General), KINDS, problems)
     seen: set[str] = set()
     for key, entries in read.items():
         for at, one in enumerate(entries):
