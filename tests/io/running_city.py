@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 from gwanje.core.bus.bus import Bus
+from gwanje.core.bus.messages import Event
 from gwanje.core.clock import SystemClock
 
 PASSWORD = "seven green kites"
@@ -37,6 +39,27 @@ def ask(city, message):
 def state(city, device):
     """What is true of a simulated device, whatever it says."""
     return ask(city, {"op": "state", "device": device})["state"]
+
+
+@contextmanager
+def hearing(city, part):
+    """Hear a part from now on; gives the classes of all events so far, also of a state that is soon over."""
+    bus = Bus(city.run_dir, "hmi", SystemClock())
+    subscriber = bus.subscriber(["scan", "event"], [part], high_water=100_000)
+    heard = set()
+
+    def classes():
+        subscriber.poll(100)
+        while (message := subscriber.receive()) is not None:
+            heard.add(message.class_name if isinstance(message, Event) else "")
+        return heard
+
+    try:
+        until(classes)  # whatever comes first: from here on everything does
+        yield classes
+    finally:
+        subscriber.close()
+        bus.close()
 
 
 def sign_in(city, *areas):

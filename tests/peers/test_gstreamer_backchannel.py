@@ -17,7 +17,7 @@ import pytest
 from gwanje.core.clock import NS_PER_S, SystemClock
 from gwanje.io.field.onvif.backchannel import mulaw
 from gwanje.io.field.onvif.prompts import Prompt, tones
-from gwanje.io.field.onvif.speaker import Speaker
+from gwanje.io.field.onvif.speaker import Counts, Speaker
 from gwanje.io.field.rtsp.session import Login
 
 SCRIPT = Path(__file__).with_name("backchannel_server.py")
@@ -51,35 +51,44 @@ async def serving(python: str, path: Path):
         await process.communicate()
 
 
-def test_a_second_of_sound_arrives_bit_by_bit(gstreamer, tmp_path):
-    async def scenario():
-        path = tmp_path / "heard.pcmu"
-        async with serving(gstreamer, path) as port:
-            clock = SystemClock()
+async def spoken(python: str, path: Path, samples: np.ndarray) -> tuple[bytes, Counts]:
+    """What the server has of a prompt ten seconds after it was said, or as soon as it has all."""
+    async with serving(python, path) as port:
+        clock = SystemClock()
 
-            async def address() -> str:
-                return f"rtsp://127.0.0.1:{port}/camera"
+        async def address() -> str:
+            return f"rtsp://127.0.0.1:{port}/camera"
 
-            speaker = Speaker(Login(), 5.0, clock, address)
-            task = asyncio.create_task(speaker.run())
-            samples = tones(((440.0, 0.5), (1_000.0, 0.5)))
-            told = []
-            prompt = Prompt("가", "a", False, samples)
-            assert speaker.say(1, prompt, clock.mono_ns() + 20 * NS_PER_S, lambda *one: told.append(one)) == ""
-            async with asyncio.timeout(30):
-                while not told or speaker.busy:
-                    await asyncio.sleep(0.02)
-                assert told == [("accepted", "")], told
+        speaker = Speaker(Login(), 5.0, clock, address)
+        task = asyncio.create_task(speaker.run())
+        told = []
+        prompt = Prompt("가", "a", False, samples)
+        assert speaker.say(1, prompt, clock.mono_ns() + 20 * NS_PER_S, lambda *one: told.append(one)) == ""
+        async with asyncio.timeout(30):
+            while not told or speaker.busy:
+                await asyncio.sleep(0.02)
+        assert told == [("accepted", "")], told
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
                 while not path.exists() or path.stat().st_size < len(samples):
                     await asyncio.sleep(0.02)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            assert path.read_bytes() == mulaw(samples)
-            print(f"first packet {speaker.counts.first_audio_ns / 1e6:.1f} ms after the command", file=sys.stderr)
-            assert speaker.counts.packets == 50
-            assert np.abs(samples).max() > 5_000
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return path.read_bytes() if path.exists() else b"", speaker.counts
 
-    asyncio.run(scenario())
+
+def test_a_second_of_sound_arrives_bit_by_bit(gstreamer, tmp_path):
+    """At one of three attempts: what comes before its pipeline plays, on a machine that has no time, the peer drops."""
+    samples = tones(((440.0, 0.5), (1_000.0, 0.5)))
+    assert np.abs(samples).max() > 5_000
+    for attempt in range(3):
+        heard, counts = asyncio.run(spoken(gstreamer, tmp_path / f"heard{attempt}.pcmu", samples))
+        assert counts.packets == 50
+        if len(heard) == len(samples):
+            break
+        print(f"attempt {attempt}: {len(heard)} of {len(samples)} bytes", file=sys.stderr)
+    assert heard == mulaw(samples)
+    print(f"first packet {counts.first_audio_ns / 1e6:.1f} ms after the command", file=sys.stderr)
 
 
 def test_a_server_without_back_channel_is_refused_with_its_words(gstreamer, tmp_path):

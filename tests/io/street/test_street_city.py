@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from running_city import ask, sign_in, state, until
+from running_city import ask, hearing, sign_in, state, until
 
 pytestmark = pytest.mark.timeout(300)
 ZONE = "jincheon.lamp_gateway1.dim_setpoint_pct"
@@ -39,8 +39,10 @@ def test_a_person_dims_a_whole_zone(city):
 def test_the_broker_is_killed_and_everybody_comes_back(city):
     until(lambda: online(city) == ALL)
     broker = next(one for one in city.status()["parts"] if one["part"] == "broker")
-    os.kill(broker["pid"], signal.SIGKILL)
-    until(lambda: online(city) < ALL)
+    with hearing(city, "street") as told:
+        os.kill(broker["pid"], signal.SIGKILL)
+        until(lambda: "device_offline" in told())
+        until(lambda: "device_online" in told())
     until(lambda: online(city) == ALL)
     assert next(one for one in city.status()["parts"] if one["part"] == "broker")["pid"] != broker["pid"]
 
