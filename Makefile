@@ -1,6 +1,6 @@
 # Two commands do everything on a fresh machine: `make run` and `make test`. Both install what is missing first.
 #   make run ARGS="--for 60 --no-hmi"     the city; ARGS go to `gwanje up`
-#   make test ARGS="tests/core -x"        the tests; ARGS go to pytest
+#   make test ARGS="tests/core -x"        the tests; ARGS go to pytest; --hypothesis-profile=explore draws new examples
 #   make bench ARGS="loop dispatch"       measurements beside their peers
 #   make bench-pymgrid ARGS="--scenarios 0,2 --hours 2000"   our plan on the 25 sites of python-microgrid
 #   make fuzz ARGS="--runs 1000000"       a million changed frames and requests under a coverage-guided fuzzer
