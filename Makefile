@@ -15,7 +15,7 @@ run: .venv/ready-run
 	@.venv/bin/gwanje up $(ARGS)
 
 test: .venv/ready-test
-	@.venv/bin/pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
+	@.venv/bin/pytest -n 3 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 bench: .venv/ready-bench
 	@.venv/bin/gwanje bench --peers $(ARGS)

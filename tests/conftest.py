@@ -38,13 +38,13 @@ def _runs_a_city(path: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items):
-    """Cities first: with two processes (`make test`) one of them has to begin with them to end with the other."""
+    """Cities first: of the processes of `make test` one has to begin with them to end with the others."""
     items.sort(key=lambda item: not _runs_a_city(item.path))
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """With two processes one runs all cities; everything else is handed out file by file."""
+    """One process runs all cities, which mostly wait; everything else is handed out file by file."""
     from xdist.scheduler import LoadScopeScheduling  # the hook is only called where it is installed
 
     class Scheduling(LoadScopeScheduling):
