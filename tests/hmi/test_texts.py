@@ -7,6 +7,7 @@ import pytest
 from PySide6.QtGui import QRawFont
 
 import gwanje.hmi
+from gwanje.core.bus.bus import PARTS
 from gwanje.hmi.i18n import LANGUAGES, Texts, read_table
 from gwanje.hmi.items.ink import SUBSTITUTES, Written
 from gwanje.hmi.style import Style
@@ -51,6 +52,12 @@ def test_every_sound_class_has_a_name():
     for lang in LANGUAGES:
         texts = Texts(lang)
         assert all(texts.known(f"sound.{name}") for name in SOUNDS)
+
+
+def test_every_part_has_a_name():
+    for lang in LANGUAGES:
+        texts = Texts(lang)
+        assert [part for part in PARTS if not texts.known(f"part.{part}")] == []
 
 
 def test_the_font_has_every_letter_that_is_written(application, site, fake):
