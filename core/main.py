@@ -42,6 +42,8 @@ from gwanje.core.journal.service import SERVICE as JOURNAL_SERVICE
 from gwanje.core.journal.service import JournalService
 from gwanje.core.refusals import CHANGES, Refusals
 from gwanje.core.serving import Door, Handler, Mishaps, Reply, Serving
+from gwanje.core.sound.path import SoundPath
+from gwanje.core.sound.service import SERVICE as SOUND_SERVICE
 from gwanje.core.tags import stale
 from gwanje.core.tags.keeping import STATUS_TAGS as TAG_STATUS
 from gwanje.core.tags.keeping import TagKeeping
@@ -224,10 +226,15 @@ class Core:
         self._numbered = self._journal.entries > 0
         self._tags = TagKeeping(ctx, self._writer, self._publisher, self._desk, self._authority)
         self._events = EventMemory(ctx.clock)
+        self._sound = SoundPath(
+            ctx, self._desk, self._publisher, self._writer, self._authority,
+            lambda: self._commands.server.read_only,
+        )  # fmt: skip
         self._keepers: dict[str, Keeper] = {
             "alarms": self._alarms,
             "events": self._events,
             JOURNAL_SERVICE: JournalService(self._desk, self._journal.recent, self._authority),
+            SOUND_SERVICE: self._sound,
             SNAPSHOT_SERVICE: SnapshotService(ctx.store, ctx.clock, ctx.bus.marks),
             **self._tags.services,
         }
@@ -269,6 +276,7 @@ class Core:
                 self._people.step()
                 self._guard.step()
                 self._commands.step()
+                self._sound.step()
                 self._desk.step()
                 self._tags.step()
                 if now >= watch_from:

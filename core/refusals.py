@@ -24,6 +24,7 @@ CHANGES: Mapping[str, frozenset[str]] = {
     ),
     "overrides": frozenset({"substitute", "block", "restore"}),
     "journal": frozenset({"record"}),
+    "sound": frozenset({"listen", "talk"}),
 }  # fmt: skip
 """Service → what of it changes something; sign-ins have entries of their own."""
 BURST, PER_S = 50, 2.0
@@ -32,7 +33,7 @@ ALL = "all"
 """Whoever refuses: they share one limit."""
 SAME_BURST, SAME_PER_S = 3, 1.0 / 60.0
 """The same refusal of the same person."""
-_TOLD = ("point", "alarm_id", "group", "area", "to", "kind", "value", "for_s", "reason")
+_TOLD = ("point", "alarm_id", "group", "area", "node", "camera", "to", "kind", "value", "for_s", "reason")
 """Members of the request that the entry keeps."""
 
 
@@ -61,7 +62,7 @@ class Refusals:
         who, now = self._who(message), self._clock.mono_ns()
         told = {key: plain(message[key]) for key in _TOLD if key in message}
         code, detail = str(answer.get("code", "")), str(answer.get("detail", ""))[:TEXT_MAX]
-        subject = tuple(str(told.get(key, "")) for key in ("point", "alarm_id", "group", "area", "kind"))
+        subject = tuple(str(told.get(key, "")) for key in ("point", "alarm_id", "group", "area", "node", "kind"))
         if not self._same.take((who.get("author", ""), op, code, *subject), now) or not self._all.take(ALL, now):
             self._muted += 1
             return

@@ -84,6 +84,11 @@ class Code(StrEnum):
     ALARM_STATE = "alarm_state"
     NOT_OVERRIDABLE = "not_overridable"
     NOT_OVERRIDDEN = "not_overridden"
+    UNKNOWN_SOUND = "unknown_sound_place"
+    SOUND_TAKEN = "sound_taken"
+    SOUNDING = "loudspeaker_sounds"
+    GRANT_OVER = "grant_over"
+    NO_SOUND = "no_sound"
     INTERNAL = "internal"
 
 
@@ -147,6 +152,11 @@ REASONS: Mapping[Code, tuple[str, str]] = {
     Code.ALARM_STATE: ("이 경보의 현재 상태에서는 할 수 없습니다", "not possible in the alarm's present state"),
     Code.TOO_MANY: ("한도를 넘었습니다", "the limit of their number is reached"),
     Code.NOT_OVERRIDABLE: ("대체하거나 고정할 수 없는 값입니다", "this value cannot be substituted or blocked"),
+    Code.UNKNOWN_SOUND: ("들을 수 있는 마이크나 말할 수 있는 카메라가 아닙니다", "nobody can listen or speak there"),
+    Code.SOUND_TAKEN: ("이미 듣거나 말하고 있는 사람이 있습니다", "somebody listens or speaks already"),
+    Code.SOUNDING: ("스피커에서 방송이 나가고 있습니다", "the loudspeaker is in use"),
+    Code.GRANT_OVER: ("청취·방송 시간이 끝났습니다", "listening or speaking is over"),
+    Code.NO_SOUND: ("지금 이 마이크의 소리가 없습니다", "there is no sound of this node now"),
     Code.INTERNAL: ("프로그램 오류로 처리하지 못했습니다", "it failed by an error of the program"),
     Code.NOT_OVERRIDDEN: ("대체되거나 고정된 값이 아닙니다", "the value is neither substituted nor blocked"),
 }

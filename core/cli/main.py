@@ -23,6 +23,7 @@ from gwanje.core.cli import (
     journal,
     keys,
     ledger,
+    listen,
     operate,
     safety,
     scan,
@@ -149,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     year.add(commands)
     ledger.add(commands)
     acoustic.add(commands)
+    listen.add(commands)
 
     bench = command("bench", _bench, "measure this machine")
     bench.add_argument("area", nargs="*", metavar="AREA", help=f"{', '.join(BENCHES)} (default: all)")

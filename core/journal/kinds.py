@@ -46,6 +46,8 @@ class EntryKind(StrEnum):
     REPLAY_ENDED = "replay_ended"
     LISTEN_IN_STARTED = "listen_in_started"
     LISTEN_IN_ENDED = "listen_in_ended"
+    TALK_STARTED = "talk_started"
+    TALK_ENDED = "talk_ended"
     COMMAND_AWAITS_SECOND = "command_awaits_second"
     COMMAND_CANCELLED = "command_cancelled"
     LEASE_WIDENED = "lease_widened"

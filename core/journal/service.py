@@ -1,7 +1,7 @@
 """The service ``journal``: what acts outside the core enter, and what screens show of the record.
 
-- ``record{session, kind, …}`` → ``{outcome: "recorded"}``: an act that another part carries out — tuning, a replay,
-  listening in — is on the disk before that part begins. Who acts is found by the session; a part that acts for a person
+- ``record{session, kind, …}`` → ``{outcome: "recorded"}``: an act that another part carries out — tuning, a
+  replay — is on the disk before that part begins. Who acts is found by the session; a part that acts for a person
   hands that person's session on. Only the kinds of :data:`RECORDED` are taken, and only their members.
 - ``recent{session, n}`` → ``{entries: [{seq, utc_ns, kind, text_ko, text_en, author}]}``: the newest, oldest first.
 """
@@ -26,12 +26,9 @@ _TEXTS: Mapping[EntryKind, tuple[str, ...]] = {
     EntryKind.TUNING_CHANGED: ("parameter", "reason"),
     EntryKind.REPLAY_STARTED: ("what", "reason"),
     EntryKind.REPLAY_ENDED: ("what",),
-    EntryKind.LISTEN_IN_STARTED: ("node", "reason"),
-    EntryKind.LISTEN_IN_ENDED: ("node",),
 }
 _NUMBERS: Mapping[EntryKind, tuple[str, ...]] = {
     EntryKind.TUNING_CHANGED: ("value", "before"),
-    EntryKind.LISTEN_IN_STARTED: ("for_s",),
 }
 _WHOLES: Mapping[EntryKind, tuple[str, ...]] = {EntryKind.REPLAY_STARTED: ("from_utc_ns", "to_utc_ns")}
 RECORDED = frozenset(_TEXTS)

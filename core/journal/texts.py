@@ -62,6 +62,8 @@ TITLES: Mapping[str, tuple[str, str]] = {
     "replay_ended": ("재생 끝", "replay ended"),
     "listen_in_started": ("청취 시작", "listen-in started"),
     "listen_in_ended": ("청취 끝", "listen-in ended"),
+    "talk_started": ("육성 방송 시작", "live speech started"),
+    "talk_ended": ("육성 방송 끝", "live speech ended"),
     "safety_tag_placed": ("안전 태그 부착", "safety tag placed"),
     "safety_tag_removed": ("안전 태그 제거", "safety tag removed"),
     "safety_tag_overdue": ("안전 태그 검토 기한 지남", "safety tag overdue"),
@@ -82,7 +84,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
 }
 """Title of each :class:`EntryKind`; one without a title fails ``tests/core/journal/test_texts.py``."""
 
-_SUBJECTS = ("point", "alarm_id", "group", "area", "scope", "name", "part", "node", "file", "parameter", "points")
+_SUBJECTS = ("point", "alarm_id", "group", "area", "scope", "name", "part", "node", "camera", "file", "parameter", "points")
 """Members that say what an entry is about; the first that is there is shown."""
 _ACTORS = ("author", "user", "by", "holder")
 _LABELS: Mapping[str, tuple[str, str]] = {

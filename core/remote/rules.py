@@ -21,6 +21,9 @@ READS: Mapping[str, frozenset[str]] = {
     "events": frozenset({"list"}),
     "snapshot": frozenset({""}),
     "history": frozenset({"series"}),
+    "sound": frozenset({"sessions"}),
+    "sound.media": frozenset(),
+    "sound.cameras": frozenset(),
 }
 """Service → what changes nothing but the asker's own session; ``""`` for a request without ``op``."""
 

@@ -7,27 +7,20 @@ is not. No spoken prompt is shipped: the tones are what the default site plays.
 
 from __future__ import annotations
 
-import io
-import shutil
-import subprocess
-import wave
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import gcd
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gwanje.core.sound.clips import ClipError, SpeechMissingError, read_wav, spoken
 from gwanje.io.field.onvif.backchannel import RATE_HZ
 
 PROMPTS_MAX = 64
 SECONDS_MAX = 30.0
 """A longer prompt is a speech: it would hold the loudspeaker for everything more urgent."""
-SPEECH_TIMEOUT_S = 10.0
-"""espeak-ng speaks a sentence in a tenth of a second."""
-WAV_BYTES_MAX = 8_000_000
 LEVEL = 0.35
 """Of full scale: loud, and far from clipping in a horn loudspeaker."""
 
@@ -96,21 +89,19 @@ def load(prompts: Sequence[Mapping[str, Any]], site: Path) -> list[Prompt]:
 def _prompt(one: Mapping[str, Any], site: Path) -> Prompt:
     sound, note = one["sound"], ""
     if sound == "speech":
-        program = shutil.which("espeak-ng")
-        if program is None:
-            sound, note = "tone:attention", "espeak-ng is not installed: tones instead of speech"
-        else:
-            samples = _wav(_spoken(program, one["ko"]), "espeak-ng")
-            return Prompt(one["ko"], one["en"], one.get("urgent", False), samples)
+        try:
+            return Prompt(one["ko"], one["en"], one.get("urgent", False), spoken(one["ko"], SECONDS_MAX))
+        except SpeechMissingError as error:
+            sound, note = "tone:attention", f"{error}: tones instead of speech"
+        except ClipError as error:
+            raise PromptError(str(error)) from None
     if sound.startswith("tone:"):
         samples = tones(PATTERNS[sound.removeprefix("tone:")])
     else:
-        path = site / sound
         try:
-            data = path.read_bytes() if path.stat().st_size <= WAV_BYTES_MAX else b""
-        except OSError as error:
-            raise PromptError(f"{sound}: {error.strerror}") from None
-        samples = _wav(data, sound)
+            samples = read_wav(site / sound, sound, SECONDS_MAX)
+        except ClipError as error:
+            raise PromptError(str(error)) from None
     return Prompt(one["ko"], one["en"], one.get("urgent", False), samples, note)
 
 
@@ -122,39 +113,3 @@ def tones(pattern: Sequence[tuple[float, float]]) -> Samples:
         edge = np.minimum(np.minimum(at, at[::-1]) / 0.01, 1.0)
         pieces.append(np.sin(2.0 * np.pi * hertz * at) * edge if hertz else np.zeros(len(at)))
     return np.rint(np.concatenate(pieces) * LEVEL * 32_767.0).astype(np.int16)
-
-
-def _spoken(program: str, text: str) -> bytes:
-    try:
-        done = subprocess.run(
-            [program, "-v", "ko", "--stdout", "--", text], capture_output=True, timeout=SPEECH_TIMEOUT_S, check=True
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise PromptError(f"espeak-ng: {type(error).__name__}") from None
-    return done.stdout
-
-
-def _wav(data: bytes, name: str) -> Samples:
-    """A WAV file's sound at 8 kHz, one channel.
-
-    Raises:
-        PromptError: it is none, or too long.
-    """
-    try:
-        with wave.open(io.BytesIO(data)) as file:
-            rate_hz, channels, width = file.getframerate(), file.getnchannels(), file.getsampwidth()
-            frames = file.readframes(round(SECONDS_MAX * max(rate_hz, 1)) + 1)
-    except (wave.Error, EOFError, ValueError) as error:
-        raise PromptError(f"{name}: no WAV file: {error}") from None
-    if width != 2 or not 1 <= channels <= 2 or not 4_000 <= rate_hz <= 96_000:
-        raise PromptError(f"{name}: 16 bits, one or two channels, 4 to 96 kHz")
-    sound = np.frombuffer(frames, "<i2").reshape(-1, channels).mean(axis=1)
-    if len(sound) > SECONDS_MAX * rate_hz:
-        raise PromptError(f"{name}: longer than {SECONDS_MAX:g} s")
-    if rate_hz != RATE_HZ:
-        from scipy.signal import resample_poly  # half a second to load, for a WAV file of another rate alone
-
-        step = gcd(RATE_HZ, rate_hz)
-        sound = resample_poly(sound, RATE_HZ // step, rate_hz // step)
-    samples: Samples = np.clip(np.rint(sound), -32_768, 32_767).astype(np.int16)
-    return samples

@@ -16,9 +16,9 @@ from gwanje.core.journal.service import RECORDED, JournalService
 from gwanje.core.journal.writer import Journal
 from gwanje.core.requests import Code, RequestError
 
-LISTEN = {
-    "op": "record", "session": "kim/operator", "kind": "listen_in_started", "node": "mic01", "reason": "glass broke",
-    "for_s": 60.0,
+TUNE = {
+    "op": "record", "session": "kim/operator", "kind": "tuning_changed", "parameter": "tie.kp", "reason": "it swings",
+    "value": 0.5, "before": 0.6,
 }  # fmt: skip
 
 
@@ -47,12 +47,12 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def test_listening_in_is_on_the_disk_with_who_where_why_and_how_long(world: World) -> None:
-    assert world.service.handle(LISTEN) == {"outcome": "recorded"}
+def test_a_change_of_a_parameter_is_on_the_disk_with_who_what_why_and_how_much(world: World) -> None:
+    assert world.service.handle(TUNE) == {"outcome": "recorded"}
     entry = world.entries()[0]
-    assert entry.kind == "listen_in_started"
+    assert entry.kind == "tuning_changed"
     assert entry.data == {
-        "node": "mic01", "reason": "glass broke", "for_s": 60.0, "author": "kim", "role": "operator",
+        "parameter": "tie.kp", "reason": "it swings", "value": 0.5, "before": 0.6, "author": "kim", "role": "operator",
         "session_id": "s-kim", "console": "desk1",
     }  # fmt: skip
 
@@ -61,14 +61,15 @@ def test_listening_in_is_on_the_disk_with_who_where_why_and_how_long(world: Worl
     ("change", "code"),
     [
         ({"session": ""}, "not_signed_in"), ({"session": "kim/viewer"}, "role_not_allowed"),
-        ({"reason": " "}, "malformed"), ({"for_s": float("nan")}, "not_finite"), ({"node": 5}, "malformed"),
-        ({"kind": "command_accepted"}, "malformed"), ({"kind": "journal_signed"}, "malformed"),
+        ({"reason": " "}, "malformed"), ({"value": float("nan")}, "not_finite"), ({"parameter": 5}, "malformed"),
+        ({"kind": "command_accepted"}, "malformed"), ({"kind": "listen_in_started"}, "malformed"),
+        ({"kind": "journal_signed"}, "malformed"),
         ({"kind": "nonsense"}, "malformed"), ({"kind": None}, "malformed"),
         ({"author": "lee"}, "malformed"), ({"seq": 1}, "malformed"), ({"op": "forget"}, "malformed"),
     ],
 )  # fmt: skip
 def test_what_is_refused_enters_nothing(world: World, change: dict[str, Any], code: str) -> None:
-    answer = world.service.handle({**LISTEN, **change})
+    answer = world.service.handle({**TUNE, **change})
     assert (answer["outcome"], answer["code"]) == ("refused", code)
     assert answer["text_ko"]
     assert not world.entries()
@@ -76,20 +77,20 @@ def test_what_is_refused_enters_nothing(world: World, change: dict[str, Any], co
 
 def test_an_act_that_cannot_be_entered_is_refused_with_the_reason(world: World) -> None:
     world.disk.fail_sync = True
-    answer = world.service.handle(LISTEN)
+    answer = world.service.handle(TUNE)
     assert (answer["outcome"], answer["code"]) == ("refused", Code.JOURNAL)
     assert "Input/output error" in answer["text_en"]
 
 
 def test_the_newest_entries_come_with_texts_in_both_languages(world: World) -> None:
     for _ in range(300):
-        world.service.handle(LISTEN)
+        world.service.handle(TUNE)
     ask = {"op": "recent", "session": "kim/viewer"}
     answer = world.service.handle({**ask, "n": 5})
     last = world.journal.entries
     assert [one["seq"] for one in answer["entries"]] == list(range(last - 4, last + 1))
-    assert answer["entries"][0]["text_ko"].startswith("청취 시작 · mic01 · kim")
-    assert answer["entries"][0]["text_en"].startswith("listen-in started · mic01 · kim")
+    assert answer["entries"][0]["text_ko"].startswith("조정값 변경 · tie.kp")
+    assert answer["entries"][0]["text_en"].startswith("tuning changed · tie.kp")
     assert len(world.service.handle({**ask, "n": 10**9})["entries"]) == 200
     assert world.service.handle({**ask, "n": 0})["entries"] == []
     assert world.service.handle({**ask, "n": -1})["code"] == "malformed"
@@ -97,7 +98,5 @@ def test_the_newest_entries_come_with_texts_in_both_languages(world: World) -> N
 
 
 def test_only_acts_outside_the_core_may_be_entered() -> None:
-    assert {str(one) for one in RECORDED} == {
-        "tuning_changed", "replay_started", "replay_ended", "listen_in_started", "listen_in_ended",
-    }  # fmt: skip
+    assert {str(one) for one in RECORDED} == {"tuning_changed", "replay_started", "replay_ended"}
     assert set(EntryKind) > RECORDED

@@ -37,6 +37,7 @@ def test_nothing_that_commands_is_a_read():
         "alarms": ["ack", "ack_group", "reset", "shelve", "unshelve", "out_of_service", "return_to_service"],
         "session": ["take_area", "release_area", "hand_over", "accept_area"],
         "overrides": ["substitute", "block", "restore"],
+        "sound": ["listen", "talk", "renew", "end"], "sound.media": ["pull"], "sound.cameras": ["say"],
     }.items():  # fmt: skip
         for op in ops:
             assert refused(service, op, Role.VIEWER)
