@@ -1,7 +1,7 @@
-"""The sound with which a camera's loudspeaker and its node's microphones are tested once a day, and how it is found again.
+"""The sound that tests a camera's loudspeaker and its node's microphones once a day, and how it is found again.
 
-Two equal sweeps from 400 to 3200 Hz: what an old telephone-band camera passes, so long that a street hides none of them,
-and two, so that one lost packet does not fail a test. Pure functions on numpy arrays.
+Two equal sweeps from 400 to 3200 Hz: what an old telephone-band camera passes, so long that a street hides none of
+them, and two, so that one lost packet does not fail a test. Pure functions on numpy arrays.
 
 Source: matched filter of a linear FM pulse (Cook and Bernfeld, Radar Signals, 1967, ch. 6); the envelope of the
 correlation is taken, since the phase of loudspeaker and street is not known.

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.site.config import Device
+from gwanje.core.sound.chirp import LEVEL_DB, chirp
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.claims import Claim
@@ -20,6 +21,7 @@ from gwanje.io.field.errors import ConnectError, LinkError, NoAnswerError, Write
 from gwanje.io.field.health import Health, Meter, State
 from gwanje.io.field.notices import Notices
 from gwanje.io.field.onvif import messages
+from gwanje.io.field.onvif.backchannel import RATE_HZ
 from gwanje.io.field.onvif.link import Found, OnvifLink
 from gwanje.io.field.onvif.messages import Position, PtzStatus
 from gwanje.io.field.onvif.plan import SPEEDS, CameraPlan, Deed
@@ -27,7 +29,7 @@ from gwanje.io.field.onvif.prompts import Prompt
 from gwanje.io.field.onvif.ptz import AXES, Drives, Halt, Move, preset_at
 from gwanje.io.field.onvif.pull import PullPoint
 from gwanje.io.field.onvif.soap import FaultError
-from gwanje.io.field.onvif.speaker import Speaker
+from gwanje.io.field.onvif.speaker import Samples, Speaker
 from gwanje.io.field.onvif.survey import Seen, presets_of, survey
 from gwanje.io.field.onvif.view import View
 from gwanje.io.field.order_queue import OrderQueue
@@ -280,6 +282,9 @@ class CameraDriver:
         if deed.do == "prompt":
             self._say(deed, order)
             return
+        if deed.do == "chirp":
+            self._test(order)
+            return
         if not self._seen.ptz:
             order.report("refused", "the camera has no PTZ")
             return
@@ -388,6 +393,24 @@ class CameraDriver:
         why_not = self.speaker.say(number, prompt, order.command.expires_mono_ns, order.report)
         if why_not:
             order.report("refused", why_not)
+
+    def _test(self, order: Order) -> None:
+        """The sound of the self-test; the acoustic chain listens for it."""
+        if not order.command.value:
+            order.report("accepted", "")
+            return
+        level_db = self.device.params.get("self_test", {}).get("level_db", LEVEL_DB)
+        why_not = self._seen.mute or self.speaker.test(
+            chirp(RATE_HZ, level_db), order.command.expires_mono_ns, order.report
+        )
+        if why_not:
+            order.report("refused", why_not)
+
+    def speak(self, blocks: AsyncIterator[Samples], until_mono_ns: int, tell: Callable[[str, str], None]) -> str:
+        """Let somebody speak live; why not, or an empty text. Arguments as :meth:`Speaker.speak`."""
+        if not self.health.online:
+            return "the camera does not answer"
+        return self._seen.mute or self.speaker.speak(blocks, until_mono_ns, tell)
 
     def _speaking(self, number: int) -> None:
         """The loudspeaker says something else now."""

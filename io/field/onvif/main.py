@@ -8,13 +8,21 @@ from collections.abc import Mapping, Sequence
 
 import aiohttp
 
+from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.city.part import PartContext, PartError
+from gwanje.core.commands.client import CommandClient
+from gwanje.core.commands.messages import Outcome
+from gwanje.core.requests import Refused
 from gwanje.core.site import camera_passwords
 from gwanje.core.site.camera_passwords import CameraPasswordsError
 from gwanje.core.site.config import Device
+from gwanje.core.sound.service import SERVICE
 from gwanje.io.field.family import Family, run_family
+from gwanje.io.field.notices import Notices
+from gwanje.io.field.onvif import self_test
 from gwanje.io.field.onvif.driver import CameraDriver
 from gwanje.io.field.onvif.link import OnvifLink
+from gwanje.io.field.onvif.live_voice import VoiceDesk
 from gwanje.io.field.onvif.plan import make_plan
 from gwanje.io.field.onvif.prompts import Prompt, PromptError, load
 from gwanje.io.field.onvif.speaker import Speaker
@@ -23,6 +31,8 @@ from gwanje.io.field.rtsp.session import Login
 CONNECTIONS_EACH = 3
 """Of each camera: one waits for events, one asks, one commands."""
 KEEP_ALIVE_S = 30.0
+LOOK_S = 0.02
+"""How often live speech is looked for beside its descriptor."""
 SIMULATED_LOGIN = Login("operator", "simulated")
 """Of every simulated camera: it guards nothing, and says so."""
 
@@ -76,7 +86,47 @@ def make_drivers(
     """A running driver for each camera."""
     session = http_session(len(family.devices))
     family.start(_keep(session), "http")
-    return [_driver(family, one, session, logins, prompts[one.name]) for one in family.devices]
+    drivers = [_driver(family, one, session, logins, prompts[one.name]) for one in family.devices]
+    family.start(_take_voices(family, drivers), "live speech")
+    family.start(_test_daily(family), "daily self-test")
+    return drivers
+
+
+async def _take_voices(family: Family, drivers: Sequence[CameraDriver]) -> None:
+    """Take live speech until the part ends."""
+    ctx = family.ctx
+
+    def barred(device: Device) -> bool:
+        spoken = [one.tag for one in device.commands if one.at.get("do") in ("prompt", "chirp")]
+        return ctx.site.read_only or family.coverage.gate_closed or any(family.barred(one) for one in spoken)
+
+    desk = VoiceDesk(ctx.name, owner_secret(ctx.run_dir), drivers, barred, ctx.clock)
+    server = ctx.bus.server(f"{SERVICE}.{ctx.name}")
+    loop = asyncio.get_running_loop()
+    loop.add_reader(server.fileno(), desk.serve, server)
+    try:
+        while True:
+            desk.serve(server)  # its descriptor fires on change only
+            await asyncio.sleep(LOOK_S)
+    finally:
+        loop.remove_reader(server.fileno())
+        server.close()
+
+
+async def _test_daily(family: Family) -> None:
+    """Let every loudspeaker be tested in its time until the part ends."""
+    ctx = family.ctx
+    client = CommandClient(ctx.bus, ctx.session)
+    notices = {one.name: Notices(one, family.outlet, ctx.clock) for one in family.devices}
+    table = self_test.Timetable(self_test.turns_of(family.devices), ctx.site.timezone, ctx.clock.utc_ns())
+
+    def write(point: str, reason: str) -> Outcome:
+        return client.write(point, 1.0, reason)
+
+    def tell(turn: self_test.Turn, refused: Refused) -> None:
+        notices[turn.camera].setpoint(turn.point, f"{refused.code}: {refused.detail}")
+
+    await self_test.run(table, ctx.clock, write, tell)
 
 
 def http_session(n_cameras: int) -> aiohttp.ClientSession:

@@ -3,18 +3,21 @@
 ``at = { value = … }`` of a point is one of :data:`VALUES` or an event of :data:`EVENTS`, whose ``topic`` and ``item``
 may be other than the usual ones. ``at = { do = … }`` of a command is one of :data:`DEEDS`. Keys of ``params``:
 ``presets`` (number → token or name, where the numbers at the ends of tokens do not do), ``prompts`` (see ``prompts``),
-``profile`` (token of the media profile, else the first with PTZ), ``node`` (the microphone node at the same pole).
+``profile`` (token of the media profile, else the first with PTZ), ``node`` (the microphone node at the same pole),
+``self_test`` (``at``, the time of day of the site at which the loudspeaker is tested, and ``level_db``).
 A camera's path is its ``address``; user and password stand in ``camera-passwords.toml`` of the site's security folder.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gwanje.core.site.config import Device
 from gwanje.core.site.toml_reader import KeyPath
+from gwanje.core.sound.chirp import LEVEL_DB, LEVEL_DB_LEAST, LEVEL_DB_MOST
 from gwanje.core.tags.table import Tag, TagTable
 from gwanje.io.field.onvif import prompts
 from gwanje.io.field.onvif.messages import Message
@@ -30,11 +33,12 @@ EVENTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     "digital_input": (("Device/Trigger/DigitalInput", "LogicalState"),),
 }
 """Event → the topics under which cameras tell it, and the item that is its state."""
-DEEDS = ("preset", "pan_speed", "tilt_speed", "zoom_speed", "pan", "tilt", "zoom", "stop", "home", "prompt")
+DEEDS = ("preset", "pan_speed", "tilt_speed", "zoom_speed", "pan", "tilt", "zoom", "stop", "home", "prompt", "chirp")
 SPEEDS = ("pan_speed", "tilt_speed", "zoom_speed")
 HOLD_S_MAX = 60.0
 """A speed that is held longer is a camera that turns round and round."""
-PARAMS = ("presets", "prompts", "profile", "node")
+PARAMS = ("presets", "prompts", "profile", "node", "self_test")
+TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 TRUE = ("true", "1")
 FALSE = ("false", "0")
 PASSWORD_WORDS = ("password", "passwd", "secret", "user", "login", "credentials")
@@ -136,6 +140,7 @@ def problems(device: Device) -> Iterator[tuple[KeyPath, str]]:
     if not isinstance(params.get("profile", ""), str) or not isinstance(params.get("node", ""), str):
         yield ("params",), "profile and node must be texts"
     yield from _preset_problems(params.get("presets", {}))
+    yield from _self_test_problems(params.get("self_test", {}))
     if reason := prompts.problems(params.get("prompts", [])):
         yield ("params", "prompts"), reason
     if device.setpoints:
@@ -152,6 +157,19 @@ def _preset_problems(presets: Any) -> Iterator[tuple[KeyPath, str]]:
             yield ("params", "presets", key), "must be a number 1 … 999"
         if not isinstance(value, str) or not value:
             yield ("params", "presets", key), "must be a token or name"
+
+
+def _self_test_problems(table: Any) -> Iterator[tuple[KeyPath, str]]:
+    here: KeyPath = ("params", "self_test")
+    if not isinstance(table, Mapping) or set(table) - {"at", "level_db"}:
+        yield here, "must be a table of at and level_db"
+        return
+    at, level_db = table.get("at", "00:00"), table.get("level_db", LEVEL_DB)
+    if not isinstance(at, str) or not TIME_OF_DAY.fullmatch(at):
+        yield (*here, "at"), "must be a time of day such as '10:30'"
+    number = isinstance(level_db, int | float) and not isinstance(level_db, bool)
+    if not number or not LEVEL_DB_LEAST <= level_db <= LEVEL_DB_MOST:
+        yield (*here, "level_db"), f"must be a number {LEVEL_DB_LEAST:g} … {LEVEL_DB_MOST:g}"
 
 
 def _places(device: Device) -> Iterator[tuple[KeyPath, str]]:

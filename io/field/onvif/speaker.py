@@ -1,5 +1,7 @@
 """One camera's loudspeaker: a short queue of prompts, or somebody's voice, sent at the pace of the ear. Half duplex.
 
+A live voice and prompts exclude each other, and the daily test waits for neither: whoever comes second is told why not.
+
 The connection is made when there is something to say and kept a little while after, so that a second prompt begins at
 once. What waits too long expires unsaid; what is urgent interrupts. Nothing of it is stored.
 """
@@ -38,6 +40,8 @@ BEHIND_NS = 100_000_000
 """Further behind, packets are not sent in a burst: what was missed is missed."""
 WRITE_BUFFER_MAX = 16_384
 """Bytes that a camera has not taken: two seconds of sound. It does not listen any more."""
+VOICE, SELF_TEST = -1, -2
+"""Numbers of what is no prompt."""
 SPEECH_S_MAX = 120.0
 """A live announcement ends after two minutes: a key that is stuck must not hold the loudspeaker."""
 VOICE_GAP_S = 1.0
@@ -53,7 +57,7 @@ class Utterance:
     """Something to say.
 
     Attributes:
-        number: of the prompt; −1 for a live voice.
+        number: of the prompt, :data:`VOICE` or :data:`SELF_TEST`.
         blocks: gives (n,) samples at 8 kHz, block after block.
         expires_mono_ns: not begun after that.
         tell: told once: outcome and detail.
@@ -199,7 +203,7 @@ class Speaker:
         timeout_s: for connecting.
         clock: of the machine.
         address: gives the address of the camera's stream; asked before every connection.
-        changed: told the number of the prompt that is being said (0 nothing, −1 a live voice) when it changes.
+        changed: told what is being said when that changes: number of a prompt, :data:`VOICE`, :data:`SELF_TEST`, 0.
         read_only: the site-wide gate: when true no sound leaves, whoever asks.
         counts: of everything said.
     """
@@ -221,6 +225,12 @@ class Speaker:
         """Whether something is being said or waits."""
         return self._speaking is not None or bool(self._queue)
 
+    @property
+    def live(self) -> bool:
+        """Whether somebody speaks, or is about to."""
+        ahead = (self._speaking, *self._queue)
+        return any(one is not None and one.number == VOICE for one in ahead)
+
     def say(self, number: int, prompt: Prompt, expires_mono_ns: int, tell: Tell) -> str:
         """Say a prompt soon; why not, or an empty text.
 
@@ -230,6 +240,8 @@ class Speaker:
             expires_mono_ns: not begun after that.
             tell: told once what became of it: ``accepted`` with its first sound, or why not.
         """
+        if self.live:
+            return "somebody speaks live through this loudspeaker"
         if prompt.urgent:
             self.cancel("something more urgent is said")
         return self._take(Utterance(number, _cut(prompt.samples), expires_mono_ns, tell))
@@ -239,7 +251,15 @@ class Speaker:
 
         They are sent as they come: who hands them over is paced by the microphone. Arguments as :meth:`say`.
         """
-        return self._take(Utterance(-1, blocks, expires_mono_ns, tell))
+        if self.busy:
+            return "somebody speaks live already" if self.live else "a prompt is being said"
+        return self._take(Utterance(VOICE, blocks, expires_mono_ns, tell))
+
+    def test(self, samples: Samples, expires_mono_ns: int, tell: Tell) -> str:
+        """Play the test sound, (n,) samples at 8 kHz, unless anything is being said; arguments as :meth:`say`."""
+        if self.busy:
+            return "the loudspeaker is in use"
+        return self._take(Utterance(SELF_TEST, _cut(samples), expires_mono_ns, tell))
 
     def _take(self, one: Utterance) -> str:
         if self.read_only:

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from gwanje.core.clock import NS_PER_S, Clock
+from gwanje.core.sound.mouths import Speaking
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import TagTable
 from gwanje.io.field.onvif.messages import Position, PtzStatus
 from gwanje.io.field.onvif.plan import CameraPlan
+from gwanje.io.field.onvif.speaker import SELF_TEST, VOICE
 from gwanje.io.field.outlet import Outlet
 
 NOT_LOOKED = ("speaking", "clock_skew_s")
@@ -55,26 +57,30 @@ class View:
         seen: dict[str, float | None] = {
             "pan": place.pan, "tilt": place.tilt, "zoom": place.zoom,
             "moving": None if moving is None else float(moving), "profile": float(profile),
-            "clock_skew_s": skew_ns / NS_PER_S, "speaking": float(self._said != 0),
+            "clock_skew_s": skew_ns / NS_PER_S, "speaking": float(speaking_of(self._said)),
         }  # fmt: skip
         back: dict[str, float | None] = {
             "preset": None if preset is None else float(preset), "prompt": float(max(self._said, 0)),
-            "stop": 0.0, "home": 0.0, "pan": place.pan, "tilt": place.tilt, "zoom": place.zoom,
+            "chirp": float(self._said == SELF_TEST), "stop": 0.0, "home": 0.0,
+            "pan": place.pan, "tilt": place.tilt, "zoom": place.zoom,
             **{f"{axis}_speed": speeds.get(axis) for axis in ("pan", "tilt", "zoom")},
         }  # fmt: skip
         rows = {tag: seen[word] for word, tag in self._plan.values.items()}
         self.put(rows | {tag: back[do] for do, tag in self._plan.readbacks.items()})
 
     def speaks(self, number: int, *, online: bool) -> None:
-        """The loudspeaker says something else: a prompt, −1 a voice, 0 nothing."""
-        self._said = number
+        """The loudspeaker says something else: a prompt, a voice, the test, 0 nothing.
+
+        That it sounds is told whatever the camera's web service does: the microphones near it must know.
+        """
+        sounded, self._said = self._said, number
         rows: dict[int, float | None] = {}
-        if "prompt" in self._plan.readbacks:
-            rows[self._plan.readbacks["prompt"]] = float(max(number, 0))
-        if "speaking" in self._plan.values:
-            rows[self._plan.values["speaking"]] = float(number != 0)
-        if online:
-            self.put(rows)
+        for do, value in (("prompt", max(number, 0)), ("chirp", number == SELF_TEST)):
+            if do in self._plan.readbacks and online:
+                rows[self._plan.readbacks[do]] = float(value)
+        if "speaking" in self._plan.values and (online or number or sounded):
+            rows[self._plan.values["speaking"]] = float(speaking_of(number))
+        self.put(rows)
 
     def put(self, rows: Mapping[int, float | None]) -> None:
         """Values as they are now; ``None`` is what the camera does not have or does not tell."""
@@ -110,3 +116,9 @@ class View:
             np.array(ids, np.int32), np.array(values), np.array(quality, np.uint16) | np.uint16(self._base),
             self._clock.utc_ns(), self._clock.mono_ns(),
         )  # fmt: skip
+
+
+def speaking_of(number: int) -> Speaking:
+    """What the tag ``speaking`` says of what the loudspeaker says."""
+    other = {0: Speaking.SILENT, VOICE: Speaking.VOICE, SELF_TEST: Speaking.SELF_TEST}
+    return other.get(number, Speaking.PROMPT)

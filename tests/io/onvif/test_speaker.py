@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gwanje.core.clock import NS_PER_S
+from gwanje.core.sound import clips
 from gwanje.io.field.errors import ConnectionLostError
 from gwanje.io.field.onvif import prompts
 from gwanje.io.field.onvif.backchannel import PACKET_SAMPLES, BackChannel, alaw, mulaw
@@ -208,11 +209,54 @@ def test_somebody_speaks_live_and_ends_when_the_microphone_does(tmp_path):
 
             told = []
             assert speaker.speak(voice(), city.clock.mono_ns() + NS_PER_S, lambda *one: told.append(one)) == ""
-            await city.until(lambda: city.value("cam1.speaking") == 1.0)
+            await city.until(lambda: city.value("cam1.speaking") == 2.0)
             assert city.value("cam1.prompt") == 0.0
             await city.until(lambda: not speaker.busy)
             assert city.sim.state("cam1")["speaker"]["packets"] == 20
             assert told == [("accepted", "")]
+
+    run(scenario)
+
+
+def test_a_voice_and_a_prompt_exclude_each_other_and_say_why(tmp_path):
+    async def scenario():
+        async with cameras(tmp_path) as city:
+            short(city, 1.0)
+            driver = city.drivers[0]
+            speaker = driver.speaker
+            stop = asyncio.Event()
+
+            async def voice():
+                while not stop.is_set():
+                    yield tones(((440.0, 0.04),))
+                    await asyncio.sleep(0.01)
+
+            far = city.clock.mono_ns() + 60 * NS_PER_S
+            await city.ordered("cam1.prompt", 1.0)
+            assert driver.speak(voice(), far, lambda *_: None) == "a prompt is being said"
+            await city.until(lambda: not speaker.busy)
+            assert driver.speak(voice(), far, lambda *_: None) == ""
+            await city.until(lambda: city.value("cam1.speaking") == 2.0)
+            for number in (1.0, 2.0):  # the second is urgent
+                assert (await city.ordered("cam1.prompt", number))[2] == "somebody speaks live through this loudspeaker"
+            assert driver.speak(voice(), far, lambda *_: None) == "somebody speaks live already"
+            assert (await city.ordered("cam1.chirp_command", 1.0))[2] == "the loudspeaker is in use"
+            stop.set()
+            await city.until(lambda: not speaker.busy)
+
+    run(scenario)
+
+
+def test_the_test_sound_is_played_and_told_while_it_sounds(tmp_path):
+    async def scenario():
+        async with cameras(tmp_path) as city:
+            assert (await city.ordered("cam1.chirp_command", 1.0))[0] == "accepted"
+            assert city.value("cam1.speaking") == 3.0
+            assert city.value("cam1.chirp_command") == 1.0
+            await city.until(lambda: city.value("cam1.speaking") == 0.0)
+            assert city.value("cam1.chirp_command") == 0.0
+            await city.until(lambda: city.sim.state("cam1")["speaker"]["packets"] == 55)
+            assert (await city.ordered("cam1.chirp_command", 0.0))[0] == "accepted"
 
     run(scenario)
 
@@ -287,7 +331,7 @@ def test_prompts_come_from_tones_and_from_files_of_the_site(tmp_path):
 
 
 def test_speech_without_a_program_is_tones_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(prompts.shutil, "which", lambda _: None)
+    monkeypatch.setattr(clips.shutil, "which", lambda _: None)
     (one,) = load([{"ko": "가", "en": "a", "sound": "speech"}], tmp_path)
     assert "espeak-ng is not installed" in one.note
     assert len(one.samples) > 8_000
