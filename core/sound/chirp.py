@@ -9,7 +9,7 @@ correlation is taken, since the phase of loudspeaker and street is not known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -115,6 +115,12 @@ def _between(envelope: Floats, at: int) -> float:
     return 0.5 * (before - after) / bend if bend < 0.0 else 0.0
 
 
+def _of_same_sweep(apart_s: float) -> float:
+    """How far two microphones heard the same sweep apart: each may have heard either of the two best."""
+    step = SWEEP_S + PAUSE_S
+    return min((apart_s - shift for shift in (-step, 0.0, step)), key=abs)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a test says of loudspeaker and microphones.
@@ -153,9 +159,9 @@ def judge(rows: Samples, rate_hz: int) -> Verdict:
     if not hearing:
         return Verdict(heard, (), silent)
     best = heard[max(hearing, key=lambda at: heard[at].snr_db)].delay_s
-    step = SWEEP_S + PAUSE_S
-    apart = [min(abs(one.delay_s - best - shift) for shift in (-step, 0.0, step)) for one in heard]
+    heard = tuple(replace(one, delay_s=best + _of_same_sweep(one.delay_s - best)) for one in heard)
     deaf = tuple(
-        at for at, one in enumerate(heard) if at not in silent and (not one.ok or apart[at] > APART_S)
-    )
+        at for at, one in enumerate(heard)
+        if at not in silent and (not one.ok or abs(one.delay_s - best) > APART_S)
+    )  # fmt: skip
     return Verdict(heard, deaf, silent)

@@ -222,6 +222,17 @@ class MicrophoneServer:
         level = street.active_level_db(loud, rate)
         return Started(begins, self._clock.utc_ns() + begins - now, len(loud) / rate, level, level - background)
 
+    def street_of(self, node: str) -> street.Street | None:
+        """What a node hears; ``None`` for one that is not simulated."""
+        one = self.microphones.get(node)
+        return None if one is None else one.street
+
+    def sample_at(self, node: str, mono_ns: int) -> int:
+        """Number of the sample that a node captures at a time; the next that has not left for a time that is past."""
+        group, one = self._group[node], self.microphones[node].street
+        unsent = ((self._clock.mono_ns() - group.epoch_ns) // group.period_ns + 1) * one.packet
+        return max(unsent, (mono_ns - group.epoch_ns) * one.rate_hz // NS_PER_S)
+
     def status(self) -> dict[str, Any]:
         """For the console."""
         return {

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.site.nodes import Node
-from gwanje.io.sim import rtsp, street
+from gwanje.io.sim import air, rtsp, street
 from gwanje.io.sim.microphone_client import Microphone
 from gwanje.io.sim.microphone_server import MicrophoneServer
 from gwanje.io.sim.sound_codecs import AAC_FRAME, CODECS, OTHER, Sound, aac_config
@@ -147,6 +147,7 @@ async def _serve(ctx: PartContext, microphones: list[Microphone], script: Script
     requests = ctx.bus.server("simsound")
     console = Console(server, script, ctx.log.warning)
     started_ns = _city_start_ns(ctx)
+    ears = air.Ears(ctx.run_dir, server)
     loop = asyncio.get_running_loop()
     turning = asyncio.current_task()
     assert turning is not None, "a coroutine runs in a task"
@@ -160,6 +161,7 @@ async def _serve(ctx: PartContext, microphones: list[Microphone], script: Script
         while True:
             nearest_ns = server.tick()
             ctx.heartbeat()
+            ears.take()
             console.take(requests)
             console.follow((ctx.clock.mono_ns() - started_ns) / NS_PER_S)
             await asyncio.sleep(max(0.0, (nearest_ns - ctx.clock.mono_ns()) / NS_PER_S))
@@ -167,4 +169,5 @@ async def _serve(ctx: PartContext, microphones: list[Microphone], script: Script
         ctx.log.info("asked to stop")
     finally:
         await server.close()
+        ears.close()
         requests.close()

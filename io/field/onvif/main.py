@@ -118,7 +118,8 @@ async def _test_daily(family: Family) -> None:
     ctx = family.ctx
     client = CommandClient(ctx.bus, ctx.session)
     notices = {one.name: Notices(one, family.outlet, ctx.clock) for one in family.devices}
-    table = self_test.Timetable(self_test.turns_of(family.devices), ctx.site.timezone, ctx.clock.utc_ns())
+    turns = self_test.turns_of(family.devices, {one.name for one in ctx.site.nodes})
+    table = self_test.Timetable(turns, ctx.site.timezone, ctx.clock.utc_ns())
 
     def write(point: str, reason: str) -> Outcome:
         return client.write(point, 1.0, reason)

@@ -7,7 +7,7 @@ journal and stays silent behind a closed gate or a danger tag. What the micropho
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -41,14 +41,14 @@ class Turn:
     second: int
 
 
-def turns_of(devices: Sequence[Device]) -> list[Turn]:
-    """The daily turns of all cameras with ``params.self_test.at``; those of one time follow each other."""
+def turns_of(devices: Sequence[Device], nodes: Collection[str]) -> list[Turn]:
+    """The daily turns of all cameras with ``params.self_test.at`` and a node; those of one time follow each other."""
     before: dict[str, int] = {}
     found = []
     for one in devices:
         at = one.params.get("self_test", {}).get("at", "")
         point = next((command.tag for command in one.commands if command.at.get("do") == "chirp"), "")
-        if at and point and one.params.get("node"):
+        if at and point and one.params.get("node") in nodes:
             hours, minutes = (int(word) for word in at.split(":"))
             second = hours * 3_600 + minutes * 60 + round(before.get(at, 0) * APART_S)
             found.append(Turn(one.name, point, second % 86_400))

@@ -8,6 +8,7 @@ import random
 import re
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -15,6 +16,7 @@ from aiohttp import web
 from gwanje.core.city.part import PartContext
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.core.site.config import Device
+from gwanje.io.sim.air import Mouth
 from gwanje.io.sim.city.cameras_discovery import PORT as DISCOVERY_PORT
 from gwanje.io.sim.city.cameras_discovery import listen
 from gwanje.io.sim.city.cameras_ptz import Turret
@@ -65,13 +67,14 @@ KINDS: Mapping[str, str] = {
     "old": "knows no GetServices, as cameras of the first years",
     "http_digest": "wants HTTP Digest, and reads no WS-Security",
     "frozen_speaker": "reads no sound any more",
+    "broken_speaker": "takes sound and gives none",
     "replaced": "another model answers",
 }
 
 
 def make(ctx: PartContext, devices: Sequence[Device]) -> CamerasSim:
     """The family of a site's simulated cameras."""
-    return CamerasSim(devices, ctx.clock, ctx.options.seed, DISCOVERY_PORT)
+    return CamerasSim(devices, ctx.clock, ctx.options.seed, DISCOVERY_PORT, Mouth(ctx.run_dir))
 
 
 def twin_problem(kind: str, params: Mapping[str, Any]) -> str:
@@ -91,11 +94,14 @@ class CamerasSim:
         clock: of the machine.
         seed: of motions.
         discovery_port: at which probes are answered; 0 for none.
+        air: through which the microphones hear the loudspeakers; without it they do not.
     """
 
     kinds = KINDS
 
-    def __init__(self, devices: Sequence[Device], clock: Clock, seed: int, discovery_port: int = 0) -> None:
+    def __init__(
+        self, devices: Sequence[Device], clock: Clock, seed: int, discovery_port: int = 0, air: Mouth | None = None
+    ) -> None:
         self.devices = [one.name for one in devices]
         self._discovery_port = discovery_port
         self._clock = clock
@@ -113,6 +119,10 @@ class CamerasSim:
         }
         self._able = {name for name, one in self.cameras.items() if one.ptz}
         self.horns = {name: Horn(LOGIN) for name in self.devices}
+        self._air = air
+        for one in devices:
+            if air is not None and one.params.get("node"):
+                self.horns[one.name].sounds = partial(air.say, str(one.params["node"]))
         self.speakers = SpeakerServer({f"/{name}/stream": one for name, one in self.horns.items()}, clock)
         self._nonce = secrets.token_hex(8)
         self._news = asyncio.Event()
@@ -156,6 +166,8 @@ class CamerasSim:
         await self.speakers.close()
         for runner in self._runners:
             await runner.cleanup()
+        if self._air is not None:
+            self._air.close()
 
     async def _motions(self) -> None:
         """Now and then something moves somewhere, and a while later stops."""
@@ -272,6 +284,8 @@ class CamerasSim:
                 camera.tokens = False
             case "frozen_speaker":
                 horn.frozen = True
+            case "broken_speaker":
+                horn.broken = True
             case "replaced":
                 camera.model = "other"
 
@@ -284,7 +298,7 @@ class CamerasSim:
         camera.login = horn.login = LOGIN
         camera.turret.presets = {token: (name, dict(place)) for token, (name, place) in PLACES.items()}
         camera.speaks, camera.old, camera.tokens = True, False, True
-        horn.deaf = horn.frozen = False
+        horn.deaf = horn.frozen = horn.broken = False
 
     def state(self, device: str) -> Mapping[str, Any]:
         """What is true of a camera, and what its loudspeaker has heard: counts and level, no sound."""

@@ -1,6 +1,7 @@
 """The loudspeaker of a simulated camera: an RTSP server that takes sound (ONVIF back channel) and counts it.
 
-What arrives is measured and forgotten: number of packets, samples and their level. Nothing is stored.
+What arrives is measured, handed to the air (:mod:`gwanje.io.sim.air`) for the microphones at its pole, and forgotten:
+number of packets, samples and their level. Nothing is stored.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ import asyncio
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gwanje.core.clock import Clock
 from gwanje.io.field.rtsp.pcm import mulaw_table
@@ -39,6 +41,8 @@ class Horn:
         first_mono_ns: when the first packet of the last stretch arrived (marker bit).
         deaf: takes no back channel.
         frozen: reads nothing any more.
+        broken: takes sound and gives none: its cone is torn.
+        sounds: told (n,) samples that the loudspeaker plays, and when they came.
     """
 
     login: tuple[str, str]
@@ -50,6 +54,8 @@ class Horn:
     first_mono_ns: int = 0
     deaf: bool = False
     frozen: bool = False
+    broken: bool = False
+    sounds: Callable[[npt.NDArray[np.int16], int], None] | None = None
 
 
 class SpeakerServer:
@@ -141,6 +147,8 @@ class _Client(asyncio.Protocol):
         heard = self._server.meanings[np.frombuffer(data, np.uint8, offset=12)]
         horn.packets += 1
         horn.samples += len(heard)
+        if horn.sounds is not None and not horn.broken:
+            horn.sounds(heard.astype(np.int16), self._server.clock.mono_ns())
         power = float(np.mean(heard * heard)) / 32_768.0**2
         horn.level_db = max(10.0 * np.log10(power), -120.0) if power > 0.0 else -120.0
 
