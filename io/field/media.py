@@ -24,6 +24,7 @@ from gwanje.core.site.nodes import Node
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import UnknownTagError
 from gwanje.io.field.health import WINDOW_S, Meter
+from gwanje.io.field.listening import Listening
 from gwanje.io.field.microphone import (
     FLOOR_DB,
     QUALITY,
@@ -154,6 +155,7 @@ class Driver:
         if not self._ring.locked:
             ctx.log.info("the machine does not let the sound ring be locked out of swap")
         logins = {name: Login(one.user, one.password) for name, one in found.items()}
+        self._listening = Listening(ctx, nodes, self._reader)
         self.hub = Hub(nodes, logins, self._ring, ctx.clock, self._meter)
         now = ctx.clock.mono_ns()
         self.watches = [NodeWatch(link.node, link, began_ns=now) for link in self.hub.links]
@@ -173,6 +175,7 @@ class Driver:
     def turn(self) -> None:
         """Take what has come; look at a tenth of the signals every 50 ms, at everything every 500 ms."""
         self.hub.turn()
+        self._listening.turn()
         now_ns = self._ctx.clock.mono_ns()
         if now_ns >= self._slice_ns:
             self._slice_ns = max(self._slice_ns + SCAN_NS // SLICES, now_ns)
@@ -246,6 +249,7 @@ class Driver:
     def stop(self) -> None:
         """Close all links and wipe the ring."""
         self.hub.close()
+        self._listening.close()
         self._ring.close()
 
 

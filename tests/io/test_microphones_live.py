@@ -46,9 +46,9 @@ nodes = tuple(Node(**one) for one in town["nodes"])
 table = TagTable.build([Tag(*one) for one in town["tags"]])
 clock = SystemClock()
 bus = Bus(run, name, clock, table.n)
-ctx = PartContext(name=name, site=SimpleNamespace(nodes=nodes, node_script=tuple(town["script"])), tags=table,
-    store=TagStore.attach(run / "tags", table), clock=clock, bus=bus, run_dir=run, options=RunOptions(), stop_fd=reader,
-    log=logging.getLogger(name), beat=Heartbeat(run, name))
+ctx = PartContext(name=name, site=SimpleNamespace(nodes=nodes, devices=(), node_script=tuple(town["script"])),
+    tags=table, store=TagStore.attach(run / "tags", table), clock=clock, bus=bus, run_dir=run, options=RunOptions(),
+    stop_fd=reader, log=logging.getLogger(name), beat=Heartbeat(run, name))
 try:
     importlib.import_module(ENTRIES[name]).main(ctx)
 except PartError as error:
