@@ -6,6 +6,7 @@ import argparse
 import importlib
 from pathlib import Path
 
+from gwanje.core.cli import chirp
 from gwanje.core.cli.parsing import CommandError, Commands
 
 EVAL = "gwanje.control.acoustic.evaluation.command"
@@ -16,6 +17,7 @@ TRAIN = "gwanje.control.acoustic.train"
 def add(commands: Commands) -> None:
     """Add the commands."""
     group = commands.group("acoustic", "how well the microphones hear, and training them anew")
+    chirp.add(group)
     score = group.add("eval", _eval, "score a folder of recordings with a manifest.csv (columns class,path,…)")
     score.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder with manifest.csv")
     score.add_argument("--json", action="store_true", help="one JSON object instead of a table")

@@ -30,6 +30,7 @@ from gwanje.core.cli import (
     scenario,
     sessions,
     tags,
+    talk,
     tune,
     users,
     year,
@@ -151,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add(commands)
     acoustic.add(commands)
     listen.add(commands)
+    talk.add(commands)
 
     bench = command("bench", _bench, "measure this machine")
     bench.add_argument("area", nargs="*", metavar="AREA", help=f"{', '.join(BENCHES)} (default: all)")

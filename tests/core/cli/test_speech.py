@@ -38,7 +38,7 @@ def test_what_operators_read_can_be_had_in_both_languages():
     wanted = {
         "alarms list", "alarms presented", "alarms shelved", "alarms kpis", "journal show", "operate select",
         "operate execute", "operate held", "operate list", "tags", "overrides", "substitute", "block", "restore",
-        "ledger", "listen",
+        "ledger", "listen", "talk", "acoustic chirp",
     }  # fmt: skip
     assert wanted <= names
 
