@@ -9,6 +9,9 @@ writes them, then publishes the new position. A reader copies and then looks at 
 counted as lost, the rest is as it was written. Position, capture time and loss count travel in two slots used in turn,
 so a writer that was killed between two stores leaves the last whole state behind. This order of stores is what the
 memory model of x86-64 guarantees; where stores may pass each other (ARM64), ``_NodeView.publish`` needs a barrier.
+
+A node of several microphones has a row of samples for each, written together. Whoever follows a stream reads the first
+row; the others are read when something was heard (:meth:`RingReader.rows`).
 """
 
 from __future__ import annotations
@@ -32,11 +35,13 @@ CAPACITY_SAMPLES = 163_840
 """Ten seconds and 0.24 s of slack, so that a reader which asks for all ten can copy them while the writer goes on."""
 MAX_NODES = 4_096
 """1.3 GB; refuses a header that lies about its length."""
+CHANNELS_MAX = 8
+"""Microphones of one node; an array of a listening camera has four."""
 LOSS_MARKS = 512
 """Every second packet of 20 ms lost for ten seconds makes 250 marks."""
 SAMPLE_NS = 1_000_000_000 // SAMPLE_RATE_HZ
 
-_MAGIC = 0x474E_5249_4E47_3031  # "GNRING01"
+_MAGIC = 0x474E_5249_4E47_3032  # "GNRING02"
 _HEADER_WORDS = 512  # one page: magic, nodes, capacity, marks, rate, names
 _NODE_WORDS = 512 + 2 * LOSS_MARKS  # claim, state, flags, count of publications, the two slots on lines of their own
 _NAME_BYTES = 32
@@ -116,20 +121,26 @@ def require_ram(folder: Path) -> None:
         )
 
 
-def _file_bytes(n_nodes: int) -> int:
-    names = -(-n_nodes * _NAME_BYTES // 4096) * 4096
-    return _HEADER_WORDS * 8 + names + n_nodes * (_NODE_WORDS * 8 + CAPACITY_SAMPLES * 2)
+def _names_bytes(n_nodes: int) -> int:
+    """Names, and a byte for the number of channels of each node."""
+    return -(-n_nodes * (_NAME_BYTES + 1) // 4096) * 4096
+
+
+def _file_bytes(n_nodes: int, n_channels: int) -> int:
+    return _HEADER_WORDS * 8 + _names_bytes(n_nodes) + n_nodes * _NODE_WORDS * 8 + n_channels * CAPACITY_SAMPLES * 2
 
 
 class _NodeView:
-    """The words and samples of one node inside the mapping."""
+    """The words and samples of one node inside the mapping; ``rows`` is (channels, capacity), ``samples`` its first."""
 
-    __slots__ = ("marks", "samples", "words")
+    __slots__ = ("marks", "rows", "samples", "words")
 
-    def __init__(self, buffer: mmap.mmap, offset: int) -> None:
+    def __init__(self, buffer: mmap.mmap, offset: int, samples_offset: int, channels: int) -> None:
         self.words: Words = np.frombuffer(buffer, np.int64, 512, offset)
         self.marks: Words = np.frombuffer(buffer, np.int64, 2 * LOSS_MARKS, offset + 4096).reshape(LOSS_MARKS, 2)
-        self.samples: Samples = np.frombuffer(buffer, np.int16, CAPACITY_SAMPLES, offset + _NODE_WORDS * 8)
+        rows: Samples = np.frombuffer(buffer, np.int16, channels * CAPACITY_SAMPLES, samples_offset)
+        self.rows: Samples = rows.reshape(channels, CAPACITY_SAMPLES)
+        self.samples: Samples = self.rows[0]
 
     def head(self) -> Head:
         """The last whole publication."""
@@ -161,7 +172,7 @@ class _NodeView:
         words[_COUNT] = count
 
     def copy(self, start: int, stop: int) -> Samples:
-        """Samples [start, stop) wherever they lie; at most the capacity."""
+        """Samples [start, stop) of the first row wherever they lie; at most the capacity."""
         out = np.empty(stop - start, np.int16)
         at = start % CAPACITY_SAMPLES
         first = min(stop - start, CAPACITY_SAMPLES - at)
@@ -169,15 +180,39 @@ class _NodeView:
         out[first:] = self.samples[: stop - start - first]
         return out
 
-    def store(self, start: int, samples: Samples) -> None:
-        """Put samples at a position; at most the capacity."""
+    def copy_rows(self, start: int, stop: int) -> Samples:
+        """The same of every row, (channels, stop - start)."""
+        out = np.empty((len(self.rows), stop - start), np.int16)
         at = start % CAPACITY_SAMPLES
-        room = CAPACITY_SAMPLES - at
-        if len(samples) <= room:
-            self.samples[at : at + len(samples)] = samples
+        first = min(stop - start, CAPACITY_SAMPLES - at)
+        out[:, :first] = self.rows[:, at : at + first]
+        out[:, first:] = self.rows[:, : stop - start - first]
+        return out
+
+    def store(self, start: int, samples: Samples) -> None:
+        """Put samples at a position; at most the capacity.
+
+        Args:
+            start: position.
+            samples: (n,) for the first row, silence for the others; or (channels, n).
+        """
+        if samples.ndim == 1:
+            _put(self.samples, start, samples)
+            for row in self.rows[1:]:
+                _put(row, start, np.zeros(len(samples), np.int16))
             return
-        self.samples[at:] = samples[:room]
-        self.samples[: len(samples) - room] = samples[room:]
+        for row, of_row in zip(self.rows, samples, strict=True):
+            _put(row, start, of_row)
+
+
+def _put(row: Samples, start: int, samples: Samples) -> None:
+    at = start % CAPACITY_SAMPLES
+    room = CAPACITY_SAMPLES - at
+    if len(samples) <= room:
+        row[at : at + len(samples)] = samples
+        return
+    row[at:] = samples[:room]
+    row[: len(samples) - room] = samples[room:]
 
 
 class _Mapping:
@@ -185,7 +220,7 @@ class _Mapping:
 
     def __init__(self, path: Path, descriptor: int, access: int = mmap.ACCESS_WRITE) -> None:
         size = os.fstat(descriptor).st_size
-        if size < _file_bytes(0):
+        if size < _file_bytes(0, 0):
             raise AudioRingError(f"{path} is no sound ring")
         self.path = path
         self.buffer = mmap.mmap(descriptor, size, access=access)
@@ -193,16 +228,24 @@ class _Mapping:
         self.words: Words = np.frombuffer(self.buffer, np.int64, _HEADER_WORDS, 0)
         magic, n_nodes, capacity, marks, rate = self.words[:5].tolist()
         layout = (capacity, marks, rate) == (CAPACITY_SAMPLES, LOSS_MARKS, SAMPLE_RATE_HZ)
-        if magic != _MAGIC or not layout or not 0 < n_nodes <= MAX_NODES or size != _file_bytes(n_nodes):
+        if magic != _MAGIC or not layout or not 0 < n_nodes <= MAX_NODES or size < _file_bytes(n_nodes, n_nodes):
             raise AudioRingError(f"{path} is no sound ring")
         names = self.buffer[_HEADER_WORDS * 8 : _HEADER_WORDS * 8 + n_nodes * _NAME_BYTES]
         self.names = tuple(
             names[at : at + _NAME_BYTES].rstrip(b"\0").decode(errors="replace")
             for at in range(0, len(names), _NAME_BYTES)
         )
-        first = _file_bytes(0) + -(-n_nodes * _NAME_BYTES // 4096) * 4096
-        step = _NODE_WORDS * 8 + CAPACITY_SAMPLES * 2
-        self.nodes = [_NodeView(self.buffer, first + index * step) for index in range(n_nodes)]
+        begin = _HEADER_WORDS * 8 + n_nodes * _NAME_BYTES
+        self.channels = tuple(self.buffer[begin : begin + n_nodes])
+        known = all(0 < one <= CHANNELS_MAX for one in self.channels)
+        if not known or size != _file_bytes(n_nodes, sum(self.channels)):
+            raise AudioRingError(f"{path} is no sound ring")
+        first = _HEADER_WORDS * 8 + _names_bytes(n_nodes)
+        step = _NODE_WORDS * 8
+        at, self.nodes = first + n_nodes * step, []
+        for index, channels in enumerate(self.channels):
+            self.nodes.append(_NodeView(self.buffer, first + index * step, at, channels))
+            at += channels * CAPACITY_SAMPLES * 2
         self.all_words: Words = np.ndarray((n_nodes, 512), np.int64, self.buffer, first, (step, 8))
 
     @property
@@ -220,17 +263,25 @@ class RingWriter:
         """Whether the pages are kept out of swap."""
 
     @classmethod
-    def open(cls, path: Path, names: Sequence[str]) -> Self:
+    def open(cls, path: Path, names: Sequence[str], channels: Sequence[int] | None = None) -> Self:
         """Take up the ring that an earlier writer left, if it is of the same nodes, or make a new one.
 
+        Args:
+            path: of the file, in RAM.
+            names: of the nodes.
+            channels: microphones of each; one each when left out.
+
         Raises:
-            AudioRingError: the folder is not in RAM, or the names do not fit.
+            AudioRingError: the folder is not in RAM, or names or channels do not fit.
         """
         require_ram(path.parent)
         wanted = tuple(names)
+        rows = (1,) * len(wanted) if channels is None else tuple(channels)
+        if len(rows) != len(wanted) or not all(0 < one <= CHANNELS_MAX for one in rows):
+            raise AudioRingError(f"a node has 1 to {CHANNELS_MAX} microphones")
         if not 0 < len(wanted) <= MAX_NODES or any(len(name.encode()) > _NAME_BYTES for name in wanted):
             raise AudioRingError(f"a sound ring holds 1 to {MAX_NODES} nodes with names of up to {_NAME_BYTES} bytes")
-        mapping = cls._existing(path, wanted) or cls._fresh(path, wanted)
+        mapping = cls._existing(path, wanted, rows) or cls._fresh(path, wanted, rows)
         address = ctypes.c_char.from_buffer(mapping.buffer)
         locked = ctypes.CDLL(None).mlock(ctypes.byref(address), ctypes.c_size_t(len(mapping.buffer))) == 0
         writer = cls(mapping, locked)
@@ -240,7 +291,7 @@ class RingWriter:
         return writer
 
     @staticmethod
-    def _existing(path: Path, names: tuple[str, ...]) -> _Mapping | None:
+    def _existing(path: Path, names: tuple[str, ...], channels: tuple[int, ...]) -> _Mapping | None:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
@@ -254,22 +305,22 @@ class RingWriter:
             return None
         finally:
             os.close(descriptor)
-        if mapping.names == names:
+        if mapping.names == names and mapping.channels == channels:
             return mapping
         mapping.words[0] = 0  # its readers let go of it
         return None
 
     @staticmethod
-    def _fresh(path: Path, names: tuple[str, ...]) -> _Mapping:
+    def _fresh(path: Path, names: tuple[str, ...], channels: tuple[int, ...]) -> _Mapping:
         unfinished = path.with_name(f".{path.name}.new")
         unfinished.unlink(missing_ok=True)
         descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, _file_bytes(len(names)))
+            os.posix_fallocate(descriptor, 0, _file_bytes(len(names), sum(channels)))
             header = np.zeros(_HEADER_WORDS, np.int64)
             header[:5] = (_MAGIC, len(names), CAPACITY_SAMPLES, LOSS_MARKS, SAMPLE_RATE_HZ)
             words = b"".join(name.encode().ljust(_NAME_BYTES, b"\0") for name in names)
-            os.pwrite(descriptor, header.tobytes() + words, 0)
+            os.pwrite(descriptor, header.tobytes() + words + bytes(channels), 0)
             mapping = _Mapping(path, descriptor)
         except OSError as error:
             unfinished.unlink()
@@ -284,6 +335,11 @@ class RingWriter:
         """Nodes by index."""
         return self._mapping.names
 
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Microphones of each node."""
+        return self._mapping.channels
+
     def head(self, node_index: int) -> Head:
         """Where a node stands."""
         return self._mapping.nodes[node_index].head()
@@ -297,13 +353,14 @@ class RingWriter:
 
         Args:
             node_index: of the node.
-            samples: (n,) int16 at 16 kHz, at most the capacity.
+            samples: (n,) int16 at 16 kHz, at most the capacity; of a node of several microphones (channels, n).
             mono_ns: when the last of them was captured.
         """
-        assert len(samples) <= CAPACITY_SAMPLES, "a packet longer than the ring"
+        n_samples = samples.shape[-1]
+        assert n_samples <= CAPACITY_SAMPLES, "a packet longer than the ring"
         node = self._mapping.nodes[node_index]
         position, lost, marks = node.own()
-        end = position + len(samples)
+        end = position + n_samples
         node.words[_CLAIM] = end
         node.store(position, samples)
         node.publish(end, mono_ns, lost, marks)
@@ -336,7 +393,7 @@ class RingWriter:
     def close(self) -> None:
         """Wipe: overwrite every sample, tell the readers, take the name away."""
         for node in self._mapping.nodes:
-            node.samples[:] = 0
+            node.rows[:] = 0
             node.words[:] = 0
         self._mapping.words[0] = 0
         self._mapping.path.unlink(missing_ok=True)
@@ -372,6 +429,11 @@ class RingReader:
     def names(self) -> tuple[str, ...]:
         """Nodes by index."""
         return self._mapping.names
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Microphones of each node."""
+        return self._mapping.channels
 
     @property
     def wiped(self) -> bool:
@@ -421,6 +483,20 @@ class RingReader:
             Samples, where to go on, and how many of the stretch are lost.
         """
         return self._read(self._mapping.nodes[node_index], position, None)
+
+    def rows(self, node_index: int, start: int, stop: int) -> tuple[Samples, int]:
+        """What all microphones of a node heard in [start, stop), as far as it is there still or already.
+
+        Returns:
+            (channels, n) samples, and the position of the first; n may be 0. What is lost is zero, see :meth:`gaps`.
+        """
+        node = self._mapping.nodes[node_index]
+        newest = node.head().position
+        stop = min(stop, newest)
+        start = min(max(start, 0, newest - READABLE_SAMPLES), stop)
+        samples = node.copy_rows(start, stop)
+        oldest = min(int(node.words[_CLAIM]) - CAPACITY_SAMPLES, stop)  # after the copy: what lies before may be mixed
+        return (samples[:, oldest - start :], oldest) if oldest > start else (samples, start)
 
     def latest(self, node_index: int, n: int) -> Read:
         """The newest ``n`` samples (at most ten seconds), fewer when there are not so many."""

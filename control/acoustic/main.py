@@ -1,13 +1,16 @@
 """The part ``acoustic``: the sound ring in, events, spectra and tags out. The sound itself never leaves memory.
 
-Without a usable model file the part says so once, loudly, and goes on with levels and spectra.
+Without a usable model file the part says so once, loudly, and goes on with levels and spectra. What follows an event —
+where it was, which incident it is, cameras, lamps — is :mod:`gwanje.control.acoustic.live.happenings`, which is loaded
+once the city has begun: its libraries would hold up the first values.
 """
 
 from __future__ import annotations
 
+import importlib
 import resource
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +26,9 @@ from gwanje.control.acoustic.chain import (
 )
 from gwanje.control.acoustic.classes import CLASSES
 from gwanje.control.acoustic.ears import Ears
+from gwanje.control.acoustic.echo import OwnSound
 from gwanje.control.acoustic.features import HOP_S, N_MELS, SAMPLE_RATE_HZ
+from gwanje.control.acoustic.live.settings import FIGURES, VERDICTS, Figures
 from gwanje.control.acoustic.model import ModelError
 from gwanje.control.acoustic.own_model import Judge, OwnModel
 from gwanje.control.acoustic.settings import NODE_QUANTITIES, AcousticSettings, read_settings, tag_names
@@ -31,9 +36,16 @@ from gwanje.core.audio_ring import RING_NAME, AudioRingError, RingReader
 from gwanje.core.bus.messages import Event, Scalar
 from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S
+from gwanje.core.site.nodes import Node
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.table import UnknownTagError
 
+if TYPE_CHECKING:
+    from gwanje.control.acoustic.live.happenings import Happenings
+
+HAPPENINGS: Final = "gwanje.control.acoustic.live.happenings"
+SETTLED_NS: Final = 4 * NS_PER_S
+"""From the part's start, or its first event if that comes earlier."""
 TICK_NS: Final = BLOCK_SAMPLES * SAMPLE_NS
 REPORT_NS: Final = NS_PER_S  # tags are written once a second, and at once when an event begins
 BACKLOG_SAMPLES: Final = SAMPLE_RATE_HZ  # of what the ring holds at the start: enough to hear what woke us
@@ -95,6 +107,7 @@ class Listener:
         self._order = np.argsort(self._ids)
         self._writer = ctx.store.writer(ctx.name)
         self._publisher = ctx.bus.publisher()
+        self._own = OwnSound(ctx, self._nodes, self._writer, self._publisher)
         self._ring: RingReader | None = None
         self._ears = [_Ear() for _ in self._nodes]
         self._positions = np.full(len(self._nodes), -1, np.int64)
@@ -105,6 +118,8 @@ class Listener:
         self._latency_ms = 0.0
         self._n_events = 0
         self._report_due_ns = 0
+        self._happenings: Happenings | None = None
+        self._happenings_due_ns = ctx.clock.mono_ns() + SETTLED_NS
         self._used: tuple[int, float, int] = (ctx.clock.mono_ns(), _cpu_s(), 0)
         self._load_pct = self._patches_per_s = 0.0
         ears = self._ears_or_none()
@@ -134,14 +149,24 @@ class Listener:
     def tick(self) -> None:
         """Read what came, work it off, tell of it."""
         now_ns = self._ctx.clock.mono_ns()
+        self._own.step(now_ns, self._ring)
         self._read(now_ns)
         self._look_who_watches()
         blocks, heard = self.chain.advance()
+        heard = [one for one in heard if not self._own.doubts(one.node_index, CLASSES[one.detection.class_index].name)]
         for block in blocks:
             self._ears[block.node_index].floor_db = block.floor_db
             self._keep_spectrum(block)
-        for one in heard:
-            self._tell(one)
+        if self._ring is not None and (heard or now_ns >= self._happenings_due_ns):
+            happenings = self._follow()
+            happenings.blocks(blocks)
+            heard = [one for one in heard if happenings.worth(one)]
+            for one in heard:
+                self._tell(one)
+            if heard:
+                fresh = [now_ns - ear.fresh_mono_ns <= DEAF_NS for ear in self._ears]
+                happenings.heard(heard, self._ring, fresh)
+            happenings.tick(self._ring, self._positions)
         for index, ear in enumerate(self._ears):
             if self.chain.sounding(index) + 1 == ear.shown_class and ear.shown_class:
                 ear.shown_until_ns = now_ns + int(self._settings.class_shown_s * NS_PER_S)
@@ -149,6 +174,23 @@ class Listener:
                 ear.shown_class, ear.confidence = 0, 0.0
         if heard or now_ns >= self._report_due_ns:
             self._report(now_ns)
+
+    def _follow(self) -> Happenings:
+        """What turns events into incidents, loaded when it is first needed."""
+        if self._happenings is None:
+            loaded = importlib.import_module(HAPPENINGS)
+            self._happenings = loaded.Happenings(
+                self._ctx, self._settings.live, self._publisher, self._newest_columns
+            )  # fmt: skip
+            self._happenings_due_ns = 0
+            self._ctx.heartbeat()
+        found: Happenings = self._happenings
+        return found
+
+    def close(self) -> None:
+        """End what runs beside."""
+        if self._happenings is not None:
+            self._happenings.close()
 
     def _read(self, now_ns: int) -> None:
         """Samples of every node since the last tick, from whatever ring the driver has now."""
@@ -176,6 +218,9 @@ class Listener:
             if len(samples) == 0:
                 continue
             ear.fresh_mono_ns = now_ns
+            if self._own.muted(index):  # its own loudspeaker sounds: nothing is judged
+                self.chain.restart(index)
+                continue
             start = ear.position - len(samples)
             if start != began:
                 self.chain.restart(index)  # overwritten before it was read: what follows does not join on
@@ -209,14 +254,20 @@ class Listener:
             self._publish_spectrum(index, block.end_mono_ns, block.columns)
 
     def _publish_past(self, index: int) -> None:
-        """What is kept of a node's columns, as far back as it is without a hole."""
+        """What is kept of a node's columns, to who turns to it."""
+        columns = self._newest_columns(index)
+        if len(columns):
+            newest = int(self._past_ns[index, (self._past_at[index] - 1) % PAST_BLOCKS])
+            self._publish_spectrum(index, newest, columns)
+
+    def _newest_columns(self, index: int) -> NDArray[np.uint8]:
+        """(n, 64) of a node's last ten seconds, as far back as they are without a hole."""
         order = (self._past_at[index] + np.arange(PAST_BLOCKS)) % PAST_BLOCKS
         times = self._past_ns[index, order]
-        if not times[-1]:
-            return
         holes = np.flatnonzero(np.abs(np.diff(times) - TICK_NS) > TICK_NS // 2)
-        order = order[int(holes[-1]) + 1 if len(holes) else 0 :]
-        self._publish_spectrum(index, int(times[-1]), self._past[index, order].reshape(-1, N_MELS))
+        order = order[int(holes[-1]) + 1 if len(holes) else 0 :] if times[-1] else order[:0]
+        columns: NDArray[np.uint8] = self._past[index, order].reshape(-1, N_MELS)
+        return columns
 
     def _publish_spectrum(self, index: int, end_mono_ns: int, columns: NDArray[np.uint8]) -> None:
         name = self._nodes[index].name
@@ -248,6 +299,7 @@ class Listener:
             data={
                 "level_db": round(heard.level_db, 1), "snr_db": round(heard.snr_db, 1),
                 "margin": round(found.margin, 2), "area": node.area, **self._identity,
+                **self._own.mark(heard.node_index),
             },
         ))  # fmt: skip
 
@@ -263,21 +315,34 @@ class Listener:
             self._patches_per_s = (self.chain.n_patches - n_patches) / seconds
         values: list[float] = []
         quality: list[int] = []
-        for node, ear in zip(self._nodes, self._ears, strict=True):
-            base = Quality.SIMULATED if node.simulated else Quality.GOOD
+        happenings = self._happenings
+        arrays = [self._unlooked(node) for node in self._nodes] if happenings is None else happenings.array_states()
+        for index, (node, ear, array) in enumerate(zip(self._nodes, self._ears, arrays, strict=True)):
+            base = (Quality.SIMULATED if node.simulated else Quality.GOOD) | self._own.quality(index)
             deaf = Quality.BAD | Quality.COMM if now_ns - ear.fresh_mono_ns > DEAF_NS else Quality.GOOD
             off = Quality.GOOD if self.hearing else Quality.BAD | Quality.CONFIG
-            values += [float(ear.shown_class), ear.confidence, ear.floor_db]
-            quality += [base | deaf | off, base | deaf | off, base | deaf]
+            values += [float(ear.shown_class), ear.confidence, ear.floor_db, array]
+            quality += [base | deaf | off, base | deaf | off, base | deaf, base]
         chain = self.chain
         values += [float(self.hearing), self._latency_ms, self._load_pct, self._n_events, chain.n_patches]
         values += [chain.gate.n_open, self._patches_per_s, chain.n_skipped]
-        quality += [Quality.GOOD] * (len(self._ids) - len(NODE_QUANTITIES) * len(self._nodes))
+        figures = Figures() if happenings is None else happenings.figures
+        values += [*astuple(figures), *(happenings.verdict_values.values() if happenings else (0.0,) * len(VERDICTS))]
+        unknown = Quality.BAD | Quality.NOT_IMPLEMENTED
+        n_rest = len(FIGURES) + len(VERDICTS)
+        quality += [Quality.GOOD] * (len(self._ids) - len(NODE_QUANTITIES) * len(self._nodes) - n_rest)
+        quality += [unknown if value != value else Quality.GOOD for value in values[-n_rest:]]
         ids, value = self._ids[self._order], np.array(values)[self._order]
         bits = np.array(quality, np.uint16)[self._order]
         times = np.full(len(ids), ctx.clock.utc_ns(), np.int64)
         self._writer.write(ids, value, bits, times, now_ns)
         self._publisher.scan(ids, value, bits, times)
+
+
+    @staticmethod
+    def _unlooked(node: Node) -> float:
+        """Value of ``array_health`` before anything was looked at: one microphone, or not known yet."""
+        return 5.0 if node.mic_xy_m else 1.0
 
 
 def _cpu_s() -> float:
@@ -300,8 +365,11 @@ def main(ctx: PartContext) -> None:
         return
     listener = Listener(ctx)
     due_ns = ctx.clock.mono_ns()
-    while not ctx.stopping():
-        ctx.heartbeat()
-        listener.tick()
-        due_ns = max(due_ns + TICK_NS, ctx.clock.mono_ns())
-        ctx.clock.wait_until_mono_ns(due_ns, ctx.stop_fd)
+    try:
+        while not ctx.stopping():
+            ctx.heartbeat()
+            listener.tick()
+            due_ns = max(due_ns + TICK_NS, ctx.clock.mono_ns())
+            ctx.clock.wait_until_mono_ns(due_ns, ctx.stop_fd)
+    finally:
+        listener.close()

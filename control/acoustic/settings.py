@@ -9,6 +9,7 @@ from typing import Any, Final
 from gwanje.control.acoustic.chain import ALL_PER_S, ROUND_PER_S, Budget
 from gwanje.control.acoustic.classes import CLASS_NAMES
 from gwanje.control.acoustic.detector import DetectorParams
+from gwanje.control.acoustic.live.settings import FIGURES, VERDICTS, LiveSettings, read_live
 from gwanje.control.acoustic.own_model import MODEL_SUFFIXES, OUTPUT_KINDS, ModelFile
 from gwanje.core.site.config import Site
 from gwanje.core.site.toml_reader import Document, KeyPath, Reader
@@ -32,6 +33,7 @@ class AcousticSettings:
         class_shown_s: how long the tag ``event_class`` shows an event.
         budget: of the classifier over all nodes.
         model: of the site's own, in place of the shipped one.
+        live: what follows a sound.
     """
 
     enabled: tuple[bool, ...]
@@ -44,6 +46,7 @@ class AcousticSettings:
     class_shown_s: float
     budget: Budget
     model: ModelFile | None = None
+    live: LiveSettings = LiveSettings()  # noqa: RUF009 frozen
 
     def detector(self, median_patches: tuple[int, ...]) -> DetectorParams:
         """Parameters of the detector for a head trained with these medians."""
@@ -78,6 +81,7 @@ def _settings(reader: Reader) -> AcousticSettings:
             detector.number("round_per_s", ROUND_PER_S, 0.0, 5_000.0),
         ),
     )
+    settings = replace(settings, live=read_live(reader))
     model = reader.reader("model")
     if model is not None:
         settings = replace(settings, model=_model(model))
@@ -138,16 +142,17 @@ def read_settings(content: dict[str, Any]) -> tuple[AcousticSettings, list[tuple
     return _settings(document.root()), document.noted
 
 
-NODE_QUANTITIES: Final = ("event_class", "event_confidence", "noise_floor_db")
+NODE_QUANTITIES: Final = ("event_class", "event_confidence", "noise_floor_db", "array_health")
 PART_QUANTITIES: Final = (
-    "model", "latency_ms", "load_pct", "events", "patches", "open_gates", "patch_rate", "skipped",
-)  # fmt: skip
+    "model", "latency_ms", "load_pct", "events", "patches", "open_gates", "patch_rate", "skipped", *FIGURES,
+)
 
 
 def tag_names(prefixes: tuple[str, ...]) -> list[str]:
     """Tags the part writes: those of each node, then its own."""
     of_nodes = [f"{prefix}.{quantity}" for prefix in prefixes for quantity in NODE_QUANTITIES]
-    return of_nodes + ([f"system.acoustic.{quantity}" for quantity in PART_QUANTITIES] if prefixes else [])
+    of_part = [f"system.acoustic.{quantity}" for quantity in PART_QUANTITIES]
+    return of_nodes + ([*of_part, *VERDICTS] if prefixes else [])
 
 
 def problems(site: Site) -> list[tuple[str, KeyPath, str]]:

@@ -3,10 +3,15 @@
 In the texts of a fleet ``{n}`` stands for the number; a key that holds an array gives its values in turn, so that one
 fleet has several codecs and backgrounds. A camera's user and password never stand in a site's files: they lie in the
 site's security folder, see :mod:`gwanje.core.site.camera_passwords`.
+
+A node of several microphones says so: ``mics = 4`` with ``mic_radius_m`` (on a circle, the first in front, clockwise),
+or ``mic_xy_m = [[x, y], …]`` (metres, x to the right, y forward; a ``[[node]]`` only). ``yaw_deg`` is where its front
+looks, clockwise from north, ``yaw_sigma_deg`` how well that is known, ``height_m`` how high it hangs.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +31,13 @@ PLACE_MAX_M = 20_000
 NAME_MAX = 32
 """What the ring of sound keeps of a name."""
 _WORD = re.compile(r"[a-z0-9_]+")
-_KEYS = {"name", "area", "label_ko", "label_en", "url", "codec", "transport", "x_m", "y_m", "simulated"}
+_KEYS = {
+    "name", "area", "label_ko", "label_en", "url", "codec", "transport", "x_m", "y_m", "simulated", "mics",
+    "mic_radius_m", "mic_xy_m", "yaw_deg", "yaw_sigma_deg", "height_m",
+}  # fmt: skip
+MICS_MAX = 8
+"""As many as the ring of sound holds of one node (``core.audio_ring.CHANNELS_MAX``)."""
+_APART_M_MIN = 0.005
 _FLEET_KEYS = {"n", "columns", "dx_m", "dy_m"}
 
 
@@ -44,6 +55,10 @@ class Node:
         transport: how its packets travel: inside the RTSP connection, or as datagrams.
         source: file it stands in, below the site's folder.
         path: key path there; all nodes of a fleet have the fleet's.
+        mic_xy_m: of an array, where each microphone is: metres right and forward of its middle; empty for one alone.
+        yaw: where the array's front looks, radians clockwise from north.
+        yaw_sigma: how well that is known, radians.
+        height_m: of the microphones above the street.
     """
 
     name: str
@@ -59,6 +74,15 @@ class Node:
     transport: str = "tcp"
     source: str = "nodes.toml"
     path: KeyPath = ()
+    mic_xy_m: tuple[tuple[float, float], ...] = ()
+    yaw: float = 0.0
+    yaw_sigma: float = math.radians(0.5)
+    height_m: float = 4.0
+
+    @property
+    def channels(self) -> int:
+        """How many microphones it has."""
+        return max(1, len(self.mic_xy_m))
 
     @property
     def prefix(self) -> str:
@@ -128,6 +152,10 @@ def _node(reader: Reader, table: dict[str, Any], source: str, path: KeyPath) -> 
         transport=reader.text("transport", "tcp", choices=TRANSPORTS),
         source=source,
         path=path,
+        mic_xy_m=_microphones(reader),
+        yaw=math.radians(reader.number("yaw_deg", 0.0, -360.0, 360.0)),
+        yaw_sigma=math.radians(reader.number("yaw_sigma_deg", 0.5, 0.0, 180.0)),
+        height_m=reader.number("height_m", 4.0, 0.0, 100.0),
     )
     for key, word in (("name", node.name), ("area", node.area)):
         if word and not (_WORD.fullmatch(word) and len(word) <= NAME_MAX):
@@ -138,6 +166,34 @@ def _node(reader: Reader, table: dict[str, Any], source: str, path: KeyPath) -> 
         for key in node.params:
             reader.problem(key, "unknown key" if key != "background" else "only simulated nodes have a background")
     return node
+
+
+def _microphones(reader: Reader) -> tuple[tuple[float, float], ...]:
+    """Places of an array's microphones in its own frame; empty for one alone."""
+    n = min(reader.integer("mics", 1, 1, MICS_MAX), MICS_MAX)
+    radius_m = reader.number("mic_radius_m", 0.1, _APART_M_MIN, 1.0)
+    if not reader.has("mic_xy_m"):
+        if reader.has("mic_radius_m") and n == 1:
+            reader.problem("mic_radius_m", "one microphone alone has none: say how many with mics")
+        angle = [2.0 * math.pi * index / n for index in range(n)]
+        return tuple((radius_m * math.sin(a), radius_m * math.cos(a)) for a in angle) if n > 1 else ()
+    places = reader.sequence("mic_xy_m")
+    number = all(
+        isinstance(one, list) and len(one) == 2
+        and all(isinstance(m, int | float) and not isinstance(m, bool) and abs(m) <= 1.0 for m in one)
+        for one in places
+    )  # fmt: skip
+    if not number or not 2 <= len(places) <= MICS_MAX or reader.has("mic_radius_m"):
+        reader.problem("mic_xy_m", f"must be [x, y] of 2 to {MICS_MAX} microphones within 1 m, without mic_radius_m")
+        return ()
+    if reader.has("mics") and n != len(places):
+        reader.problem("mics", f"{n}, but mic_xy_m has {len(places)}")
+    found = tuple((float(x), float(y)) for x, y in places)
+    pairs = ((one, other) for index, one in enumerate(found) for other in found[:index])
+    if any(math.dist(one, other) < _APART_M_MIN for one, other in pairs):
+        reader.problem("mic_xy_m", "two microphones at one place")
+        return ()
+    return found
 
 
 def url_problem(url: str) -> str:

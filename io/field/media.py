@@ -148,7 +148,7 @@ class Driver:
         path = ctx.run_dir / RING_NAME
         try:
             found = camera_passwords.load(ctx.options.security_dir)
-            self._ring = RingWriter.open(path, [node.name for node in nodes])
+            self._ring = RingWriter.open(path, [node.name for node in nodes], [node.channels for node in nodes])
             self._reader = self._ring.reader()
         except (AudioRingError, camera_passwords.CameraPasswordsError) as error:
             raise PartError(str(error)) from None

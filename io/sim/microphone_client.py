@@ -12,12 +12,14 @@ from typing import Protocol
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.io.sim import rtsp
 from gwanje.io.sim.sound_codecs import OTHER
+from gwanje.io.sim.soundfield import Post
 from gwanje.io.sim.street import Street
 
 MAX_WAITING_BYTES = 65_536
-"""Two seconds of L16 that a listener did not take: it is cut off, as a camera does."""
+"""Two seconds of L16 that a listener did not take: it is cut off, as a camera does. As much again per microphone."""
 KERNEL_BUFFER_BYTES = 32_768
-"""By itself the kernel would keep megabytes for a listener that sleeps: a minute and more of late sound."""
+"""By itself the kernel would keep megabytes for a listener that sleeps: a minute and more of late sound. As much again
+per microphone."""
 SLOW_REPLY_S = 0.4
 SLOW_BURST_PACKETS = 25
 LOSS_SHARE = 0.05
@@ -53,6 +55,7 @@ class Microphone:
         street: what it hears.
         listeners: connections that play it.
         fault_until_ns: when a fault heals by itself; 0 never.
+        post: where its microphones are.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Microphone:
     street: Street
     listeners: list[Client] = field(default_factory=list)
     fault_until_ns: int = 0
+    post: Post = field(default_factory=lambda: Post(0.0, 0.0))
 
 
 class Client(asyncio.Protocol):
@@ -76,6 +80,7 @@ class Client(asyncio.Protocol):
         self._burst: list[bytes] = []
         self._reported_ns = 0
         self._held = b""
+        self._waiting_max = MAX_WAITING_BYTES
         self.stream: rtsp.RtpStream | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -123,6 +128,10 @@ class Client(asyncio.Protocol):
             self.stream = outcome.start
             self._microphone = self._server.microphones[outcome.start.media.path]
             self._microphone.listeners.append(self)
+            self._waiting_max = MAX_WAITING_BYTES * outcome.start.media.channels
+            connected: socket.socket = self._transport.get_extra_info("socket")
+            kernel_bytes = KERNEL_BUFFER_BYTES * outcome.start.media.channels
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, kernel_bytes)
         if outcome.close:
             self._transport.close()
 
@@ -146,7 +155,7 @@ class Client(asyncio.Protocol):
             self._reported_ns = end_ns + REPORT_NS
             frame += stream.report(clock.utc_ns() - clock.mono_ns() + end_ns)
         transport.write(frame)
-        if transport.get_write_buffer_size() > MAX_WAITING_BYTES:
+        if transport.get_write_buffer_size() > self._waiting_max:
             transport.abort()
 
     def _disturbed(self, frame: bytes, fault: str, index: int) -> bytes:
@@ -182,6 +191,6 @@ def media_now(one: Microphone) -> rtsp.Media:
     """What RTSP says about a node with the fault that it has."""
     fault = one.street.fault
     if fault == "codec":
-        return replace(one.media, codec=OTHER[one.media.codec])
+        return replace(one.media, codec=OTHER[one.media.codec], channels=1)
     tracks = {"video": rtsp.Tracks.VIDEO, "tracks": rtsp.Tracks.ALL}.get(fault)
     return one.media if tracks is None else replace(one.media, tracks=tracks)

@@ -9,15 +9,18 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from gwanje.core.city.part import PartError
 from gwanje.core.clock import NS_PER_S, Clock
 from gwanje.io.sim import street
 from gwanje.io.sim.microphone_client import Client, Microphone, media_now
 from gwanje.io.sim.sound_codecs import Sound
+from gwanje.io.sim.soundfield import REFERENCE_M, Arrival, Place, arrive, speed_m_s
 from gwanje.io.sim.street import SoundError
 
 DEFAULT_SNR_DB = 20.0
@@ -29,6 +32,14 @@ MAX_BEHIND_NS = NS_PER_S
 """A process that was stopped for longer goes on with the present."""
 RATE_FAULT_EVERY = 10
 """With the fault ``rate`` every tenth packet is left out and the timestamps know nothing of it: 10 % too slow."""
+AHEAD_M = 8.0
+"""A sound that is played at an array without a place comes from so far in front of it."""
+STEP_NS = 125_000
+"""Moments that are whole samples of every node, at 8 and at 16 kHz: sounds at a place begin at one."""
+LEAD_NS = NS_PER_S // 10
+"""A sound at a place begins so long after it was made ready: no node has sent what it will be heard in."""
+BELOW_DB = 15.0
+"""A sound this far under a node's street is not mixed in."""
 PHASES = 4
 """Nodes send at four moments of a packet's time, so that two hundred packets do not leave at once."""
 CUTTING = ("dead", "locked", "video", "tracks")
@@ -174,8 +185,9 @@ class MicrophoneServer:
             SoundError: unknown node or fault.
         """
         one = self._microphone(node)
-        if fault not in street.FAULTS:
-            raise SoundError(f"unknown fault {fault!r}: one of {' '.join(street.FAULTS)}")
+        known = (*street.FAULTS, *(street.ARRAY_FAULTS if one.street.channels > 1 else ()))
+        if fault not in known:
+            raise SoundError(f"unknown fault {fault!r}: one of {' '.join(known)}")
         one.street.fault = fault
         one.fault_until_ns = self._clock.mono_ns() + int(for_s * NS_PER_S) if for_s and fault != "none" else 0
         if fault in CUTTING:
@@ -197,7 +209,7 @@ class MicrophoneServer:
         level_db: float | None = None,
         after_s: float = 0.0,
     ) -> Started:
-        """Let a node hear a sound, beginning with the packet after the next.
+        """Let a node hear a sound, beginning with the packet after the next; an array hears it from in front of it.
 
         Args:
             node: name of the node.
@@ -217,10 +229,65 @@ class MicrophoneServer:
         group = self._group[node]
         now = self._clock.mono_ns()
         start = ((now - group.epoch_ns) // group.period_ns + 1) * one.street.packet + round(after_s * rate)
-        one.street.add(loud, start)
+        heard = loud
+        if one.street.channels > 1:
+            rows = arrive(loud, rate, one.post, one.post.ahead(AHEAD_M), speed_m_s(15.0)).samples
+            rows *= float(np.abs(loud).max()) / max(float(np.abs(rows).max()), 1.0)
+            heard = np.rint(rows).astype(np.int16)
+        one.street.add(heard, start)
         begins = group.epoch_ns + start * NS_PER_S // rate
         level = street.active_level_db(loud, rate)
         return Started(begins, self._clock.utc_ns() + begins - now, len(loud) / rate, level, level - background)
+
+    def arrivals(
+        self, sounds: Mapping[int, Sound], place: Place, air_c: float, *,
+        snr_db: float | None = None, level_db: float | None = None,
+    ) -> dict[str, Arrival]:  # fmt: skip
+        """What each node will hear of a sound at a place; takes its time, so call it beside the loop.
+
+        Args:
+            sounds: rate → (n,) samples of the same sound.
+            place: of it.
+            air_c: temperature, which the speed of sound hangs on.
+            snr_db: loudness above the background of the nearest node; 20 when neither is given.
+            level_db: loudness below full scale at 10 m, instead.
+        """
+        nearest = min(self.microphones.values(), key=lambda one: one.post.range_m(place))
+        rate, sound = max(sounds), sounds[max(sounds)]
+        range_m = max(nearest.post.range_m(place), 1.0)
+        at_nearest_db = nearest.street.background_db + (DEFAULT_SNR_DB if snr_db is None else snr_db)
+        wanted_db = level_db if level_db is not None else at_nearest_db + 20.0 * np.log10(range_m / REFERENCE_M)
+        gain = 10.0 ** ((wanted_db - street.active_level_db(sound, rate)) / 20.0)
+        peak = gain * float(np.abs(sound.astype(np.float64)).max()) * REFERENCE_M / range_m
+        gain *= min(1.0, street.PEAK_LIMIT / max(peak, 1.0))
+        level = street.active_level_db(sound, rate) + 20.0 * np.log10(max(gain, 1e-9))
+        found = {}
+        for one in self.microphones.values():
+            away_m = max(one.post.range_m(place), 1.0)
+            if level - 20.0 * np.log10(away_m / REFERENCE_M) < one.street.background_db - BELOW_DB:
+                continue
+            of_rate = one.street.rate_hz
+            found[one.name] = arrive(gain * sounds[of_rate], of_rate, one.post, place, speed_m_s(air_c))
+        return found
+
+    def begin(self, arrivals: Mapping[str, Arrival]) -> int:
+        """Let the nodes hear them from now on; the monotonic time at which the sound begins at its place.
+
+        Raises:
+            SoundError: too many sounds wait at a node.
+        """
+        epoch_ns = min(group.epoch_ns for group in self._groups)
+        at_ns = epoch_ns + ((self._clock.mono_ns() + LEAD_NS - epoch_ns) // STEP_NS + 1) * STEP_NS
+        for name, arrival in arrivals.items():
+            one = self.microphones[name]
+            rows = np.clip(np.rint(arrival.samples), -32_768, 32_767).astype(np.int16)
+            start = (at_ns - self._group[name].epoch_ns) * one.street.rate_hz // NS_PER_S + arrival.first
+            one.street.add(rows if one.street.channels > 1 else rows[0], start)
+        return at_ns
+
+    def rates(self) -> set[int]:
+        """Sampling rates of the nodes."""
+        return {one.street.rate_hz for one in self.microphones.values()}
 
     def street_of(self, node: str) -> street.Street | None:
         """What a node hears; ``None`` for one that is not simulated."""

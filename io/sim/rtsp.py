@@ -65,6 +65,7 @@ class Media:
         packet_ms: length of a packet.
         config: of AAC, hexadecimal.
         tracks: that are described.
+        channels: microphones; more than one with L16 alone.
     """
 
     path: str
@@ -72,6 +73,7 @@ class Media:
     packet_ms: int
     config: str = ""
     tracks: Tracks = Tracks.SOUND
+    channels: int = 1
 
     @property
     def payload_type(self) -> int:
@@ -104,7 +106,9 @@ class Media:
 
     def _sound(self) -> list[str]:
         number = self.payload_type
-        lines = [f"m=audio 0 RTP/AVP {number}", f"a=rtpmap:{number} {CODECS[self.codec].name}"]
+        name = CODECS[self.codec].name
+        name = f"{name.removesuffix('/1')}/{self.channels}" if self.channels > 1 else name
+        lines = [f"m=audio 0 RTP/AVP {number}", f"a=rtpmap:{number} {name}"]
         if self.codec == "AAC":
             mode = "streamtype=5;profile-level-id=15;mode=AAC-hbr;sizelength=13;indexlength=3;indexdeltalength=3"
             lines.append(f"a=fmtp:{number} {mode};config={self.config}")

@@ -72,10 +72,10 @@ def alaw(samples: Sound) -> bytes:
 
 
 def encode(samples: Sound, codec: str) -> bytes:
-    """Payload bytes of a codec that needs no memory: L16 is big-endian (RFC 3551)."""
+    """Payload bytes of a codec that needs no memory: L16 is big-endian, channels in turn (RFC 3551)."""
     if codec.startswith("PCMU"):
         return mulaw(samples)
-    return alaw(samples) if codec == "PCMA" else samples.astype(">i2").tobytes()
+    return alaw(samples) if codec == "PCMA" else samples.T.astype(">i2").tobytes()
 
 
 class Encoder:

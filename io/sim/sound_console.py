@@ -2,6 +2,8 @@
 
 The service takes
     {"op": "play", "file": path, "node": name, "snr_db" or "level_db": number}
+    {"op": "play", "file": path, "x_m": …, "y_m": …, "height_m": …, "snr_db" or "level_db": number}
+        snr_db at the nearest node, level_db at 10 m; all nodes in reach hear it, later and less loud with range
     {"op": "fault", "node": name, "fault": one of street.FAULTS, "for_s": seconds (0: until told otherwise)}
     {"op": "status"}
     {"op": "kinds"} → one of the nodes with its kinds of faults
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +21,10 @@ from gwanje.core.bus.bus import Request, Server
 from gwanje.io.sim import street
 from gwanje.io.sim.microphone_server import MicrophoneServer
 from gwanje.io.sim.sound_codecs import Sound
+from gwanje.io.sim.soundfield import Place
 from gwanje.io.sim.street import Cue, Script, SoundError
 
+PLACE_MAX_M = 20_000.0
 MAX_LATE_CUE_S = 2.0
 """What the script wanted longer ago (before a restart of this part) is not made up for."""
 
@@ -27,7 +32,11 @@ MAX_LATE_CUE_S = 2.0
 class Console:
     """Answers the service ``simsound`` and follows the script; decodes off the loop's thread."""
 
-    def __init__(self, server: MicrophoneServer, script: Script, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, server: MicrophoneServer, script: Script, warn: Callable[[str], None],
+        air_c: Callable[[], float] = lambda: 15.0,
+    ) -> None:  # fmt: skip
+        self._air_c = air_c
         self._server = server
         self._script = script
         self._warn = warn
@@ -100,6 +109,8 @@ class Console:
                 raise SoundError(f"unknown op {other!r}: play, fault, status or kinds")
 
     async def _play(self, message: dict[str, Any]) -> dict[str, Any]:
+        if "x_m" in message or "y_m" in message:
+            return await self._play_at(message)
         node, name = _text(message, "node"), _text(message, "file")
         snr_db = _number(message, "snr_db", -60.0, 90.0)
         level_db = _number(message, "level_db", -120.0, 0.0)
@@ -107,9 +118,7 @@ class Console:
             raise SoundError("either snr_db or level_db, not both")
         if node not in self._server.microphones:
             self._server.set_fault(node, "none")  # raises with the list of nodes
-        file = Path(name)
-        if not file.exists() and not file.is_absolute() and (street.SOUNDS_DIR / file).is_file():
-            file = street.SOUNDS_DIR / file
+        file = _file(name)
         samples, cut = await self._decode(file, node)
         started = self._server.play(node, samples, snr_db=snr_db, level_db=level_db)
         return {
@@ -122,6 +131,41 @@ class Console:
             "snr_db": round(started.snr_db, 2),
             "cut": cut,
         }
+
+
+    async def _play_at(self, message: dict[str, Any]) -> dict[str, Any]:
+        """A sound somewhere in the city."""
+        if "node" in message:
+            raise SoundError("either node, or x_m and y_m")
+        file = _file(_text(message, "file"))
+        snr_db, level_db = _number(message, "snr_db", -60.0, 90.0), _number(message, "level_db", -120.0, 60.0)
+        if snr_db is not None and level_db is not None:
+            raise SoundError("either snr_db or level_db, not both")
+        x_m, y_m = (_number(message, key, -PLACE_MAX_M, PLACE_MAX_M) for key in ("x_m", "y_m"))
+        if x_m is None or y_m is None:
+            raise SoundError("x_m and y_m belong together")
+        height_m = _number(message, "height_m", 0.0, 10_000.0)
+        place = Place(x_m, y_m, Place(x_m, y_m).height_m if height_m is None else height_m)
+        loop, sounds, cut = asyncio.get_running_loop(), {}, False
+        for rate in self._server.rates():
+            sounds[rate], cut = await loop.run_in_executor(None, street.decode, file, rate)
+        work = partial(self._server.arrivals, sounds, place, self._air_c(), snr_db=snr_db, level_db=level_db)
+        arrivals = await loop.run_in_executor(None, work)
+        start_ns = self._server.begin(arrivals)
+        rates = {name: self._server.microphones[name].street.rate_hz for name in arrivals}
+        return {
+            "file": str(file), "x_m": x_m, "y_m": y_m, "start_mono_ns": start_ns, "cut": cut,
+            "duration_s": max(len(one) / rate for rate, one in sounds.items()),
+            "nodes": {name: round(one.first / rates[name], 4) for name, one in arrivals.items()},
+        }  # fmt: skip
+
+
+def _file(name: str) -> Path:
+    """A recording: a path, or one of those that are shipped."""
+    file = Path(name)
+    if not file.exists() and not file.is_absolute() and (street.SOUNDS_DIR / file).is_file():
+        return street.SOUNDS_DIR / file
+    return file
 
 
 def _text(message: dict[str, Any], key: str) -> str:

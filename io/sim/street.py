@@ -41,6 +41,11 @@ packets; sends them in the wrong order; changes its source; its timestamps jump;
 among them one that wants to be spoken into (this one is no fault)."""
 
 
+ARRAY_FAULTS = ("mic_dead", "mic_silent", "mic_clipped", "mic_exchanged", "turned")
+"""And with an array of several microphones: the second gives digital zero; 24 dB too little; is clipped; the first two
+are exchanged; the node was turned by hand (by the angle between two neighbours)."""
+
+
 class SoundError(Exception):
     """A recording cannot be used; the text is one line."""
 
@@ -145,7 +150,7 @@ def make_loop(samples: Sound, rate_hz: int, level_db: float, multiple: int) -> S
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """A sound at a node, in samples since the node's beginning."""
+    """A sound at a node, in samples since the node's beginning; (n,), or (channels, n) at an array."""
 
     start: int
     samples: Sound
@@ -153,29 +158,47 @@ class Happening:
     @property
     def stop(self) -> int:
         """One past its last sample."""
-        return self.start + len(self.samples)
+        return self.start + int(self.samples.shape[-1])
 
 
 class Background:
     """A looped street in a codec: shared by all nodes that hear it, each from another place of it on.
 
     Args:
-        loop: (m * packet,) samples.
-        codec: of :data:`gwanje.io.sim.sound_codecs.CODECS`.
+        loop: (m * packet,) samples, or (channels, m * packet) of an array.
+        codec: of :data:`gwanje.io.sim.sound_codecs.CODECS`; an array speaks L16.
         packet: samples in a packet.
     """
 
     def __init__(self, loop: Sound, codec: str, packet: int) -> None:
-        assert len(loop) % packet == 0, "a loop is a whole number of packets"
+        assert loop.shape[-1] % packet == 0, "a loop is a whole number of packets"
+        assert loop.ndim == 1 or codec == "L16", "an array speaks L16"
         self.codec, self.packet, self.rate_hz = codec, packet, CODECS[codec].rate_hz
         self.coded = codec in ("AAC", "OPUS")
         """Whether the codec remembers what it coded before."""
         self.loop = loop
-        self.level_db = rms_db(loop)
-        n_packets = len(loop) // packet
+        self.level_db = rms_db(loop if loop.ndim == 1 else loop[0])
+        n_packets = loop.shape[-1] // packet
         self.payloads = encode_loop(loop, codec, packet) if self.coded else _cut(encode(loop, codec), n_packets)
-        quiet = np.zeros(packet, np.int16)
+        quiet = np.zeros((*loop.shape[:-1], packet), np.int16)
         self.silence = encode_loop(np.tile(quiet, 4), codec, packet)[-1] if self.coded else encode(quiet, codec)
+
+
+def _of_ill_array(sound: Sound, fault: str) -> Sound:
+    """(channels, n) as an array with a fault hands them over."""
+    ill = sound.copy()
+    match fault:
+        case "mic_dead":
+            ill[1] = 0
+        case "mic_silent":
+            ill[1] //= 16
+        case "mic_clipped":
+            ill[1] = np.clip(sound[1].astype(np.int32) * 1_000, -32_768, 32_767)
+        case "mic_exchanged":
+            ill[0], ill[1] = sound[1], sound[0]
+        case "turned":  # by a quarter: what the front heard the right microphone hears now
+            ill = np.roll(sound, 1, axis=0)
+    return ill
 
 
 def _cut(data: bytes, n_pieces: int) -> list[bytes]:
@@ -198,6 +221,7 @@ class Street:
 
     def __init__(self, background: Background, offset: int = 0) -> None:
         self.codec, self.rate_hz, self.packet = background.codec, background.rate_hz, background.packet
+        self.channels = 1 if background.loop.ndim == 1 else len(background.loop)
         self.fault = "none"
         self.background_db = background.level_db
         self._background = background
@@ -214,6 +238,10 @@ class Street:
     def add(self, samples: Sound, start: int) -> Happening:
         """Mix a sound in from the sample ``start`` on (counted from the node's beginning).
 
+        Args:
+            samples: (n,), or (channels, n) at an array.
+            start: its first sample.
+
         Raises:
             SoundError: too many sounds wait at this node.
         """
@@ -224,9 +252,9 @@ class Street:
         return happening
 
     def samples(self, index: int) -> Sound:
-        """The sound of packet ``index``, (packet,)."""
+        """The sound of packet ``index``, (packet,) or (channels, packet)."""
         at = (index + self._offset) % self._n_packets * self.packet
-        background = self._background.loop[at : at + self.packet]
+        background = self._background.loop[..., at : at + self.packet]
         begin = index * self.packet
         now = [one for one in self._happenings if one.start < begin + self.packet]
         if not now:
@@ -235,7 +263,7 @@ class Street:
         for one in now:
             first, last = max(one.start, begin), min(one.stop, begin + self.packet)
             if first < last:
-                mixed[first - begin : last - begin] += one.samples[first - one.start : last - one.start]
+                mixed[..., first - begin : last - begin] += one.samples[..., first - one.start : last - one.start]
         self.pass_over(index)
         return np.clip(mixed, -32_768, 32_767).astype(np.int16)
 
@@ -250,7 +278,7 @@ class Street:
         fault = self.fault
         if fault == "silence":
             return self._background.silence
-        if not self._happenings and fault not in ("clipped", "offset", "codec"):
+        if not self._happenings and fault not in ("clipped", "offset", "codec", *ARRAY_FAULTS):
             self._encoder = None
             return self._background.payloads[(index + self._offset) % self._n_packets]
         sound = self.samples(index)
@@ -258,8 +286,10 @@ class Street:
             sound = np.clip(sound.astype(np.int32) * 1_000, -32_768, 32_767).astype(np.int16)
         elif fault == "offset":
             sound = np.clip(sound.astype(np.int32) + self.OFFSET, -32_768, 32_767).astype(np.int16)
+        elif fault in ARRAY_FAULTS and sound.ndim > 1:
+            sound = _of_ill_array(sound, fault)
         elif fault == "codec":
-            return encode(sound, OTHER[self.codec])
+            return encode(sound if sound.ndim == 1 else sound[0], OTHER[self.codec])
         if not self._background.coded:
             return encode(sound, self.codec)
         if self._encoder is None:

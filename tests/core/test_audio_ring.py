@@ -359,3 +359,48 @@ def test_pages_stay_out_of_core_dumps(folder):
     flags = next(line for line in after.splitlines() if line.startswith("VmFlags:"))
     assert " dd" in flags
     assert (" lo" in flags) == writer.locked
+
+
+def test_a_node_of_four_microphones_keeps_them_side_by_side(folder):
+    writer = RingWriter.open(folder / "audio", ["mic01", "array", "mic03"], [1, 4, 1])
+    reader = RingReader.attach(folder / "audio")
+    assert reader.channels == (1, 4, 1)
+    rows = np.stack([numbered(1_000 * row, 640) for row in range(4)])
+    writer.write(1, rows, 40_000_000)
+    writer.write(0, numbered(7, 640), 40_000_000)
+    writer.gap(1, 100, 46_250_000)
+    writer.write(1, numbered(9, 60), 50_000_000)  # a stream of one microphone: the others are silent
+    heard, start = reader.rows(1, 0, 800)
+    assert (heard.shape, start) == ((4, 800), 0)
+    np.testing.assert_array_equal(heard[:, :640], rows)
+    assert not heard[:, 640:740].any()
+    np.testing.assert_array_equal(heard[0, 740:], numbered(9, 60))
+    assert not heard[1:, 740:].any()
+    np.testing.assert_array_equal(reader.read_from(1, 600).samples[:40], rows[0, 600:])
+    assert reader.gaps(1, 0, 800) == [(640, 740)]
+    np.testing.assert_array_equal(reader.rows(0, 10, 20)[0], numbered(17, 10)[None])
+    assert reader.rows(1, 5_000, 6_000)[0].shape == (4, 0)
+    writer.close()
+    assert reader.wiped
+
+
+def test_rows_that_were_overwritten_are_not_given(folder):
+    writer = RingWriter.open(folder / "audio", ["array"], [2])
+    reader = writer.reader()
+    for start in range(0, CAPACITY_SAMPLES + 64_000, 32_000):
+        writer.write(0, np.stack([numbered(start, 32_000)] * 2), start)
+    heard, start = reader.rows(0, 0, CAPACITY_SAMPLES)
+    assert start > 32_000
+    np.testing.assert_array_equal(heard[1], numbered(start, heard.shape[1]))
+
+
+def test_another_number_of_microphones_makes_another_ring(folder):
+    old = RingWriter.open(folder / "audio", ["mic01"])
+    reader = old.reader()
+    RingWriter.open(folder / "audio", ["mic01"], [4])
+    assert reader.wiped
+    assert reader.refresh()
+    assert reader.channels == (4,)
+    for wrong in ([0], [9], [1, 1]):
+        with pytest.raises(AudioRingError, match="microphones"):
+            RingWriter.open(folder / "audio", ["mic01"], wrong)

@@ -27,7 +27,7 @@ from gwanje.io.field.orders import Order
 from gwanje.io.field.scan import Backoff
 from gwanje.io.field.street.columns import Columns
 from gwanje.io.field.street.floors import Floor, floor_of, too_dark
-from gwanje.io.field.street.holds import DAYLIGHT_S, Coverage, Holds, Sending
+from gwanje.io.field.street.holds import DAYLIGHT_S, Coverage, Holds, Sending, held_s
 
 TURN_S = 0.25
 """How often acknowledgements that do not come, refreshes and silent things are looked at."""
@@ -294,7 +294,7 @@ class Hub:
         elif ack.value != order.command.value:
             order.report("refused", f"the thing holds {ack.value:g}")
         else:
-            hold_s = thing.device.commands[0].hold_s
+            hold_s = held_s(order.command.role, thing.device.commands[0].hold_s)
             if hold_s:
                 until_ns = now_ns + round(hold_s * NS_PER_S)
                 self.holds.keep((pending.index,), order.command.value, until_ns, now_ns)

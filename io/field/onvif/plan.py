@@ -4,7 +4,9 @@
 may be other than the usual ones. ``at = { do = … }`` of a command is one of :data:`DEEDS`. Keys of ``params``:
 ``presets`` (number → token or name, where the numbers at the ends of tokens do not do), ``prompts`` (see ``prompts``),
 ``profile`` (token of the media profile, else the first with PTZ), ``node`` (the microphone node at the same pole),
-``self_test`` (``at``, the time of day of the site at which the loudspeaker is tested, and ``level_db``).
+``facing_deg`` (where it looks at pan 0, clockwise from north) and ``preset_deg`` (number → where that preset looks,
+clockwise from there), by which sounds find their preset; ``self_test`` (``at``, the time of day of the site at which
+the loudspeaker is tested, and ``level_db``).
 A camera's path is its ``address``; user and password stand in ``camera-passwords.toml`` of the site's security folder.
 """
 
@@ -37,7 +39,7 @@ DEEDS = ("preset", "pan_speed", "tilt_speed", "zoom_speed", "pan", "tilt", "zoom
 SPEEDS = ("pan_speed", "tilt_speed", "zoom_speed")
 HOLD_S_MAX = 60.0
 """A speed that is held longer is a camera that turns round and round."""
-PARAMS = ("presets", "prompts", "profile", "node", "self_test")
+PARAMS = ("presets", "prompts", "profile", "node", "facing_deg", "preset_deg", "self_test")
 TIME_OF_DAY = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
 TRUE = ("true", "1")
 FALSE = ("false", "0")
@@ -140,6 +142,7 @@ def problems(device: Device) -> Iterator[tuple[KeyPath, str]]:
     if not isinstance(params.get("profile", ""), str) or not isinstance(params.get("node", ""), str):
         yield ("params",), "profile and node must be texts"
     yield from _preset_problems(params.get("presets", {}))
+    yield from _bearing_problems(params)
     yield from _self_test_problems(params.get("self_test", {}))
     if reason := prompts.problems(params.get("prompts", [])):
         yield ("params", "prompts"), reason
@@ -157,6 +160,24 @@ def _preset_problems(presets: Any) -> Iterator[tuple[KeyPath, str]]:
             yield ("params", "presets", key), "must be a number 1 … 999"
         if not isinstance(value, str) or not value:
             yield ("params", "presets", key), "must be a token or name"
+
+
+def _bearing_problems(params: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
+    if not _is_angle(params.get("facing_deg", 0.0)):
+        yield ("params", "facing_deg"), "must be a number -360 … 360"
+    bearings = params.get("preset_deg", {})
+    if not isinstance(bearings, Mapping):
+        yield ("params", "preset_deg"), "must be a table: number = degrees"
+        return
+    for key, value in bearings.items():
+        if not (str(key).isascii() and str(key).isdigit() and 1 <= int(key) <= 255):
+            yield ("params", "preset_deg", key), "must be the number of a preset, 1 … 255"
+        elif not _is_angle(value):
+            yield ("params", "preset_deg", key), "must be a number -360 … 360"
+
+
+def _is_angle(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -360.0 <= value <= 360.0
 
 
 def _self_test_problems(table: Any) -> Iterator[tuple[KeyPath, str]]:

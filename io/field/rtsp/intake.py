@@ -59,14 +59,16 @@ class Intake:
     __slots__ = (
         "_capture", "_clock_hz", "_delay_ns", "_expected", "_first", "_formats", "_moment", "_ring", "_type", "bad",
         "captured_ns", "clock_off", "clock_offset_ns", "counts", "decoder", "heard_ns", "index", "jitter", "jumps",
-        "kind", "late_ns", "position", "unknown_type",
+        "kind", "late_ns", "position", "rows", "unknown_type",
     )  # fmt: skip
 
     def __init__(self, index: int, ring: RingWriter, formats: Mapping[int, Format], counts: Counts) -> None:
         self.index = index
         self.counts = counts
-        self.kind: tuple[str, bool] | None = None
-        """``(codec, at 8 kHz)`` of sound that is decoded together with other nodes'; None of all other."""
+        self.kind: tuple[str, bool, int] | None = None
+        """``(codec, at 8 kHz, channels)`` of sound that is decoded together with other nodes'; None of all other."""
+        self.rows = ring.channels[index]
+        """Microphones that the node should have; a stream of fewer fills the first row alone."""
         self.decoder: Decoder | None = None
         head = ring.head(index)
         self.position, self.captured_ns = head.position, head.mono_ns
@@ -110,8 +112,9 @@ class Intake:
         return True
 
     def _choose(self, form: Format) -> None:
-        plain = form.codec in ("L16", "PCMU", "PCMA") and form.channels == 1
-        self.kind = (form.codec, form.clock_hz == 8_000) if plain and form.clock_hz in (8_000, 16_000) else None
+        plain = form.codec in ("L16", "PCMU", "PCMA") and form.channels == 1 and form.clock_hz in (8_000, 16_000)
+        array = form.codec == "L16" and form.clock_hz == SAMPLE_RATE_HZ and form.channels == self.rows
+        self.kind = (form.codec, form.clock_hz == 8_000, form.channels) if plain or array else None
         self.decoder = decoder(form) if self.kind is None else None
         self._clock_hz = form.clock_hz
         self._delay_ns = pcm.DELAY_NS if self.kind is not None and self.kind[1] else 0
@@ -134,11 +137,11 @@ class Intake:
         """Write a decoded packet.
 
         Args:
-            samples: (n,) at 16 kHz.
+            samples: (n,) at 16 kHz, or (channels, n) of all the node's microphones.
             ticks: of the RTP clock that they last.
             packet: that they came in.
         """
-        n_samples, arrival_ns = len(samples), packet.arrival_ns
+        n_samples, arrival_ns = samples.shape[-1], packet.arrival_ns
         if n_samples > CAPACITY_SAMPLES:
             self.reject()
             return
@@ -209,7 +212,7 @@ class Mixer:
         left = list(waiting)
         while left:
             later: list[tuple[Intake, RtpPacket]] = []
-            groups: dict[tuple[str, bool, int], list[tuple[Intake, RtpPacket]]] = {}
+            groups: dict[tuple[str, bool, int, int], list[tuple[Intake, RtpPacket]]] = {}
             seen: set[int] = set()
             for one in left:
                 intake, packet = one
@@ -223,19 +226,23 @@ class Mixer:
                     _alone(intake, packet)
                 else:
                     groups.setdefault((*intake.kind, len(packet.payload)), []).append(one)
-            for (codec, slow, size), members in groups.items():
-                self._together(codec, slow, size, members)
+            for (codec, slow, channels, size), members in groups.items():
+                self._together(codec, slow, channels, size, members)
             left = later
 
-    def _together(self, codec: str, slow: bool, size: int, members: list[tuple[Intake, RtpPacket]]) -> None:
-        if codec == "L16" and size % 2:
+    def _together(
+        self, codec: str, slow: bool, channels: int, size: int, members: list[tuple[Intake, RtpPacket]]
+    ) -> None:
+        if codec == "L16" and size % (2 * channels):
             for intake, _ in members:
                 intake.reject()
             return
         joined = b"".join([packet.payload for _, packet in members])
         flat = pcm.l16(joined) if codec == "L16" else self._tables[codec][np.frombuffer(joined, np.uint8)]
-        rows = flat.reshape(len(members), -1)
-        ticks = rows.shape[1]
+        rows: Samples = flat.reshape(len(members), -1)
+        if channels > 1:
+            rows = rows.reshape(len(members), -1, channels).transpose(0, 2, 1)
+        ticks = int(rows.shape[-1])
         if slow:
             rows = self._doubler.double(rows, np.array([intake.index for intake, _ in members]))
         for row, (intake, packet) in zip(rows, members, strict=True):

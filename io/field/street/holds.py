@@ -11,11 +11,19 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from gwanje.core.authority.principal import Role
 from gwanje.core.clock import NS_PER_S
 
+PROGRAM_HOLD_S = 120.0
+"""A level that a program commands is for the moment: then what ruled before rules again, also when the program died."""
 DAYLIGHT_S = 10.0
 """Levels that a process before held wait so long for the first word of the light sensor: by day they may be lower than
 at night, and nobody knows yet which it is. The lamps hold them meanwhile."""
+
+
+def held_s(role: Role, hold_s: float) -> float:
+    """How long a level stands that somebody commanded; ``hold_s`` as the site says for people."""
+    return min(hold_s, PROGRAM_HOLD_S) if role is Role.PROGRAM else hold_s
 
 
 class Coverage(Protocol):

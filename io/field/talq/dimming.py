@@ -22,7 +22,7 @@ from gwanje.io.field.notices import Notices
 from gwanje.io.field.orders import Order
 from gwanje.io.field.street.columns import Columns
 from gwanje.io.field.street.floors import Floor, too_dark
-from gwanje.io.field.street.holds import DAYLIGHT_S, Coverage, Holds, Sending
+from gwanje.io.field.street.holds import DAYLIGHT_S, Coverage, Holds, Sending, held_s
 from gwanje.io.field.talq.link import RefusedError, Reply, TalqLink
 from gwanje.io.field.talq.messages import MessageError, level_of, override, reference, resume
 from gwanje.io.field.talq.points import Member
@@ -189,7 +189,8 @@ class Dimming:
         now_ns = self._clock.mono_ns()
         if zone:
             assert self._zone is not None, "a zone's order without a zone"
-            until_ns = now_ns + round(self._zone[0].hold_s * NS_PER_S)
+            hold_s = held_s(batch[0].order.command.role, self._zone[0].hold_s)
+            until_ns = now_ns + round(hold_s * NS_PER_S)
             for lamp in self.holds.own():
                 self._kept.end(self._lamps[lamp].device.commands[0].tag)
             self.holds.keep_zone(level, until_ns, now_ns)
@@ -198,7 +199,7 @@ class Dimming:
             self._tell(batch, "accepted", "")
             return
         for one in batch:
-            hold_s = self._lamps[one.lamp].device.commands[0].hold_s
+            hold_s = held_s(one.order.command.role, self._lamps[one.lamp].device.commands[0].hold_s)
             until_ns = now_ns + round(hold_s * NS_PER_S)
             self.holds.keep((one.lamp,), level, until_ns, now_ns)
             self._kept.keep(one.order.command.point, level, until_ns)

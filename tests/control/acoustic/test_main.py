@@ -18,8 +18,9 @@ from gwanje.control.acoustic import main as part
 from gwanje.control.acoustic.classes import CLASS_NAMES, CLASSES
 from gwanje.control.acoustic.echo import NODE_QUANTITIES as OWN_SOUND
 from gwanje.control.acoustic.head import Head
+from gwanje.control.acoustic.live.settings import VERDICTS
 from gwanje.control.acoustic.model import MODEL_SHA256, ModelError
-from gwanje.control.acoustic.settings import tag_names
+from gwanje.control.acoustic.settings import NODE_QUANTITIES, PART_QUANTITIES, tag_names
 from gwanje.core.audio_ring import RING_NAME, RingWriter
 from gwanje.core.bus.bus import Bus
 from gwanje.core.bus.messages import Blob, Event
@@ -290,7 +291,7 @@ def test_wrong_settings_are_one_clear_line(town: Town, site: Site) -> None:
 
 def test_every_tag_the_part_writes_is_its_own(site: Site) -> None:
     names = tag_names(tuple(node.prefix for node in site.nodes))
-    assert len(names) == len(site.nodes) * 3 + 8
+    assert len(names) == len(site.nodes) * len(NODE_QUANTITIES) + len(PART_QUANTITIES) + len(VERDICTS)
     assert {site.tags.get(name).owner for name in names} == {"acoustic"}
     assert len(site.tags.by_owner("acoustic")) == len(names) + len(OWN_SOUND) * len(site.nodes)
 

@@ -187,3 +187,36 @@ def test_a_link_in_place_of_the_file_is_not_followed(tmp_path):
 def test_passwords_of_nodes_that_are_not_there_are_told(tmp_path):
     write(tmp_path, '[mic7]\nuser = "u"\n')
     assert "mic7: there is no such node" in camera_passwords.problems([], tmp_path)[0][1]
+
+
+def test_a_node_says_what_its_array_is(tmp_path):
+    square = NODE.replace("{n}", "1") + "mics = 4\nyaw_deg = 90\n"
+    line = NODE.replace("{n}", "2") + "mic_xy_m = [[-0.05, 0], [0.05, 0.0]]\nheight_m = 6\n"
+    document = merged(tmp_path, nodes=square + line + NODE.replace("{n}", "3"))
+    (first, second, third), _ = read_nodes(document)
+    assert said(document) == []
+    assert (first.channels, second.channels, third.channels) == (4, 2, 1)
+    assert first.mic_xy_m[0] == pytest.approx((0.0, 0.1))
+    assert first.mic_xy_m[1] == pytest.approx((0.1, 0.0))
+    assert first.yaw == pytest.approx(1.5708, abs=1e-4)
+    assert (second.mic_xy_m, second.height_m) == (((-0.05, 0.0), (0.05, 0.0)), 6.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("mics = 9", "out of range"),
+        ("mics = 0", "out of range"),
+        ("mic_radius_m = 0.1", "say how many with mics"),
+        ("mic_xy_m = [[0, 0]]", "2 to 8 microphones"),
+        ("mic_xy_m = [[0, 0], [0, 3]]", "within 1 m"),
+        ("mic_xy_m = [[0, 0], [0, 0.001]]", "at one place"),
+        ("mic_xy_m = [[0, 0], [0, true]]", "2 to 8 microphones"),
+        ("mics = 4\nmic_xy_m = [[0, 0], [0, 0.1]]", "mic_xy_m has 2"),
+        ("mics = 4\nyaw_deg = 400", "out of range"),
+    ],
+)
+def test_an_array_that_cannot_be_is_told(tmp_path, more, words):
+    document = merged(tmp_path, nodes=NODE.replace("{n}", "1") + more + "\n")
+    read_nodes(document)
+    assert any(words in one for one in said(document)), said(document)
