@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -25,11 +24,14 @@ from gwanje.control.microgrid import degradations
 from gwanje.control.microgrid.layers import tie_setpoint
 from gwanje.control.microgrid.params import ControlConfig, check_tags, parse
 from gwanje.control.plan_followed import PlanFollowed
-from gwanje.control.tuning import desk as tuning
 from gwanje.control.tuning.change_set import in_force
+from gwanje.control.tuning.desk import Desk
 from gwanje.control.tuning.guard import Seen
-from gwanje.control.tuning.service import SERVICE as TUNING_SERVICE
+from gwanje.control.tuning.loop_hand import LoopHand
+from gwanje.control.tuning.owner import CONTROL, MICROGRID
+from gwanje.control.tuning.part import on_watch_elsewhere, tuning_file
 from gwanje.control.tuning.service import Journal, TuningService
+from gwanje.control.tuning.taken_up import taken_up
 from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.bus.bus import Bus, Publisher
 from gwanje.core.bus.messages import Event
@@ -39,7 +41,6 @@ from gwanje.core.commands.coverage import LeaseCoverage
 from gwanje.core.commands.messages import Command, owner_service
 from gwanje.core.commands.owner import Office
 from gwanje.core.requests import Refused
-from gwanje.core.state_file import StateFile
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import StoreError
 from gwanje.ext.control_loop import FAST, ControlLoop
@@ -63,8 +64,8 @@ def main(ctx: PartContext) -> None:
         writer = ctx.store.writer("control")  # holds the owner's place; the loop writes through the store's view
     except StoreError as error:
         raise PartError(str(error)) from error
-    state = tuning_file(ctx)
-    taken = tuning.taken_up(state, config, ctx.clock)
+    state = tuning_file(ctx, CONTROL)
+    taken = taken_up(state, config, ctx.clock)
     loop = build_loop(in_force(taken.book, config)[0], ctx.site.rating_w, ctx.tags, ctx.store.view)
     loop.start(
         config.loop.fifo_priority, processors(config.loop.threads, allowed_processors()), config.loop.lock_memory
@@ -79,7 +80,8 @@ def main(ctx: PartContext) -> None:
     lease = LeaseThread(keeper, lambda: loop.mode != WAIT or loop.relaying)
     lease.start()
     journal = Journal(lease_bus, lambda: ctx.session)
-    desk = tuning.Desk(config, taken, ctx.site.rating_w, loop, state, ctx.clock, journal.record)
+    hand, elsewhere = LoopHand(loop, ctx.site.rating_w), on_watch_elsewhere(ctx, MICROGRID)
+    desk = Desk(config, taken, hand, state, ctx.clock, journal.record, elsewhere)
     shell = Shell(ctx, desk, loop, keeper)
     office = Office(
         "control", owner_secret(ctx.run_dir), ctx.tags, LeaseCoverage(ctx.run_dir, ctx.tags.n), ctx.clock,
@@ -88,7 +90,7 @@ def main(ctx: PartContext) -> None:
     service = TuningService(desk, lease_bus, journal.record, ctx.clock)
     threads = (
         CommandThread(lease_bus, owner_service("control"), office.answer),
-        CommandThread(lease_bus, TUNING_SERVICE, service.answer, service.pay),
+        CommandThread(lease_bus, CONTROL.service, service.answer, service.pay),
     )
     for one in threads:
         one.start()
@@ -116,12 +118,6 @@ def read_config(ctx: PartContext) -> ControlConfig:
     return config
 
 
-def tuning_file(ctx: PartContext) -> StateFile:
-    """Where changes of parameters are kept: with the site's data, for every run of it."""
-    folder = Path(ctx.options.data_dir).parent if ctx.options.data_dir else ctx.run_dir
-    return StateFile(folder / tuning.FILE, tuning.FILE_BYTES_MAX, durable=True)
-
-
 class Shell:
     """The slow layers of a running loop.
 
@@ -132,7 +128,7 @@ class Shell:
         keeper: of the loop's lease, stepped elsewhere.
     """
 
-    def __init__(self, ctx: PartContext, desk: tuning.Desk, loop: ControlLoop, keeper: LeaseKeeper) -> None:
+    def __init__(self, ctx: PartContext, desk: Desk[ControlConfig], loop: ControlLoop, keeper: LeaseKeeper) -> None:
         self._ctx = ctx
         self._desk = desk
         config = desk.config
@@ -158,7 +154,7 @@ class Shell:
 
     def carry_out(self, command: Command) -> Refused | None:
         """Do what a command says, or say why not."""
-        take = self._desk.carry_out if command.point in tuning.POINTS else self.commands.carry_out
+        take = self._desk.carry_out if command.point in CONTROL.points else self.commands.carry_out
         return take(command)
 
     def run(self, threads: tuple[CommandThread, ...]) -> None:

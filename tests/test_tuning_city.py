@@ -123,8 +123,33 @@ def test_control_killed_in_the_watch_time_rolls_back_and_what_was_kept_stays(cit
     while (answer := city.cli("tune", "status", "--json")).returncode or json.loads(answer.stdout)["on_watch"]:
         assert time.monotonic() < until, answer.stdout + answer.stderr
     last = sets(city)[3]
-    assert (last["state"], last["why_en"]) == ("rolled_back", "the control part was started anew in the watch time")
+    assert (last["state"], last["why_en"]) == ("rolled_back", "the part was started anew in the watch time")
     assert in_force(city, "ki_per_s") == 3.0
+
+
+def test_the_microgrids_own_parameters_are_live_and_a_kill_in_the_watch_time_rolls_back(city):
+    applied = said(city.cli(
+        "tune", "apply", "island.ki_per_s=1.6", "--reason", "quicker island", "--watch", "5", "--lang", "en",
+        timeout_s=120,
+    ))  # fmt: skip
+    assert "m1" in said(city.cli("tune", "status", "--lang", "en"))
+    assert "kept: nothing tripped in the watch time (0 s of it in an island)" in applied
+    assert in_force(city, "microgrid.island.ki_per_s") == 1.6
+    assert shown(city, "microgrid.tuning.bump_pct") == 0.0
+    said(city.cli("tune", "apply", "island.ki_per_s=2", "--reason", "more", "--watch", "300", "--no-wait"))
+    refused = city.cli("tune", "apply", "ki_per_s=5", "--reason", "beside it", "--lang", "en")
+    assert "change m2 is on watch" in refused.stdout + refused.stderr
+    os.kill(city.pid_of("microgrid"), signal.SIGKILL)
+    until = time.monotonic() + 60
+    while True:
+        answer = city.cli("tune", "status", "--json")
+        found = json.loads(answer.stdout).get("microgrid", {}) if answer.returncode == 0 else {}
+        if found.get("on_watch") == 0:
+            break
+        assert time.monotonic() < until, answer.stdout + answer.stderr
+    assert [one["state"] for one in found["sets"]] == ["kept", "rolled_back"]
+    assert found["sets"][1]["why_en"] == "the part was started anew in the watch time"
+    assert found["values"]["microgrid.island.ki_per_s"] == 1.6, "a successor starts with what was kept"
 
 
 def test_an_operator_may_look_but_not_tune(city):
@@ -133,4 +158,4 @@ def test_an_operator_may_look_but_not_tune(city):
     refused = city.cli("tune", "apply", "kp=0.2", "--reason", "curious", "--lang", "en")
     assert refused.returncode == 1
     assert "role_not_allowed" in refused.stderr
-    assert len(sets(city)) == 3
+    assert [one["state"] for one in sets(city).values()][:3] == ["kept", "rolled_back", "rolled_back"]

@@ -24,6 +24,7 @@ from gwanje.control.microgrid.layers.tie_law import TieLaw
 from gwanje.control.microgrid.modes import machine as modes
 from gwanje.control.microgrid.modes.types import Law, Line, Mode, ModeInputs, ModeOutputs, Order, Request
 from gwanje.control.microgrid.settings import Settings, read_settings
+from gwanje.control.microgrid.tunable import not_live
 from gwanje.control.microgrid.units import Units
 from gwanje.core.closed_loop.interface import Controller, Qualities, Told
 from gwanje.ext.reference.tie_line import HOLD, RUN
@@ -169,6 +170,16 @@ class MicrogridController:
         return None if self._modes is None else self._modes.mode
 
     @property
+    def now_s(self) -> float:
+        """Of the last step; NaN before the first."""
+        return self._now_s
+
+    @property
+    def missed_hz(self) -> float:
+        """Frequency of an island less the one that it is to have; NaN beside the utility, or when it is not known."""
+        return self.image.frequency_hz - self._target_hz if self._law in ISLAND_LAWS else math.nan
+
+    @property
     def forms(self) -> bool:
         """Whether units are to form the grid."""
         return self._out is not None and self._out.forming
@@ -203,11 +214,11 @@ class MicrogridController:
         """Other parameters of the same devices, from the next period on and without a bump.
 
         Raises:
-            ValueError: devices or periods are others, or a law refuses a parameter.
+            ValueError: something differs that is not live (:mod:`gwanje.control.microgrid.tunable`), or a law refuses a
+                parameter.
         """
-        groups = ("battery", "generator", "source", "load", "flexible", "timing", "site")
-        if any(getattr(settings, one) != getattr(self.settings, one) for one in groups):
-            raise ValueError("devices, periods and the connection need a new start")
+        if others := not_live(self.settings, settings):
+            raise ValueError(f"taken only by a new start: {', '.join(others)}")
         self.tie.retune(settings)
         self.island.retune(settings)
         self.reactive.retune(settings)

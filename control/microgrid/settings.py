@@ -310,6 +310,18 @@ def problems(site: core_config.Site) -> list[tuple[str, KeyPath, str]]:
     return []
 
 
+def cross_problems(settings: Settings) -> list[Problem]:
+    """What only several numbers together have wrong: empty for whatever :func:`parse_settings` gives."""
+    return _whole(settings)
+
+
+def part_name(one: Any) -> str:
+    """What one of several tables of a kind is called."""
+    if isinstance(one, Flexible):
+        return one.load
+    return one.road if isinstance(one, LampClass) else str(one.name)
+
+
 def load_value(load: Load) -> float:
     """What serving a load is worth, KRW per kWh."""
     return load.value_krw_per_kwh if load.value_krw_per_kwh > 0.0 else default_value_krw(load.tier)
@@ -317,10 +329,15 @@ def load_value(load: Load) -> float:
 
 def _whole(settings: Settings) -> list[Problem]:
     """What only several numbers together can have wrong."""
-    limits, timing = settings.limits, settings.timing
+    limits, timing, island, setpoint = settings.limits, settings.timing, settings.island, settings.setpoint
     found: list[Problem] = []
     if limits.soc_min >= limits.soc_max:
         found.append((("limits", "soc_min"), f"not below soc_max {limits.soc_max}"))
+    if island.generator_start_soc >= island.generator_stop_soc:
+        stop = f"not below generator_stop_soc {island.generator_stop_soc}"
+        found.append((("island", "generator_start_soc"), stop))
+    if setpoint.import_min_w >= setpoint.import_max_w:
+        found.append((("setpoint", "import_min_w"), f"not below import_max_w {setpoint.import_max_w:g}"))
     for name in ("tie_s", "secondary_s", "supervisor_s"):
         periods = getattr(timing, name) / timing.guard_s
         if abs(periods - round(periods)) > 1e-6:
@@ -331,9 +348,19 @@ def _whole(settings: Settings) -> list[Problem]:
             if one.name in seen:
                 found.append(((group, at, "name"), f"{one.name!r} stands there already"))
             seen.add(one.name)
+    for group, key in (("flexible", "load"), ("lamp_class", "road")):
+        names = [getattr(one, key) for one in getattr(settings, group)]
+        for at, name in enumerate(names):
+            if name in names[:at]:
+                found.append(((group, at, key), f"{name!r} stands there already"))
     dimmed = any(one.command == "dim_command" for one in settings.flexible)
     if dimmed and sum(one.rated_w for one in settings.lamp_class) <= 0.0:
         found.append((("lamp_class",), "is missing: lamps are dimmed by road class"))
+    found += [
+        (("flexible", at, "floor_w"), f"above rated_w {one.rated_w:g}")
+        for at, one in enumerate(settings.flexible)
+        if one.floor_w > one.rated_w
+    ]
     loads = {one.name for one in settings.load}
     found += [
         (("flexible", at, "load"), f"no load {one.load!r}")

@@ -83,16 +83,12 @@ class Units:
         settings, commands = self._settings, self._commands
         for one in settings.battery:
             commands.limit(f"{one.name}.discharge_setpoint_w", 0.0, 0.0, one.ramp_w_per_s, one.ramp_w_per_s)
-        for (name, apparent_va, _), to in zip(self._reactive, self.reactive_to, strict=True):
-            ramp = settings.reactive.ramp_share_per_s * apparent_va
-            commands.limit(f"{name}.reactive_setpoint_var", -apparent_va, apparent_va, ramp, ramp)
+        self._tuned_limits()
+        for to in self.reactive_to:
             commands.begin(to, 0.0)
         for unit in settings.generator:
             commands.limit(f"{unit.name}.generation_setpoint_w", 0.0, unit.rated_w, unit.ramp_w_per_s,
                            unit.ramp_w_per_s)  # fmt: skip
-        for source in settings.source:
-            ramp = settings.limits.source_ramp_share * source.rated_w
-            commands.limit(f"{source.name}.generation_w_max_setpoint", 0.0, source.rated_w, ramp, math.inf)
         nominal, site = settings.site.nominal_hz, settings.site
         for to in self.frequency_to:
             commands.limit(commands.names[to], nominal - FREQUENCY_REACH_HZ, nominal + FREQUENCY_REACH_HZ,
@@ -102,6 +98,16 @@ class Units:
             commands.limit(commands.names[to], site.voltage_low_pu, site.voltage_high_pu, VOLTAGE_RAMP_PU_PER_S,
                            VOLTAGE_RAMP_PU_PER_S)  # fmt: skip
             commands.begin(to, 1.0)
+
+    def _tuned_limits(self) -> None:
+        """Bounds and ramps that parameters of a running controller say."""
+        settings, commands = self._settings, self._commands
+        for name, apparent_va, _ in self._reactive:
+            ramp = settings.reactive.ramp_share_per_s * apparent_va
+            commands.limit(f"{name}.reactive_setpoint_var", -apparent_va, apparent_va, ramp, ramp)
+        for source in settings.source:
+            ramp = settings.limits.source_ramp_share * source.rated_w
+            commands.limit(f"{source.name}.generation_w_max_setpoint", 0.0, source.rated_w, ramp, math.inf)
         for flexible, to in zip(settings.flexible, self.flexible_to, strict=True):
             dims = flexible.command == "dim_command"
             top = 1.0 if dims else flexible.rated_w
@@ -111,6 +117,7 @@ class Units:
     def retune(self, settings: Settings) -> None:
         """Other parameters of the same devices."""
         self._settings = settings
+        self._tuned_limits()
 
     def look(self, dt_s: float) -> None:
         """Take in what came: charge, bounds, who takes part."""

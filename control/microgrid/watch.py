@@ -49,6 +49,10 @@ class Watch:
         self._meters = [(one.name, image.index[f"{one.name}.load_w"]) for one in settings.load]
         self._meters += [(one.name, image.index[f"{one.name}.generation_w"]) for one in plants]
 
+    def retune(self, settings: Settings) -> None:
+        """Other parameters of the same devices."""
+        self._settings = settings
+
     @property
     def standing(self) -> list[str]:
         """Conditions that were told and have not ended."""

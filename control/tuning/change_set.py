@@ -5,8 +5,8 @@
     draft ──► dry_run ──► applying ──► applied ──► kept
       └──────────────────────┴──► refused  └─────► rolled_back
 
-One at a time is applying or applied. What is kept lies over ``control.toml`` until that file says something else about
-the parameter: then the file, which somebody has edited since, is right.
+One at a time is applying or applied. What is kept lies over the site's file until that file says something else about
+the parameter: then the file, which somebody has edited since, is right. Each part with parameters has such a book.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from gwanje.control.microgrid.params import ControlConfig
-from gwanje.control.tuning.guard import Limits, limits_of
-from gwanje.control.tuning.registry import Registry, problems_of, sections_of, with_values
+from gwanje.control.tuning.guard import AnyLimits, Limits, limits_of
+from gwanje.control.tuning.registry import Config, ConfigT, Registry, problems_of, sections_of, with_values
 
 CHANGES_MAX = 16
 """Changes of one set: more than a person can judge at once."""
@@ -85,7 +84,7 @@ class ChangeSet:
     author: str
     reason: str
     changes: tuple[Change, ...]
-    limits: Limits = field(default_factory=Limits)
+    limits: AnyLimits = field(default_factory=Limits)
     watch_s: float = WATCH_S
     state: State = State.DRAFT
     why_ko: str = ""
@@ -101,7 +100,7 @@ class ChangeSet:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A kept value, and what ``control.toml`` said when it was kept."""
+    """A kept value, and what the site's file said when it was kept."""
 
     value: float
     file: float
@@ -127,8 +126,8 @@ class Book:
 
 
 def draft(
-    book: Book, config: ControlConfig, wanted: Mapping[str, float], author: str, reason: str,
-    limits: Limits, watch_s: float, figures: Mapping[str, float], utc_ns: int,
+    book: Book, config: Config, wanted: Mapping[str, float], author: str, reason: str,
+    limits: AnyLimits, watch_s: float, figures: Mapping[str, float], utc_ns: int,
 ) -> tuple[Book, ChangeSet] | list[str]:  # fmt: skip
     """A new set in the book, or everything that is wrong with it.
 
@@ -160,7 +159,7 @@ def draft(
     return replace(book, sets=_remembered((*book.sets, made)), next_number=book.next_number + 1), made
 
 
-def against(config: ControlConfig, wanted: Mapping[str, float], reason: str, watch_s: float) -> list[str]:
+def against(config: Config, wanted: Mapping[str, float], reason: str, watch_s: float) -> list[str]:
     """Everything that is wrong with some wanted values."""
     problems = problems_of(config, wanted)
     if not 1 <= len(wanted) <= CHANGES_MAX:
@@ -190,8 +189,8 @@ def moved(book: Book, number: int, to: State, utc_ns: int, why: tuple[str, str] 
     return replace(book, sets=tuple(after if one is before else one for one in book.sets))
 
 
-def keep(book: Book, number: int, file: ControlConfig, utc_ns: int, why: tuple[str, str] = ("", "")) -> Book:
-    """The book with a watched set kept: its values lie over ``control.toml`` from now on."""
+def keep(book: Book, number: int, file: Config, utc_ns: int, why: tuple[str, str] = ("", "")) -> Book:
+    """The book with a watched set kept: its values lie over the site's file from now on."""
     book = moved(book, number, State.KEPT, utc_ns, why)
     one = book.get(number)
     assert one is not None, "it has just moved"
@@ -205,7 +204,7 @@ def keep(book: Book, number: int, file: ControlConfig, utc_ns: int, why: tuple[s
     return replace(book, kept=kept, last_kept=number)
 
 
-def refusal_of(book: Book, number: int, config: ControlConfig) -> str:
+def refusal_of(book: Book, number: int, config: Config) -> str:
     """Why a set cannot be applied now; empty when it can."""
     one, watched = book.get(number), book.on_watch
     if one is None:
@@ -219,7 +218,7 @@ def refusal_of(book: Book, number: int, config: ControlConfig) -> str:
     return "; ".join([*moved_on, *problems_of(config, one.after)])
 
 
-def in_force(book: Book, file: ControlConfig) -> tuple[ControlConfig, list[str]]:
+def in_force(book: Book, file: ConfigT) -> tuple[ConfigT, list[str]]:
     """What is in force with what was kept, and the parameters whose kept value the file has overruled since."""
     said = Registry(sections_of(file)).values()
     stands = {name: one.value for name, one in book.kept.items() if said.get(name) == one.file}
@@ -234,7 +233,7 @@ def restarted(book: Book, utc_ns: int) -> tuple[Book, ChangeSet | None]:
     watched = book.on_watch
     if watched is None:
         return book, None
-    why = ("감시 중 제어 부분이 다시 시작됨", "the control part was started anew in the watch time")
+    why = ("감시 중 파트가 다시 시작됨", "the part was started anew in the watch time")
     book = moved(book, watched.number, State.ROLLED_BACK, utc_ns, why)
     return book, book.get(watched.number)
 
@@ -249,14 +248,14 @@ def to_state(book: Book) -> dict[str, Any]:
     }
 
 
-def from_state(state: Mapping[str, Any]) -> Book:
-    """Back from :func:`to_state`.
+def from_state(state: Mapping[str, Any], limits: type[AnyLimits] = Limits) -> Book:
+    """Back from :func:`to_state`, with the limits of the part's guard.
 
     Raises:
         ValueError: it is no book.
     """
     try:
-        sets = tuple(_set_of(one) for one in state["sets"])
+        sets = tuple(_set_of(one, limits) for one in state["sets"])
         kept = {str(name): Kept(float(one["value"]), float(one["file"])) for name, one in state["kept"].items()}
         book = Book(sets, kept, int(state["next_number"]), int(state["last_kept"]))
     except (KeyError, TypeError, AttributeError) as error:
@@ -269,8 +268,8 @@ def from_state(state: Mapping[str, Any]) -> Book:
     return book
 
 
-def _set_of(state: Mapping[str, Any]) -> ChangeSet:
-    limits = limits_of(state["limits"])
+def _set_of(state: Mapping[str, Any], kind: type[AnyLimits]) -> ChangeSet:
+    limits = limits_of(state["limits"], kind)
     if isinstance(limits, list):
         raise ValueError("; ".join(limits))
     changes = tuple(Change(str(one["name"]), float(one["before"]), float(one["after"])) for one in state["changes"])

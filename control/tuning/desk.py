@@ -1,9 +1,11 @@
-"""Tuning in the running control part: takes drafts and commands, changes the loop, watches, rolls back by itself.
+"""Tuning in a running part: takes drafts and commands, changes what runs, watches, rolls back by itself.
 
-A set is drafted through the service ``tuning`` (:mod:`gwanje.control.tuning.service`). It is applied, kept or rolled
-back by commands to two points, which go through the core's one check and are in its journal before they come here:
-``control.tuning.change_set`` (a number applies that set, 0 rolls back what is on watch) and ``control.tuning.kept``
-(the number of the set on watch). What the control part does by itself it enters in the journal with its own session.
+A set is drafted through a service (:mod:`gwanje.control.tuning.service`). It is applied, kept or rolled back by
+commands to two points, which go through the core's one check and are in its journal before they come here: of the part
+``control`` they are ``control.tuning.change_set`` (a number applies that set, 0 rolls back what is on watch) and
+``control.tuning.kept`` (the number of the set on watch); see :mod:`gwanje.control.tuning.owner`. What the part does by
+itself it enters in the journal with its own session. In all of the city one set at a time is on watch: the guards of
+two would look at the same city.
 
 Three threads come here: of the commands, of the service, and the shell's. None waits for a disk or the bus while it
 holds the lock, but for the small file that a successor reads.
@@ -11,107 +13,59 @@ holds the lock, but for the small file that a successor reads.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from dataclasses import asdict
+from typing import Any, Generic
 
-import numpy as np
-import numpy.typing as npt
-
-from gwanje.control.loop import kernel_arrays
-from gwanje.control.microgrid.params import ControlConfig
 from gwanje.control.tuning import change_set, guard
 from gwanje.control.tuning.change_set import Book, ChangeSet, State
 from gwanje.control.tuning.guard import Seen
-from gwanje.control.tuning.registry import Registry, sections_of, with_values
+from gwanje.control.tuning.hand import Hand, Stage
+from gwanje.control.tuning.owner import MICROGRID, owner_of
+from gwanje.control.tuning.registry import ConfigT, Registry, sections_of, with_values
+from gwanje.control.tuning.taken_up import TakenUp, Told
 from gwanje.core.authority.principal import Role, at_least
 from gwanje.core.clock import Clock
 from gwanje.core.commands.messages import Command
 from gwanje.core.requests import Code, Refused
 from gwanje.core.state_file import StateFile
-from gwanje.ext.control_loop import SWAP_DONE, SWAP_REFUSES
 
-APPLY_POINT = "control.tuning.change_set"
-KEEP_POINT = "control.tuning.kept"
-POINTS = (APPLY_POINT, KEEP_POINT)
-FILE = "tuning.json"
-FILE_BYTES_MAX = 262_144
-"""Thirty-two sets of sixteen changes are some 100 kB."""
-BUMP_SHARE_MAX = 0.005
-"""Of the rating: how much the set-points of one tick may move because of a change."""
-TRIES = 100
-"""Ticks in which a change is tried before it is refused: a second."""
 OWED_MAX = 256
 """Entries for the journal that wait for the core: eight rollbacks of the longest sets."""
-
-
-class Loop(Protocol):
-    """What the desk needs of the compiled loop; see :class:`gwanje.ext.control_loop.ControlLoop`."""
-
-    @property
-    def swapped(self) -> tuple[int, float]:
-        """State of the last change, and its bump."""
-
-    def set_params(
-        self, scalars: npt.NDArray[np.float64], delay_steps: int, battery: npt.NDArray[np.float64],
-        meter_sign: npt.NDArray[np.float64], bump_w_max: float, tries: int = 100, force: bool = False,
-    ) -> None:  # fmt: skip
-        """Go on with other parameters."""
-
-    def set_tuning(self, change_set: float, kept: float, watch_left_s: float) -> None:
-        """Show what is tuned."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """An event: class name, Korean, English, figures."""
-
-    class_name: str
-    ko: str
-    en: str
-    data: Mapping[str, float | int | str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class TakenUp:
-    """What a part before has left: the book, what is to be told of it, and the set that was on watch."""
-
-    book: Book
-    told: tuple[Told, ...] = ()
-    rolled: ChangeSet | None = None
 
 
 Record = Callable[[Mapping[str, Any]], str]
 """Enters something in the journal, waits for the disk; gives why it is not there, empty when it is."""
 
 
-class Desk:
+class Desk(Generic[ConfigT]):
     """See the module.
 
     Args:
-        file: ``control.toml`` as it stands.
+        file: the site's parameters as they stand.
         taken: by :func:`taken_up`.
-        rating_w: of the connection.
-        loop: built with :attr:`config`.
+        hand: of what runs with :attr:`config`.
         state: where the book is kept.
         clock: of the machine.
         record: enters in the journal.
+        elsewhere: the set that is on watch in another part, as people name it; empty for none.
     """
 
     def __init__(
-        self, file: ControlConfig, taken: TakenUp, rating_w: float, loop: Loop, state: StateFile, clock: Clock,
-        record: Record,
+        self, file: ConfigT, taken: TakenUp, hand: Hand[ConfigT], state: StateFile, clock: Clock, record: Record,
+        elsewhere: Callable[[], str] = lambda: "",
     ) -> None:  # fmt: skip
+        self.owner = owner_of(file)
+        """Whose parameters they are."""
         self._file = file
         self._book = taken.book
-        self._rating_w = rating_w
-        self._loop = loop
+        self._hand = hand
         self._state = state
         self._clock = clock
         self._record = record
+        self._elsewhere = elsewhere
         self._lock = threading.Lock()
         self._news: deque[Told] = deque(taken.told, maxlen=64)
         self._owed: deque[dict[str, Any]] = deque(maxlen=OWED_MAX)
@@ -126,7 +80,7 @@ class Desk:
     # ------------------------------------------------------------ service
 
     def draft(
-        self, wanted: Mapping[str, float], author: str, reason: str, limits: guard.Limits, watch_s: float,
+        self, wanted: Mapping[str, float], author: str, reason: str, limits: guard.AnyLimits, watch_s: float,
         figures: Mapping[str, float],
     ) -> ChangeSet | list[str]:  # fmt: skip
         """A new set, or what is wrong with it.
@@ -146,15 +100,22 @@ class Desk:
     def status(self) -> dict[str, Any]:
         """All sets, and what is in force."""
         with self._lock:
-            book, watched = self._book, self._guard
+            book = self._book
             return {
                 "on_watch": book.on_watch.number if book.on_watch else 0,
                 "watch_left_s": self._left_s(),
-                "guard": asdict(watched) | {"error_rms_pct": watched.error_rms_pct} if watched else {},
+                "guard": self._seen(),
                 "sets": [_message(one) for one in book.sets],
                 "kept": {name: one.value for name, one in book.kept.items()},
                 "values": Registry(sections_of(self.config)).values(),
             }
+
+    def _seen(self) -> dict[str, Any]:
+        """How near the limits the change on watch has come; nothing while none is."""
+        watched, state = self._book.on_watch, self._guard
+        if watched is None or state is None:
+            return {}
+        return state.reached(watched.limits) | {"live": list(state.live), "island_s": state.island_s}
 
     def owed(self) -> dict[str, Any] | None:
         """The first entry that the journal does not have yet."""
@@ -176,7 +137,7 @@ class Desk:
         if number != command.value or number < 0:
             return Refused(Code.OWNER, f"{command.value:g} is no number of a change")
         try:
-            if command.point == KEEP_POINT:
+            if command.point == self.owner.keep_point:
                 reason = self._keep(number, command.author)
             elif number == 0:
                 reason = self._roll_back_by(command.author)
@@ -190,6 +151,8 @@ class Desk:
         with self._lock:
             if self._restore:
                 return Code.BUSY, "the loop is going back to what was in force"
+            if other := self._elsewhere():
+                return Code.OWNER, f"change {other} is on watch: keep it or roll it back first"
             if reason := change_set.refusal_of(self._book, number, self.config):
                 return Code.OWNER, reason[: change_set.REASON_MAX]
             one = self._book.get(number)
@@ -214,7 +177,7 @@ class Desk:
         except OSError as error:
             return Code.STATE, error.strerror or str(error)
         try:
-            self._swap(with_values(self.config, one.after), force=False)
+            self._hand.swap(with_values(self.config, one.after), force=False)
         except (ValueError, RuntimeError) as error:
             self._move(one.number, State.REFUSED, (str(error), str(error)))
             return Code.OWNER, str(error)
@@ -253,16 +216,18 @@ class Desk:
             return news
 
     def _look_at_loop(self, watched: ChangeSet, seen: Seen) -> None:
-        state, bump_w = self._loop.swapped
-        bump_pct = 100.0 * bump_w / self._rating_w
-        if state == SWAP_DONE:
+        found = self._hand.swapped
+        bump_pct = found.bump_pct
+        if found.stage is Stage.DONE:
             self.config = with_values(self.config, watched.after)
             self._guard = guard.begin(seen)
             if not self._move(watched.number, State.APPLIED):
                 return
             self._tell("tuning_applied", watched, "적용, 감시 시작", "is applied and on watch", bump_pct=bump_pct)
-        elif state == SWAP_REFUSES:
-            why = (f"출력이 {bump_pct:.2f} % 움직였을 것임", f"a bump of {bump_pct:.2f} % of the rating")
+        elif found.stage is Stage.REFUSED:
+            why = (found.why_ko, found.why_en)
+            if not found.why_en:
+                why = (f"출력이 정격의 {bump_pct:.2f} % 움직였을 것임", f"a bump of {bump_pct:.2f} % of the rating")
             self._move(watched.number, State.REFUSED, why)
             self._owe(watched, why[1])
             self._tell("tuning_refused", watched, f"적용 못 함: {why[0]}", f"is refused: {why[1]}")
@@ -274,10 +239,19 @@ class Desk:
             self._roll_back(watched, tripped)
         elif self._guard.watched_s >= watched.watch_s:
             try:
-                self._kept(watched, ("감시 시간 동안 이상 없음", "nothing tripped in the watch time"))
+                self._kept(watched, self._proven())
             except OSError as error:
                 why = error.strerror or str(error)
                 self._roll_back(watched, (f"저장하지 못함: {why}", f"it cannot be kept: {why}"))
+
+    def _proven(self) -> tuple[str, str]:
+        """Why a change is kept: nothing tripped, and how much of that was an island, where its law could show."""
+        assert self._guard is not None, "it is on watch"
+        ko, en = "감시 시간 동안 이상 없음", "nothing tripped in the watch time"
+        if self.owner is not MICROGRID:
+            return ko, en
+        island_s = self._guard.island_s
+        return f"{ko} (그중 독립 운전 {island_s:.0f} s)", f"{en} ({island_s:.0f} s of it in an island)"
 
     def _kept(self, watched: ChangeSet, why: tuple[str, str]) -> None:
         """Raises OSError."""
@@ -304,18 +278,12 @@ class Desk:
         """Hand the loop what is in force, as soon as it takes it."""
         if self._restore:
             try:
-                self._swap(self.config, force=True)
+                self._hand.swap(self.config, force=True)
                 self._restore = False
             except RuntimeError:
                 pass  # a tick is held up in the middle of a try: the next turn asks again
 
     # ------------------------------------------------------------ hands
-
-    def _swap(self, config: ControlConfig, *, force: bool) -> None:
-        params = config.kernel_params(self._rating_w)
-        scalars, battery, meter_sign = kernel_arrays(params)
-        bump_w_max = BUMP_SHARE_MAX * self._rating_w
-        self._loop.set_params(scalars, params.delay_steps, battery, meter_sign, bump_w_max, TRIES, force)
 
     def _save(self, book: Book) -> None:
         """Raises OSError: nothing has changed then."""
@@ -338,17 +306,14 @@ class Desk:
 
     def _owe(self, one: ChangeSet, why: str, n: int = change_set.CHANGES_MAX) -> None:
         """The journal shall tell that the old values of the first ``n`` changes are in force again."""
-        reason = f"change {one.number}: {why}"
+        reason = f"change {self.owner.label(one.number)}: {why}"
         self._owed.extend(_entry(each.name, each.after, each.before, reason) for each in one.changes[:n])
 
     def _tell(self, class_name: str, one: ChangeSet, ko: str, en: str, **figures: float) -> None:
         changes = ", ".join(f"{change.name} {change.before:g}→{change.after:g}" for change in one.changes)
-        self._news.append(
-            Told(
-                class_name, f"파라미터 변경 {one.number} ({changes}) {ko}", f"change {one.number} ({changes}) {en}",
-                {"change_set": one.number, **figures},
-            )
-        )  # fmt: skip
+        which = f"{self.owner.label(one.number)} ({changes})"
+        data = {"change_set": one.number, **figures}
+        self._news.append(Told(class_name, f"파라미터 변경 {which} {ko}", f"change {which} {en}", data))
 
     def _left_s(self) -> float:
         watched = self._book.on_watch
@@ -357,43 +322,7 @@ class Desk:
     def _show(self) -> None:
         watched = self._book.on_watch
         shown = watched.number if watched is not None and watched.state is State.APPLIED else 0
-        self._loop.set_tuning(shown, self._book.last_kept, self._left_s())
-
-
-def taken_up(state: StateFile, file: ControlConfig, clock: Clock) -> TakenUp:
-    """The book that a part before has left, and what is to be told of it.
-
-    A book that cannot be read is set aside with the next save, and ``control.toml`` is in force.
-    """
-    try:
-        found = state.load()
-        book = change_set.from_state(found) if found is not None else Book()
-    except (OSError, ValueError) as error:
-        state.doubt()
-        ko = f"저장된 파라미터를 읽지 못해 control.toml 대로 동작: {error}"
-        en = f"kept parameters are not known, control.toml is in force: {error}"
-        return TakenUp(Book(), (Told("tuning_unreadable", ko, en),))
-    news = []
-    book, rolled = change_set.restarted(book, clock.utc_ns())
-    if rolled is not None:
-        news.append(
-            Told(
-                "tuning_rolled_back", f"파라미터 변경 {rolled.number} 되돌림: {rolled.why_ko}",
-                f"change {rolled.number} is rolled back: {rolled.why_en}", {"change_set": rolled.number},
-            )
-        )  # fmt: skip
-        with contextlib.suppress(OSError):  # it stands in the file as on watch: the next start rolls it back again
-            state.save(change_set.to_state(book))
-    _, overruled = change_set.in_force(book, file)
-    if overruled:
-        names = ", ".join(overruled)
-        news.append(
-            Told(
-                "tuning_overruled", f"control.toml 이 바뀌어 저장된 값을 쓰지 않음: {names}",
-                f"control.toml has changed since, its values are in force: {names}",
-            )
-        )  # fmt: skip
-    return TakenUp(book, tuple(news), rolled)
+        self._hand.show(shown, self._book.last_kept, self._left_s())
 
 
 def _entry(name: str, before: float, value: float, reason: str) -> dict[str, Any]:

@@ -23,6 +23,8 @@ ALIKE_SHARE = 0.005
 """Of a step: curves nearer than this lie on each other in a picture."""
 SAME_SHARE = 1e-4
 """Figures that differ by less are the same."""
+Compared = list[tuple[str, dict[str, float], dict[str, float]]]
+"""What was run, and its figures with old and with new parameters."""
 
 WORDS: Mapping[str, tuple[str, str]] = {
     "title": ("파라미터 시험", "Dry run"),
@@ -52,6 +54,18 @@ WORDS: Mapping[str, tuple[str, str]] = {
     "travel_mw": ("출력 지령 총 변화, MW", "travel of the set-points, MW"),
     "saturated_s": ("포화, s", "saturated, s"),
     "rated_s": ("평가 시간, s", "time rated, s"),
+    "island_step": ("독립 운전 중 부하 계단: 주파수", "Step of the load in an island: frequency"),
+    "island_command": ("독립 운전 중 부하 계단: 지령 합계", "Step of the load in an island: sum of the commands"),
+    "island_stretch": ("독립 운전, 부하 변동: 주파수", "An island whose loads come and go: frequency"),
+    "short_island_step": ("부하 계단", "Step"),
+    "short_island_stretch": ("부하 변동", "Stretch"),
+    "deviation": ("공칭과의 차, Hz", "off nominal, Hz"),
+    "command": ("지령 변화, kW", "change of the command, kW"),
+    "nadir_hz": ("최대 편차, Hz", "greatest deviation, Hz"),
+    "settling_band_s": ("정착(±0.05 Hz), s", "settling (±0.05 Hz), s"),
+    "iae_hzs": ("IAE, Hz·s", "IAE, Hz·s"),
+    "rms_hz": ("실효값, Hz", "RMS, Hz"),
+    "max_hz": ("최대 편차, Hz", "greatest deviation, Hz"),
     "never": ("없음", "never"),
     "alike": ("두 곡선이 같음", "both alike"),
     "no_gaps": ("없음", "none"),
@@ -89,14 +103,19 @@ def notes(plant: PlantModel, replayed: Replay | None, where: str, lang: str) -> 
     return [*found, said]
 
 
-def table(stepped: Sequence[Step], replayed: Replay | None, lang: str) -> dict[str, Any]:
-    """Figures of everything, old and new side by side."""
-    compared = [(one.name, asdict(one.figures_before), asdict(one.figures_after)) for one in stepped]
+def compared(stepped: Sequence[Step], replayed: Replay | None) -> Compared:
+    """Figures of everything, old and new."""
+    found = [(one.name, asdict(one.figures_before), asdict(one.figures_after)) for one in stepped]
     if replayed is not None:
-        compared.append(("hour", asdict(replayed.figures_before), asdict(replayed.figures_after)))
+        found.append(("hour", asdict(replayed.figures_before), asdict(replayed.figures_after)))
+    return found
+
+
+def table(figures: Compared, lang: str) -> dict[str, Any]:
+    """Figures of everything, old and new side by side."""
     rows = []
-    for name, *both in compared:
-        old, new = (_in_kw(figures) for figures in both)
+    for name, *both in figures:
+        old, new = (_in_kw(one) for one in both)
         about = word(f"short_{name}", lang)
         rows += [[f"{about}: {word(key, lang)}", *_pair(old[key], new[key], lang)] for key in old]
     return {"head": [word("figure", lang), word("before", lang), word("after", lang), "Δ"], "rows": rows}
@@ -124,14 +143,21 @@ def picture(
     panels = [_step_panel(one, lang) for one in stepped]
     if replayed is not None:
         panels.append(_stretch_panel(replayed, lang))
-    compact = table(stepped, replayed, lang)
+    return whole(changes, panels, table(compared(stepped, replayed), lang), said, lang)
+
+
+def whole(
+    changes: Sequence[tuple[Parameter, float]], panels: Sequence[Mapping[str, Any]], figures: dict[str, Any],
+    said: Sequence[str], lang: str,
+) -> dict[str, Any]:  # fmt: skip
+    """A picture's data from its panels."""
     return {
         "title": f"{word('title', lang)}: {changes_text(changes)}",
         "notes": list(said),
         "before": word("before", lang),
         "after": word("after", lang),
-        "panels": panels,
-        "table": _side_by_side(compact),
+        "panels": list(panels),
+        "table": _side_by_side(figures),
     }
 
 

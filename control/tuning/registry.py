@@ -1,8 +1,9 @@
-"""Every parameter of control in one list: value, default, range, unit, owner, and whether a change needs a restart.
+"""Every parameter of control in one list: value, default, range, unit, owner, and why one is not taken while it runs.
 
 The facts stand in the metadata of the dataclasses' fields (:mod:`gwanje.control.microgrid.files.fields`): ``unit``,
 ``low``, ``high``, ``owner``, ``ko``, ``en``. A registry is made of any number of such dataclasses; only numbers are
-parameters, words and tags are the site's.
+parameters, words and tags are the site's. ``control.toml`` of the part ``control`` and ``microgrid/control.toml`` of
+the part ``microgrid`` are two such sets; the part that has one in force changes it: :mod:`gwanje.control.tuning.owner`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,33 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
-from gwanje.control.microgrid.params import ControlConfig, cross_problems
+from gwanje.control.microgrid import params, settings
+from gwanje.control.microgrid.files.fields import Problem
+from gwanje.control.microgrid.params import ControlConfig
+from gwanje.control.microgrid.settings import Settings, part_name
+from gwanje.control.microgrid.tunable import Held, held
 
+Config = ControlConfig | Settings
+"""Parameters of a part."""
+ConfigT = TypeVar("ConfigT", bound=Config)
+MICROGRID = "microgrid"
+"""Before the names of the part ``microgrid``."""
 NEAR_MAX = 3
 """Names that are offered for one that is not known."""
+LOOP = Held("제어 루프는 기동 때 만들어짐", "the loop is laid out at the start")
+
+
+def _taken(_key: str) -> None:
+    """Nothing is against any of them."""
+
+
+def _by_restart(_key: str) -> Held:
+    return LOOP
 
 
 class UnknownParameterError(ValueError):
@@ -31,12 +51,12 @@ class Section:
     Attributes:
         name: put before the names of its fields, such as ``tie_line`` or ``battery.ess1``.
         params: an instance: its values are those in force.
-        live: whether the running loop takes other values of it; otherwise the part must be started anew.
+        held: why the running loop does not take other values of a field; ``None`` where it does.
     """
 
     name: str
     params: Any
-    live: bool
+    held: Callable[[str], Held | None] = _taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +75,9 @@ class Parameter:
         en: what it is.
         whole: only whole numbers.
         live: taken while the loop runs.
+        restart: a restart takes it from the site's file.
+        why_ko: why it is not live.
+        why_en: why it is not live.
     """
 
     name: str
@@ -67,7 +90,10 @@ class Parameter:
     ko: str
     en: str
     whole: bool
-    live: bool
+    live: bool = True
+    restart: bool = False
+    why_ko: str = ""
+    why_en: str = ""
 
     def against(self, value: float) -> str:
         """Why a value cannot be; empty when it can."""
@@ -78,7 +104,9 @@ class Parameter:
         if not self.low <= value <= self.high:
             unit = f" {self.unit}" if self.unit else ""
             return f"{value:g} is not within {self.low:g}…{self.high:g}{unit}"
-        return "" if self.live else "is taken only by a restart: set it in the site's file"
+        if self.live:
+            return ""
+        return f"is taken only by a restart ({self.why_en}): set it in the site's file" if self.restart else self.why_en
 
 
 class Registry:
@@ -109,7 +137,10 @@ class Registry:
             return found[0]
         if found:
             raise UnknownParameterError(f"{name!r} is several: {', '.join(one.name for one in found)}")
-        words = {end: one.name for one in self._all.values() for end in _ends(one.name)}
+        words: dict[str, str] = {}
+        for one in self._all.values():
+            for end in _ends(one.name):
+                words.setdefault(end, one.name)
         near = ", ".join(dict.fromkeys(words[end] for end in difflib.get_close_matches(name, words, NEAR_MAX)))
         raise UnknownParameterError(f"no parameter {name!r}{f'; near: {near}' if near else ''}")
 
@@ -142,59 +173,66 @@ def _parameters(section: Section) -> list[Parameter]:
                 str(about.get("ko", "")),
                 str(about.get("en", "")),
                 one.type in ("int", int),
-                section.live,
+                *_liveness(section.held(one.name)),
             )
         )
     return found
 
 
-def sections_of(config: ControlConfig) -> list[Section]:
-    """The parameters of the tie-line control; the loop's own are taken by a restart alone."""
+def _liveness(why: Held | None) -> tuple[bool, bool, str, str]:
+    return (True, False, "", "") if why is None else (False, why.restart, why.ko, why.en)
+
+
+def sections_of(config: Config) -> list[Section]:
+    """The parameters of a part."""
+    if isinstance(config, Settings):
+        return [
+            Section(f"{MICROGRID}.{group}{f'.{part_name(one)}' if several else ''}", one, partial(held, group))
+            for group, one, several in _members(config)
+        ]
     return [
-        Section("loop", config.loop, live=False),
-        Section("tie_line", config.tie_line, live=True),
-        Section("setpoint", config.setpoint, live=True),
-        *(Section(f"battery.{one.name}", one, live=True) for one in config.battery),
+        Section("loop", config.loop, _by_restart),
+        Section("tie_line", config.tie_line),
+        Section("setpoint", config.setpoint),
+        *(Section(f"battery.{one.name}", one) for one in config.battery),
     ]
 
 
-def sections_within(name: str, whole: Any, *, live: bool = False) -> list[Section]:
-    """A section for every dataclass that is a member of a dataclass, and for each of several that have names.
-
-    Args:
-        name: put before all of them.
-        whole: such as the settings of the microgrid's controller.
-        live: whether a running loop takes other values.
-    """
-    found = []
+def _members(whole: Settings) -> list[tuple[str, Any, bool]]:
+    """Every dataclass that is a member, with the member's name; and whether it is one of several."""
+    found: list[tuple[str, Any, bool]] = []
     for one in fields(whole):
         value = getattr(whole, one.name)
-        if is_dataclass(value):
-            found.append(Section(f"{name}.{one.name}", value, live))
-        elif isinstance(value, tuple):
-            named = [each for each in value if is_dataclass(each) and hasattr(each, "name")]
-            found += [Section(f"{name}.{one.name}.{each.name}", each, live) for each in named]
+        found += [(one.name, value, False)] if is_dataclass(value) else [(one.name, each, True) for each in value]
     return found
 
 
-def with_values(config: ControlConfig, values: Mapping[str, float]) -> ControlConfig:
+def with_values(config: ConfigT, values: Mapping[str, float]) -> ConfigT:
     """The configuration with other values of some parameters, by their full names; see :func:`problems_of`."""
-    by_section: dict[str, dict[str, float]] = {}
+    wanted: dict[tuple[str, str], dict[str, float | int]] = {}
+    whole = {one.name for one in Registry(sections_of(config)) if one.whole}
     for name, value in values.items():
-        section, _, key = name.rpartition(".")
-        by_section.setdefault(section, {})[key] = value
-    return replace(
-        config,
-        tie_line=replace(config.tie_line, **by_section.get("tie_line", {})),  # type: ignore[arg-type]
-        setpoint=replace(config.setpoint, **by_section.get("setpoint", {})),  # type: ignore[arg-type]
-        battery=tuple(
-            replace(one, **by_section.get(f"battery.{one.name}", {}))  # type: ignore[arg-type]
-            for one in config.battery
-        ),
-    )
+        group, _, rest = name.removeprefix(f"{MICROGRID}.").partition(".")
+        part, _, key = rest.rpartition(".")
+        wanted.setdefault((group, part), {})[key] = int(value) if name in whole else float(value)
+    changed: dict[str, Any] = {}
+    for group, part in wanted:
+        value = changed.get(group, getattr(config, group))
+        if not part:
+            changed[group] = replace(value, **wanted[group, part])
+        else:
+            changed[group] = tuple(
+                replace(one, **wanted[group, part]) if part_name(one) == part else one for one in value
+            )
+    return replace(config, **changed)
 
 
-def problems_of(config: ControlConfig, values: Mapping[str, float]) -> list[str]:
+def cross_problems(config: Config) -> list[Problem]:
+    """What only several numbers together have wrong, by the rules of the file."""
+    return settings.cross_problems(config) if isinstance(config, Settings) else params.cross_problems(config)
+
+
+def problems_of(config: Config, values: Mapping[str, float]) -> list[str]:
     """What is wrong with other values of some parameters: each by itself, then all together."""
     registry, found = Registry(sections_of(config)), []
     for name, value in values.items():
@@ -208,4 +246,6 @@ def problems_of(config: ControlConfig, values: Mapping[str, float]) -> list[str]
     if found:
         return found
     full = {registry.find(name).name: value for name, value in values.items()}
-    return [f"{'.'.join(map(str, path))}: {reason}" for path, reason in cross_problems(with_values(config, full))]
+    prefix = f"{MICROGRID}." if isinstance(config, Settings) else ""
+    wrong = cross_problems(with_values(config, full))
+    return [f"{prefix}{'.'.join(map(str, path))}: {reason}" for path, reason in wrong]

@@ -1,4 +1,6 @@
-"""The service ``tuning`` of the control part, in a thread of its own; it also pays what the journal is owed.
+"""The service of a part's tuning, in a thread of its own; it also pays what the journal is owed.
+
+``tuning`` is that of the part ``control``, ``tuning_microgrid`` that of the part ``microgrid``:
 
 - ``draft{session, changes, reason, limits, watch_s, figures}`` → ``{outcome: "drafted", set}``: for engineers; who asks
   the core says. ``changes``, ``limits`` and ``figures`` are maps of numbers; ``figures`` come from a dry run.
@@ -22,7 +24,6 @@ from gwanje.core.journal.kinds import EntryKind
 from gwanje.core.journal.service import SERVICE as JOURNAL_SERVICE
 from gwanje.core.requests import NAME_MAX, TEXT_MAX, Code, RequestError, refusal, take_number, take_text
 
-SERVICE = "tuning"
 FIGURES_MAX = 64
 PAY_AGAIN_NS = 5 * NS_PER_S
 """After a failure: a core that does not answer now is asked again then."""
@@ -68,7 +69,7 @@ class TuningService:
         clock: of the machine.
     """
 
-    def __init__(self, desk: Desk, bus: Bus, record: Callable[[Mapping[str, Any]], str], clock: Clock) -> None:
+    def __init__(self, desk: Desk[Any], bus: Bus, record: Callable[[Mapping[str, Any]], str], clock: Clock) -> None:
         self._desk = desk
         self._bus = bus
         self._record = record
@@ -91,7 +92,7 @@ class TuningService:
         author = self._engineer(take_text(message, "session", TEXT_MAX))
         reason = take_text(message, "reason", REASON_MAX)
         wanted = _numbers(message, "changes", CHANGES_MAX)
-        limits = limits_of(_wholes(_numbers(message, "limits", CHANGES_MAX)))
+        limits = limits_of(_wholes(_numbers(message, "limits", CHANGES_MAX)), self._desk.owner.limits)
         figures = _numbers(message, "figures", FIGURES_MAX)
         watch_s = take_number(message, "watch_s") if "watch_s" in message else WATCH_S
         if isinstance(limits, list):

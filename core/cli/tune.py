@@ -19,14 +19,19 @@ from gwanje.core.cli.operate import Desk
 from gwanje.core.cli.parsing import CommandError, Commands, attached, history_of, with_site
 from gwanje.core.cli.speech import with_lang
 from gwanje.core.clock import NS_PER_S
+from gwanje.core.closed_loop.comparison import named
 from gwanje.core.site.config import load_site
 from gwanje.core.site.local_time import SiteTime
 
 TERMINAL = "gwanje.control.tuning.terminal"
+TALK = "gwanje.control.tuning.talk"
+PLANT = "gwanje.io.sim.microgrid.plant:open_plant"
 HISTORY = "gwanje.historian.query"
 PICTURE = "gwanje.hmi.response_picture"
 """Modules of other parts, by name: core imports none of them."""
-HOUR_S = 3600.0
+HOUR_S, ISLAND_S = 3600.0, 60.0
+"""Stretches of a dry run: of the record, and of a simulated island."""
+ISLAND_S_MIN, ISLAND_S_MAX = 10.0, 900.0
 PICTURE_S = 60.0
 """Painting takes a second; a machine that tests beside takes longer."""
 
@@ -36,20 +41,21 @@ def add(commands: Commands) -> None:
     tune = commands.group("tune", "parameters of control: list, try, apply, watch, keep, roll back")
     listed = tune.add("list", _list, "parameters with value, range, unit and owner")
     listed.add_argument("pattern", nargs="?", default="", help="such as 'follow_*' (default: all)")
-    listed.add_argument("--changed", action="store_true", help="only those that differ from control.toml")
-    tried = tune.add("try", _try, "a dry run: old and new parameters on steps and on a recorded hour")
+    listed.add_argument("--changed", action="store_true", help="only those that differ from the site's files")
+    listed.add_argument("--live", action="store_true", help="only those that a running city takes")
+    tried = tune.add("try", _try, "a dry run: old and new parameters on steps, on a recorded hour or in an island")
     tried.add_argument("changes", nargs="+", metavar="NAME=VALUE")
     which = tried.add_mutually_exclusive_group()
     which.add_argument("--hour", metavar="FROM", help="begin of the recorded hour, ISO 8601 (default: the last hour)")
     which.add_argument("--synthetic", action="store_true", help="steps alone")
-    tried.add_argument("--for", dest="for_s", type=float, default=HOUR_S, metavar="S", help="length of the stretch")
+    tried.add_argument("--for", dest="for_s", type=float, metavar="S", help="length (default: 3600; in an island 60)")
     tried.add_argument("--history", type=Path, help="history folder (default: the running city's, or the last run's)")
     tried.add_argument("--picture", type=Path, metavar="FILE.png", help="paint both responses")
     tried.add_argument("--plant-delay", type=float, metavar="S", help="another delay of the model's path")
     tried.add_argument("--plant-lag", type=float, metavar="S", help="another lag of the model's inverters")
     tried.add_argument("--save", action="store_true", help="draft the change in the running city; needs --reason")
     applied = tune.add("apply", _apply, "apply a drafted change, or NAME=VALUE …, without a bump, and watch it")
-    applied.add_argument("changes", nargs="+", metavar="NUMBER | NAME=VALUE")
+    applied.add_argument("changes", nargs="+", metavar="NUMBER | NAME=VALUE", help="such as 3, m2 or ki_per_s=3")
     applied.add_argument("--yes", action="store_true", help="accept the warnings")
     applied.add_argument("--no-wait", action="store_true", help="do not follow the watch to its end")
     rollback = tune.add("rollback", _rollback, "roll back the change on watch")
@@ -57,7 +63,10 @@ def add(commands: Commands) -> None:
     shown = tune.add("status", _status, "drafted and applied changes, what is on watch")
     for one in (tried, applied):
         one.add_argument("--watch", type=float, default=60.0, metavar="S", help="watch time (default: 60)")
-        one.add_argument("--guard", action="append", default=[], metavar="LIMIT=VALUE", help="such as error_rms_pct=1")
+        one.add_argument(
+            "--guard", action="append", default=[], metavar="LIMIT=VALUE",
+            help="such as error_rms_pct=1; of the microgrid also frequency_rms_hz, frequency_max_hz, swings",
+        )  # fmt: skip
     for one in (applied, rollback, kept):
         one.add_argument("--reason", required=True, help="for the journal")
     tried.add_argument("--reason", default="", help="for the journal")
@@ -70,6 +79,10 @@ def add(commands: Commands) -> None:
 
 def _terminal() -> Any:
     return importlib.import_module(TERMINAL)
+
+
+def _talk() -> Any:
+    return importlib.import_module(TALK)
 
 
 def _place(chosen: argparse.Namespace) -> Any:
@@ -96,31 +109,50 @@ def _desk(chosen: argparse.Namespace) -> Iterator[Desk]:
 
 
 def _list(chosen: argparse.Namespace) -> int:
-    return int(_terminal().list_parameters(_place(chosen), chosen.pattern, chosen.changed, chosen.json))
+    place = _place(chosen)
+    return int(_terminal().list_parameters(place, chosen.pattern, chosen.changed, chosen.json, chosen.live))
 
 
 def _try(chosen: argparse.Namespace) -> int:
     if chosen.save and not chosen.reason.strip():
         raise CommandError("--save needs --reason: it goes into the journal")
     place, terminal = _place(chosen), _terminal()
-    fetch, from_ns, until_ns, where = _stretch(chosen)
-    wish = terminal.Wish(chosen.changes, from_ns, until_ns, where, chosen.plant_delay, chosen.plant_lag)
-    tried = terminal.try_out(place, wish, fetch, chosen.json)
-    if chosen.picture is not None:
+    choice = terminal.choose(terminal.configs(place), chosen.changes)
+    if choice.owner.part == "microgrid":
+        tried = _try_microgrid(chosen, place, choice)
+    else:
+        fetch, from_ns, until_ns, where = _stretch(chosen)
+        wish = terminal.Wish(from_ns, until_ns, where, chosen.plant_delay, chosen.plant_lag)
+        tried = terminal.try_out(place, choice, wish, fetch, chosen.json)
+    if chosen.picture is not None and tried.picture:
         _paint(tried.picture, chosen.picture)
         print(f"{chosen.picture}", file=sys.stderr if chosen.json else sys.stdout)
     if not chosen.save:
         return 0
     with _desk(chosen) as desk:
-        number = terminal.save_draft(desk, _draft(chosen, tried.wanted, tried.figures))
+        number = _talk().save_draft(desk, _draft(chosen, choice, tried.figures))
     if number:
-        print(f"gwanje tune apply {number} --reason …", file=sys.stderr if chosen.json else sys.stdout)
+        name = choice.owner.label(number)
+        print(f"gwanje tune apply {name} --reason …", file=sys.stderr if chosen.json else sys.stdout)
     return 0 if number else 1
 
 
-def _draft(chosen: argparse.Namespace, wanted: Mapping[str, float], figures: Mapping[str, float]) -> Any:
+def _try_microgrid(chosen: argparse.Namespace, place: Any, choice: Any) -> Any:
+    """In a simulated island, when the parameters have a response to draw there; else they are checked alone."""
+    given = {"--hour": chosen.hour, "--plant-delay": chosen.plant_delay, "--plant-lag": chosen.plant_lag}
+    if wrong := [one for one, value in given.items() if value is not None]:
+        raise CommandError(f"{wrong[0]} is for parameters of the tie-line; the microgrid's are tried in simulation")
+    if chosen.picture is not None and not _terminal().drawn(choice):
+        raise CommandError("these parameters have no response to draw; without --picture they are checked")
+    stretch_s = 0.0 if chosen.synthetic else ISLAND_S if chosen.for_s is None else chosen.for_s
+    if stretch_s and not ISLAND_S_MIN <= stretch_s <= ISLAND_S_MAX:
+        raise CommandError(f"--for must be {ISLAND_S_MIN:g}…{ISLAND_S_MAX:g} s in an island")
+    return _terminal().try_microgrid(place, choice, named(PLANT), stretch_s, chosen.json)
+
+
+def _draft(chosen: argparse.Namespace, choice: Any, figures: Mapping[str, float]) -> Any:
     limits = dict(_number(one) for one in chosen.guard)
-    return _terminal().Draft(wanted, chosen.reason, chosen.watch, limits, figures)
+    return _talk().Draft(choice.owner, choice.wanted, chosen.reason, chosen.watch, limits, figures)
 
 
 def _number(text: str) -> tuple[str, float]:
@@ -138,11 +170,12 @@ def _stretch(chosen: argparse.Namespace) -> tuple[Callable[[list[str], int, int]
     """How to read the historian, and which stretch; without a record, none."""
     if chosen.synthetic:
         return _nothing, None, 0, ""
-    if not 10.0 <= chosen.for_s <= 86_400.0:
+    for_s = HOUR_S if chosen.for_s is None else chosen.for_s
+    if not 10.0 <= for_s <= 86_400.0:
         raise CommandError("--for must be 10…86400 s")
     history = importlib.import_module(HISTORY)
     folder, time = history_of(chosen), SiteTime.of(chosen.site)
-    length_ns = round(chosen.for_s * NS_PER_S)
+    length_ns = round(for_s * NS_PER_S)
     if chosen.hour is None:
         with history.open_history(folder) as opened:
             newest = opened.sql("SELECT min(utc_ns) AS a, max(utc_ns) AS b FROM points WHERE tag = 'grid.tie.import_w'")
@@ -203,29 +236,28 @@ def _paint(data: Mapping[str, Any], target: Path) -> None:
 
 
 def _apply(chosen: argparse.Namespace) -> int:
-    terminal = _terminal()
+    terminal, talk = _terminal(), _talk()
     with _desk(chosen) as desk:
-        if len(chosen.changes) == 1 and chosen.changes[0].isdecimal():
-            number = int(chosen.changes[0])
-        else:
-            _, now = terminal.configs(_place(chosen))
-            wanted = {one.name: value for one, value in terminal.wanted_of(now, chosen.changes)}
-            number = terminal.save_draft(desk, _draft(chosen, wanted, {}))
-        if not number:
-            return 1
-        return int(terminal.apply(desk, number, chosen.reason, chosen.yes, not chosen.no_wait))
+        name = talk.set_name(chosen.changes[0]) if len(chosen.changes) == 1 else None
+        if name is None:
+            choice = terminal.choose(terminal.configs(_place(chosen)), chosen.changes)
+            number = talk.save_draft(desk, _draft(chosen, choice, {}))
+            if not number:
+                return 1
+            name = talk.SetName(choice.owner, number)
+        return int(talk.apply(desk, name, chosen.reason, chosen.yes, not chosen.no_wait))
 
 
 def _rollback(chosen: argparse.Namespace) -> int:
     with _desk(chosen) as desk:
-        return int(_terminal().roll_back(desk, chosen.reason))
+        return int(_talk().roll_back(desk, chosen.reason))
 
 
 def _keep(chosen: argparse.Namespace) -> int:
     with _desk(chosen) as desk:
-        return int(_terminal().keep(desk, chosen.reason))
+        return int(_talk().keep(desk, chosen.reason))
 
 
 def _status(chosen: argparse.Namespace) -> int:
     with _desk(chosen) as desk:
-        return int(_terminal().status(desk, chosen.json))
+        return int(_talk().status(desk, chosen.json))

@@ -11,9 +11,13 @@ from hearing import Ear
 
 from gwanje.control.lease import LeaseKeeper, LeaseThread
 from gwanje.control.loop import allowed_processors, build_loop, input_ids, processors
-from gwanje.control.main import Shell, main, read_config, tuning_file
+from gwanje.control.main import Shell, main, read_config
 from gwanje.control.microgrid.params import parse
-from gwanje.control.tuning.desk import Desk, taken_up
+from gwanje.control.tuning.desk import Desk
+from gwanje.control.tuning.loop_hand import LoopHand
+from gwanje.control.tuning.owner import CONTROL
+from gwanje.control.tuning.part import tuning_file
+from gwanje.control.tuning.taken_up import taken_up
 from gwanje.core.authority.principal import Role
 from gwanje.core.bus.bus import Bus
 from gwanje.core.bus.messages import Event
@@ -81,9 +85,9 @@ class Part:
         self.keeper = LeaseKeeper(Client(), "tie_line", points, "test")
         self.hear = Ear(Bus(folder, "hmi", self.clock, tags.n), self.bus.publisher(), ["scan", "event"])
         self.recorded = []
-        state = tuning_file(self.ctx)
+        state = tuning_file(self.ctx, CONTROL)
         taken = taken_up(state, self.config, self.clock)
-        self.desk = Desk(self.config, taken, self.site.rating_w, self.loop, state, self.clock, self.record)
+        self.desk = Desk(self.config, taken, LoopHand(self.loop, self.site.rating_w), state, self.clock, self.record)
         self.shell = Shell(self.ctx, self.desk, self.loop, self.keeper)
         self.world = dict(WORLD)
         self.plan = {}

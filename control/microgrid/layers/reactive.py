@@ -47,14 +47,17 @@ class ReactiveLaw:
         self.target_var = one.import_target_var
         self.sum_var = 0.0
         self.limited = False
+        self._error_var = self._voltage_pu = self._ability_var = math.nan
 
     def retune(self, settings: Settings) -> None:
-        """Other gains; what is delivered stays."""
-        one = settings.reactive
+        """Other gains; what is asked for stays, also where the voltage bends it otherwise now."""
+        one, bent_var = settings.reactive, self._bent(self._voltage_pu, self._ability_var)
+        wanted_var = self._pi.output + bent_var
         self._pi.tune(one.kp, one.ki_per_s, one.tracking_s)
         if one.import_target_var != self._settings.reactive.import_target_var:
             self.target_var = one.import_target_var
         self._settings = settings
+        self._pi.seed(wanted_var - self._bent(self._voltage_pu, self._ability_var), self._error_var)
 
     def begin(self, delivered_var: float, import_var: float) -> None:
         """The law comes into force with what is delivered now."""
@@ -72,6 +75,7 @@ class ReactiveLaw:
             dt_s: since the last step.
         """
         one, total = self._settings.reactive, sum(ability)
+        self._error_var, self._voltage_pu, self._ability_var = import_var - self.target_var, voltage_pu, total
         wanted = self._pi.step(import_var - self.target_var, self.sum_var - self._bent(voltage_pu, total), dt_s)
         wanted += self._bent(voltage_pu, total)
         if voltage_pu > self._settings.site.voltage_high_pu:
@@ -93,4 +97,6 @@ class ReactiveLaw:
 
     def _bent(self, voltage_pu: float, total: float) -> float:
         one = self._settings.reactive
+        if total != total:
+            return 0.0
         return droop(voltage_pu - 1.0, -one.volt_var_slope * total, one.volt_var_deadband_pu, total)

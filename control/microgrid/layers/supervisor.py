@@ -20,7 +20,7 @@ from gwanje.control.microgrid.layers.generators import Generators
 from gwanje.control.microgrid.layers.island_law import IslandLaw
 from gwanje.control.microgrid.layers.tie_law import TieLaw
 from gwanje.control.microgrid.modes.types import Law, Mode
-from gwanje.control.microgrid.settings import Settings, load_value
+from gwanje.control.microgrid.settings import Demand, Settings, load_value
 from gwanje.control.microgrid.units import Units
 from gwanje.control.microgrid.watch import Watch
 from gwanje.ext.shed import ShedTable
@@ -74,7 +74,7 @@ class Supervisor:
         self._generators = Generators(settings, commands, units)
         self._watch = Watch(settings, image, units)
         self._wish: dict[int, float] = {}
-        self._asked_w = self._limit_asked_w = math.nan
+        self._asked_w = self._limit_asked_w = self._cap_asked_w = math.nan
         self._ready_asked = False
         self._reach: ready.Reach | None = None
         self._lines: list[tuple[str, str, str]] = []
@@ -83,7 +83,27 @@ class Supervisor:
     def retune(self, settings: Settings) -> None:
         """Other parameters of the same devices."""
         self._settings = settings
+        self._classes = [(one.rated_w, one.floor) for one in settings.lamp_class]
         self._generators.retune(settings)
+        self._watch.retune(settings)
+
+    @property
+    def _cap(self) -> Demand:
+        return self._with_cap(self._settings.demand)
+
+    def _with_cap(self, params: Demand) -> Demand:
+        """Parameters of the quarter hour, with an operator's cap."""
+        return replace(params, cap_w=self._cap_asked_w) if self._cap_asked_w == self._cap_asked_w else params
+
+    def allowed_with_w(self, params: Demand, now_s: float) -> float:
+        """Greatest import that other parameters of the quarter hour would allow now; nothing moves by asking."""
+        _, out = demand.step(self._demand, now_s + self._offset_s, math.nan, self._with_cap(params), 0.0)
+        return min(out.allowed_w, self._limit_asked_w) if self._limit_asked_w == self._limit_asked_w else out.allowed_w
+
+    @property
+    def flexible_limits_w(self) -> tuple[float, ...]:
+        """Limit of each flexible load, W."""
+        return self._limit_w
 
     def ask(self, what: str, values: Mapping[str, float | str]) -> str:
         """Set-point, limit, cap or readiness by an operator; the reason against it, Korean / English."""
@@ -101,7 +121,7 @@ class Supervisor:
             cap_w = wanted_w if wanted_w == wanted_w else self._settings.demand.cap_w
             if cap_w < 1e3:
                 return f"{cap_w:g} W: 1 kW 이상이어야 함 / at least 1 kW"
-            self._settings = replace(self._settings, demand=replace(self._settings.demand, cap_w=cap_w))
+            self._cap_asked_w = wanted_w
         else:
             return f"{what} is not known"
         return ""
@@ -243,7 +263,7 @@ class Supervisor:
         import_w = seen_w if seen_w == seen_w else tie.expected_w
         self.starting_s = max(self.starting_s - dt_s, 0.0)
         self._demand, self._demand_out = demand.step(
-            self._demand, now_s + self._offset_s, 0.0 if island_now else import_w, settings.demand, dt_s
+            self._demand, now_s + self._offset_s, 0.0 if island_now else import_w, self._cap, dt_s
         )
         allowed_w = self._allowed_w()
         setpoint_w = self._import_setpoint(import_w, allowed_w, tie, dt_s)
@@ -286,7 +306,7 @@ class Supervisor:
         holds = {
             "shortage": left_w > 0.0 or (island_now and short_w > 0.0),
             "surplus": self._curtail.taken_w > 0.0,
-            "demand_over": not island_now and self._demand_out.predicted_w > settings.demand.cap_w,
+            "demand_over": not island_now and self._demand_out.predicted_w > self._cap.cap_w,
             "flexible": self._shares_off(),
             "loads_off": any(one.off for one in self._restore.loads),
             "import_stuck": tie.stuck and not island_now,

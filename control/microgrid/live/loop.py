@@ -18,6 +18,7 @@ from gwanje.control.microgrid.controller import TIE_LAWS, MicrogridController
 from gwanje.control.microgrid.live.binding import LOOP_TAGS, OWNER, Binding, Kind, ids_of
 from gwanje.control.microgrid.live.followed import Followed, LoopSeen
 from gwanje.control.microgrid.modes.types import Law, Mode
+from gwanje.control.microgrid.settings import Settings
 from gwanje.core.closed_loop.interface import Floats, Told
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import Snapshot, TagStore, TagWriter
@@ -102,7 +103,9 @@ class LiveLoop:
     Attributes:
         asks: what is to be done between two periods, by whoever wants something of the controller.
         told: lines for people.
+        between: called in each period before the controller steps, by whoever changes its parameters.
         shown: figures of the loop itself, by tag; replaced as a whole by whoever makes them.
+        tuned: what is tuned, by tag; replaced as a whole.
         leased: the lease was valid in the last period.
         seen: the compiled loop in the last period.
     """
@@ -117,12 +120,15 @@ class LiveLoop:
         self.asks: deque[Callable[[], None]] = deque(maxlen=ASKS_MAX)
         self.told: deque[Told] = deque(maxlen=TOLD_MAX)
         self.shown: dict[str, float] = {}
+        self.tuned: dict[str, float] = {}
         self.leased = False
         self._lay_out()
         self.seen = LoopSeen(commanded_w=[math.nan] * len(binding.battery_tags))
-        controller.tie.kernel = Followed(
+        self._followed = Followed(
             controller.tie.kernel, self.seen, [bool(tag) for tag in binding.battery_tags], controller.settings
         )
+        controller.tie.kernel = self._followed
+        self.between: Callable[[], None] = _nothing
         self._course, self._extremes = _Course(), _Extremes()
         self._begun = False
         self._periods = 0
@@ -192,6 +198,7 @@ class LiveLoop:
         self._follow()
         while self.asks:
             self.asks.popleft()()
+        self.between()
         controller = self.controller
         if not self._begun:
             self._take_up(now_ns * 1e-9, ages)
@@ -207,6 +214,11 @@ class LiveLoop:
         self._utc[:] = utc_ns
         at = self._write_order
         self._writer.write(self._write_ids, self._value[at], self._quality[at], self._utc, now_ns)
+
+    def retune(self, settings: Settings) -> None:
+        """Other parameters between two periods. Raises ValueError: they are not live, and nothing has changed."""
+        self.controller.retune(settings)
+        self._followed.set_settings(settings)
 
     def withdraw(self, now_ns: int, utc_ns: int) -> None:
         """No order stands any more: a breaker that is to be closed at this moment must not be closed after the last."""
@@ -397,6 +409,9 @@ class LiveLoop:
         put("microgrid.limit.reactive_import_var", self.chosen.reactive_import_var)
         put("microgrid.request.ready", self.chosen.ready)
         put("microgrid.power.ready_short_w", number("ready_short_w"))
-        for name, value in self.shown.items():
+        for name, value in (*self.shown.items(), *self.tuned.items()):
             put(name, value)
 
+
+def _nothing() -> None:
+    """Nobody changes parameters."""

@@ -1,9 +1,9 @@
 """The part ``microgrid``: guard, laws, supervisor and modes of the city, live, every 10 ms.
 
 The main thread is the loop. It sleeps until absolute deadlines of the monotonic clock, counts how late it comes and
-what it loses, and does nothing else but :class:`gwanje.control.microgrid.live.loop.LiveLoop`. Three more threads
-publish, keep the lease and take requests; they share the interpreter with it, so they are small, and run under the same
-scheduling, a little below: who holds the interpreter must not wait for a processor.
+what it loses, and does nothing else but :class:`gwanje.control.microgrid.live.loop.LiveLoop`. Four more threads
+publish, keep the lease, take requests and take drafts of tuning; they share the interpreter with it, so they are small,
+and run under the same scheduling, a little below: who holds the interpreter must not wait for a processor.
 
 When the part ends its lease is not released but runs out within 5 s: its successor takes it up again, finds the mode in
 breaker and bus, and goes on from what devices do. Until then set-points are held, then revert; what forms the grid goes
@@ -30,14 +30,22 @@ from gwanje.control.microgrid.live.requests import Requests, usual
 from gwanje.control.microgrid.live.shed_file import ShedFile
 from gwanje.control.microgrid.live.shell import Shell, ShellThread
 from gwanje.control.microgrid.live.ticker import Ticker
+from gwanje.control.microgrid.live.tuned import ControllerHand
 from gwanje.control.microgrid.settings import read_settings
+from gwanje.control.tuning.change_set import in_force
+from gwanje.control.tuning.desk import Desk
+from gwanje.control.tuning.owner import CONTROL, MICROGRID
+from gwanje.control.tuning.part import on_watch_elsewhere, tuning_file
+from gwanje.control.tuning.service import Journal, TuningService
+from gwanje.control.tuning.taken_up import taken_up
 from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.bus.bus import Bus
 from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.commands.client import CommandClient
 from gwanje.core.commands.coverage import LeaseCoverage
-from gwanje.core.commands.messages import owner_service
+from gwanje.core.commands.messages import Command, owner_service
 from gwanje.core.commands.owner import Office
+from gwanje.core.requests import Refused
 from gwanje.core.state_file import StateFile
 from gwanje.core.tags.store import StoreError
 
@@ -60,7 +68,10 @@ def main(ctx: PartContext) -> None:
     """
     sys.setswitchinterval(SWITCH_S)
     try:
-        settings = read_settings(ctx.site.root)
+        file = read_settings(ctx.site.root)
+        state = tuning_file(ctx, MICROGRID)
+        taken = taken_up(state, file, ctx.clock)
+        settings = in_force(taken.book, file)[0]
         offset_s = (ctx.clock.utc_ns() - ctx.clock.mono_ns()) * 1e-9
         controller = MicrogridController(settings, offset_s)
         binding = bind(ctx.site, read_config(ctx), controller)
@@ -74,16 +85,26 @@ def main(ctx: PartContext) -> None:
     keeper = LeaseKeeper(CommandClient(lease_bus, ctx.session), LEASE, binding.lease_points, "microgrid control")
     lease = LeaseThread(keeper, lambda: True)
     requests = Requests(loop, settings, ctx.run_dir / CHOSEN_FILE, lambda: keeper.view)
+    journal = Journal(lease_bus, lambda: ctx.session)
+    hand, elsewhere = ControllerHand(loop, ctx.tags), on_watch_elsewhere(ctx, CONTROL)
+    desk = Desk(file, taken, hand, state, ctx.clock, journal.record, elsewhere)
+
+    def carry_out(command: Command) -> Refused | None:
+        return (desk if command.point in MICROGRID.points else requests).carry_out(command)
+
     office = Office(
         OWNER, owner_secret(ctx.run_dir), ctx.tags, LeaseCoverage(ctx.run_dir, ctx.tags.n), ctx.clock,
-        requests.carry_out, read_only=ctx.site.read_only,
+        carry_out, read_only=ctx.site.read_only,
     )  # fmt: skip
     commands = CommandThread(lease_bus, owner_service(OWNER), office.answer)
+    service = TuningService(desk, lease_bus, journal.record, ctx.clock)
+    tuning = CommandThread(lease_bus, MICROGRID.service, service.answer, service.pay)
     ticker = Ticker(ctx.clock, loop, settings.timing.guard_s)
-    shell = Shell(ctx, loop, ticker, keeper, refused, shed, requests.unread)
+    shell = Shell(ctx, loop, ticker, keeper, refused, shed, requests.unread, desk)
     shell_thread = ShellThread(shell, ctx.clock)
     lease.start()
     commands.start()
+    tuning.start()
     shell_thread.start()
     refused |= _real_time(FIFO_PRIORITY, pinned=True)
     gc.collect()
@@ -95,13 +116,14 @@ def main(ctx: PartContext) -> None:
             if ctx.stopping():
                 break
             for failure, what in (
-                (keeper.failure, "lease"), (commands.failure, "requests"), (shell_thread.failure, "publishing"),
+                (keeper.failure, "lease"), (commands.failure, "requests"), (tuning.failure, "tuning"),
+                (shell_thread.failure, "publishing"),
             ):  # fmt: skip
                 if failure is not None:
                     raise PartError(f"the thread of {what} has ended: {failure!r}") from failure
     finally:
         loop.withdraw(ctx.clock.mono_ns(), ctx.clock.utc_ns())
-        for one in (shell_thread, commands, lease):
+        for one in (shell_thread, tuning, commands, lease):
             one.close(0.5)
         writer.close()
 

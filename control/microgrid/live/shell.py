@@ -1,4 +1,4 @@
-"""What of the part ``microgrid`` may take its time: publishing, telling people, keeping what a successor must know."""
+"""What of the part ``microgrid`` may take its time: publishing, telling people, tuning, keeping what must last."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from gwanje.control.microgrid.live.lateness import Lateness
 from gwanje.control.microgrid.live.loop import LiveLoop
 from gwanje.control.microgrid.live.shed_file import ShedFile
 from gwanje.control.microgrid.live.ticker import Ticker
+from gwanje.control.microgrid.live.tuned import Looker
+from gwanje.control.microgrid.settings import Settings
+from gwanje.control.tuning.desk import Desk
 from gwanje.core.bus.bus import Publisher
 from gwanje.core.bus.messages import Event
 from gwanje.core.city.part import PartContext
@@ -59,11 +62,12 @@ class Shell:
         refused: what the machine refused, in words.
         shed: keeps which loads are held off.
         not_chosen: why what operators chose earlier in this run does not hold now; empty when it does.
+        desk: looks after changes of parameters.
     """
 
     def __init__(
         self, ctx: PartContext, loop: LiveLoop, ticker: Ticker, keeper: LeaseKeeper, refused: Mapping[str, str],
-        shed: ShedFile, not_chosen: str,
+        shed: ShedFile, not_chosen: str, desk: Desk[Settings],
     ) -> None:  # fmt: skip
         self._ctx, self._loop, self._ticker, self._keeper, self._refused = ctx, loop, ticker, keeper, refused
         self._publisher: Publisher = ctx.bus.publisher()
@@ -72,6 +76,7 @@ class Shell:
         self._fast_ids = np.sort(ctx.tags.indices([*FAST, *orders]))
         self._state = degradations.DegradationState(begun=True)
         self._shed, self._shed_problem, self._not_chosen = shed, "", not_chosen
+        self._desk, self._looker = desk, Looker(loop, ctx.tags, ctx.store)
         self._minute_us = math.nan
         self._lost_told = (0, -LOST_TOLD_EVERY_S)
         self._turn = 0
@@ -86,6 +91,7 @@ class Shell:
         self._publish()
         self._tell_lines()
         self._watch()
+        self._tune()
         self._keep_shed()
         self._turn += 1
         if self._turn % MINUTE_TURNS == 0:
@@ -127,6 +133,12 @@ class Shell:
                 ko, en = f"해제: {ko}", f"over: {en}"
             self._tell(name if begins else f"{name}_ended", ko, en)
         self._tell_lost()
+
+    def _tune(self) -> None:
+        """Show the guard what the loop does, and tell what becomes of a change."""
+        seen = self._looker.look(self._ctx.clock.mono_ns() * 1e-9, self._ticker.lateness.lost)
+        for one in self._desk.turn(seen, SHELL_NS * 1e-9):
+            self._tell(one.class_name, one.ko, one.en, one.data)
 
     def _tell_lost(self) -> None:
         lost, now_s = self._ticker.lateness.lost, self._ctx.clock.mono_ns() * 1e-9
@@ -172,6 +184,7 @@ class Shell:
 
     def _tell(self, kind: str, ko: str, en: str, data: Mapping[str, float | int | str] | None = None) -> None:
         clock = self._ctx.clock
+        self._looker.told(f"microgrid_{kind}")
         self._publisher.event(
             Event("control", OWNER, f"microgrid_{kind}", clock.utc_ns(), clock.mono_ns(), ko, en, data=dict(data or {}))
         )

@@ -1,17 +1,22 @@
 """Change sets: whatever is done in whatever order, one at a time is on watch, and what is in force is right."""
 
 import json
+import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tuning_rig import config
 
+from gwanje.control.microgrid.settings import read_settings
 from gwanje.control.tuning import change_set
 from gwanje.control.tuning.change_set import NEXT, ON_WATCH, SETS_MAX, Book, State
-from gwanje.control.tuning.guard import GuardState, Limits, Seen, begin, limits_of, step
+from gwanje.control.tuning.guard import GuardState, Limits, MicrogridLimits, Seen, begin, limits_of, step
 from gwanje.control.tuning.registry import Registry, problems_of, sections_of, with_values
 
+CHUNGBUK = Path(__file__).parents[3] / "configs" / "chungbuk"
 FILE = config()
 NAMES = sorted(one.name for one in Registry(sections_of(FILE)))
 
@@ -132,12 +137,13 @@ def test_the_guard_trips_for_a_reason_and_only_then(looks):
     state = begin(Seen(0.0, False, 100, 3))
     for error_pct, saturated in looks:
         state, tripped = step(state, Seen(error_pct, saturated, 105, 3), limits, 0.1)
-        broken = state.error_rms_pct > 5.0 or state.error_max_pct > 40.0 or state.saturated_s > 3.0
+        now = state.reached(limits)
+        broken = now["error_rms_pct"] > 5.0 or now["error_max_pct"] > 40.0 or now["saturated_s"] > 3.0
         assert (tripped is not None) == broken
 
 
 def test_the_guard_counts_from_the_change_on():
-    state = GuardState(ticks_lost=100, degradations=2)
+    state = GuardState(Seen(0.0, False, 100, 2))
     assert step(state, Seen(0.0, False, 300, 2), Limits(), 0.1)[1] is None
     assert "lost periods" in step(state, Seen(0.0, False, 301, 2), Limits(), 0.1)[1][1]
     assert "새 성능 저하" in step(state, Seen(0.0, False, 100, 3), Limits(), 0.1)[1][0]
@@ -148,3 +154,38 @@ def test_limits_are_read_with_their_ranges():
     assert limits_of({"error_rms_pct": 0, "nonsense": 1}) == [
         "guard.nonsense: unknown key", "guard.error_rms_pct: 0 is not within 0.01…100",
     ]  # fmt: skip
+
+
+def test_the_microgrids_guard_looks_at_the_island_and_at_the_tie_by_turns():
+    limits = limits_of({"frequency_max_hz": 0.3, "swings": 5}, MicrogridLimits)
+    assert isinstance(limits, MicrogridLimits)
+    tie = Seen(0.5, False, 0, 0, swings=0.0)
+    island = replace(tie, error_pct=math.nan, missed_hz=-0.1)
+    state = begin(tie)
+    for seen in (tie, island, tie, island):
+        state, tripped = step(state, seen, limits, 0.1)
+        assert tripped is None
+    assert state.watched_s == pytest.approx(0.4)
+    assert state.island_s == pytest.approx(0.2)
+    assert "frequency_max_hz" in state.live
+    assert "error_max_pct" not in state.live
+    assert "greatest deviation of the island's frequency 0.4 > 0.3 Hz" in step(
+        state, replace(island, missed_hz=-0.4), limits, 0.1)[1][1]  # fmt: skip
+    assert "지령 왕복 6 > 5" in step(state, replace(tie, swings=6.0), limits, 0.1)[1][0]
+    waits, tripped = step(state, replace(island, missed_hz=-5.0, controlling=False), limits, 0.1)
+    assert (tripped, waits.watched_s) == (None, state.watched_s)
+    assert limits_of({"frequency_max_hz": 0.3}) == ["guard.frequency_max_hz: unknown key"]
+
+
+def test_a_book_of_the_microgrid_is_read_back_with_its_limits():
+    settings = read_settings(CHUNGBUK)
+    made = change_set.draft(
+        Book(), settings, {"island.ki_per_s": 2, "missing_max": 4}, "kim", "x", MicrogridLimits(swings=5), 60.0, {}, 1
+    )
+    assert not isinstance(made, list), made
+    book, one = made
+    assert with_values(settings, one.after).island.missing_max == 4
+    assert isinstance(with_values(settings, one.after).island.missing_max, int)
+    assert change_set.from_state(json.loads(json.dumps(change_set.to_state(book))), MicrogridLimits) == book
+    with pytest.raises(ValueError, match="unknown key"):
+        change_set.from_state(change_set.to_state(book))

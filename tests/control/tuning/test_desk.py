@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tuning_rig import BUMP_W_MAX, RATING_W, Rig, command
 
-from gwanje.control.tuning.desk import FILE
+from gwanje.control.tuning.owner import CONTROL
 from gwanje.core.authority.principal import Role
 
 WILD = {"ki_per_s": 20.0, "kp": 0.9, "path_delay_s": 0.0, "inverter_lag_s": 0.0}
@@ -189,7 +189,7 @@ def test_a_part_that_dies_in_the_watch_time_rolls_back_when_it_starts(rig):
     assert rig.state(number) == "rolled_back"
     assert rig.desk.config.tie_line.ki_per_s == 2.0
     rig.go(2)
-    assert "the control part was started anew in the watch time" in rig.told[-1].en
+    assert "the part was started anew in the watch time" in rig.told[-1].en
     assert rig.desk.owed()["value"] == 2.0
     rig.start()  # once is enough
     rig.told.clear()
@@ -210,13 +210,13 @@ def test_a_part_that_dies_after_keeping_goes_on_with_it(rig):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"sets": 1}', '{"sets":[],"kept":{},"next_number":"x","last_kept":0}'])
 def test_a_damaged_book_is_set_aside_and_the_file_is_in_force(rig, content):
-    (rig.folder / FILE).write_text(content)
+    (rig.folder / CONTROL.file).write_text(content)
     rig.start()
     rig.go(1)
     assert rig.classes() == ["tuning_unreadable"]
     rig.draft({"ki_per_s": 3.0})
-    assert (rig.folder / f"{FILE}.damaged-1").read_text() == content
-    assert json.loads((rig.folder / FILE).read_text())["next_number"] == 2
+    assert (rig.folder / f"{CONTROL.file}.damaged-1").read_text() == content
+    assert json.loads((rig.folder / CONTROL.file).read_text())["next_number"] == 2
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER, Role.OPERATOR, Role.SUPERVISOR, Role.PROGRAM])

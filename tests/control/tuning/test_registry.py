@@ -14,7 +14,6 @@ from gwanje.control.tuning.registry import (
     UnknownParameterError,
     problems_of,
     sections_of,
-    sections_within,
     with_values,
 )
 from gwanje.core.site.config import load_site
@@ -57,31 +56,8 @@ def test_any_dataclass_of_numbers_is_a_section():
         droop: float = number(0.05, 0.0, 0.2, "", "드룹", "droop", "engineer")
         label: str = ""
 
-    (one,) = Registry([Section("island", Island(), live=True)])
+    (one,) = Registry([Section("island", Island())])
     assert (one.name, one.default, one.owner) == ("island.droop", 0.05, "engineer")
-
-
-def test_a_dataclass_of_dataclasses_is_many_sections():
-    @dataclass(frozen=True)
-    class Load:
-        name: str
-        value_krw: float = number(400.0, 0.0, 1e4, "KRW/kWh", "가치", "value", "operator")
-
-    @dataclass(frozen=True)
-    class Law:
-        kp: float = number(0.1, 0.0, 1.0, "", "이득", "gain", "engineer")
-
-    @dataclass(frozen=True)
-    class Whole:
-        law: Law
-        load: tuple[Load, ...]
-
-    sections = sections_within("microgrid", Whole(Law(), (Load("clinic", 2000.0), Load("shops"))))
-    registry = Registry(sections)
-    assert registry.values() == {
-        "microgrid.law.kp": 0.1, "microgrid.load.clinic.value_krw": 2000.0, "microgrid.load.shops.value_krw": 400.0,
-    }  # fmt: skip
-    assert "restart" in registry.find("law.kp").against(0.2)
 
 
 @pytest.mark.parametrize(

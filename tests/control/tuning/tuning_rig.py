@@ -10,8 +10,12 @@ import numpy as np
 
 from gwanje.control.loop import build_loop
 from gwanje.control.microgrid.params import parse
-from gwanje.control.tuning.desk import BUMP_SHARE_MAX, FILE, FILE_BYTES_MAX, Desk, taken_up
+from gwanje.control.tuning.desk import Desk
 from gwanje.control.tuning.guard import Limits, Seen
+from gwanje.control.tuning.hand import BUMP_SHARE_MAX
+from gwanje.control.tuning.loop_hand import LoopHand
+from gwanje.control.tuning.owner import CONTROL, FILE_BYTES_MAX
+from gwanje.control.tuning.taken_up import taken_up
 from gwanje.core.authority.principal import Role
 from gwanje.core.clock import VirtualClock
 from gwanje.core.commands.messages import Command
@@ -73,13 +77,13 @@ class Rig:
 
     def start(self):
         """The part (anew): reads its book, builds its loop."""
-        state = StateFile(self.folder / FILE, FILE_BYTES_MAX)
+        state = StateFile(self.folder / CONTROL.file, FILE_BYTES_MAX)
         taken = taken_up(state, config(), self.clock)
         self.loop = build_loop(config(), RATING_W, self.tags, self.store.view)
-        self.desk = Desk(config(), taken, RATING_W, self.loop, state, self.clock, self.record)
+        self.desk = Desk(config(), taken, LoopHand(self.loop, RATING_W), state, self.clock, self.record)
         if self.desk.config != config():
             self.loop = build_loop(self.desk.config, RATING_W, self.tags, self.store.view)
-            self.desk = Desk(config(), taken, RATING_W, self.loop, state, self.clock, self.record)
+            self.desk = Desk(config(), taken, LoopHand(self.loop, RATING_W), state, self.clock, self.record)
         self.loop.set_setpoint(2e5)
 
     def record(self, entry):
