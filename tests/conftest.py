@@ -87,6 +87,8 @@ BASE_TAGS = frozenset(
 )
 
 _port_locks: dict[int, object] = {}
+_port_bases: dict[Path, range] = {}
+"""Copied site → the beginnings of its hundreds of ports."""
 
 
 def _lock_ports(base: int, count: int) -> bool:
@@ -107,8 +109,10 @@ def _lock_ports(base: int, count: int) -> bool:
 
 def free_port_base(count: int) -> int:
     """Beginning of ``count`` consecutive ports (a multiple of 100 is reserved) that nobody listens on, tcp or udp."""
-    for base in range(16_000 + os.getpid() % 150 * 100, 60_000, 100):
-        if base in _port_locks:
+    bases = range(16_000, 60_000, 100)
+    first = os.getpid() % 150  # runs beside each other seldom meet
+    for base in (*bases[first:], *bases[:first]):
+        if any(block in _port_locks for block in range(base, base + count, 100)):
             continue
         try:
             for port in range(base, base + count):
@@ -120,6 +124,12 @@ def free_port_base(count: int) -> int:
         if _lock_ports(base, count):
             return base
     raise RuntimeError("no free ports")
+
+
+def give_back_ports(site: Path) -> None:
+    """Nobody listens there any more: other copies may."""
+    for block in _port_bases.pop(site, ()):
+        _port_locks.pop(block).close()
 
 
 def _left_out(site: Path, families: Collection[str]) -> set[Path]:
@@ -145,7 +155,9 @@ def copy_site(target: Path, families: Collection[str] = ()) -> Path:
     shutil.copytree(CHUNGBUK, site)
     for path in _left_out(site, families):
         path.unlink()
-    base = free_port_base(FAMILY_PORTS if families else BASE_PORTS)
+    count = FAMILY_PORTS if families else BASE_PORTS
+    base = free_port_base(count)
+    _port_bases[site] = range(base, base + count, 100)
 
     def moved(port: str) -> int:
         offset = int(port) - PORTS_FIRST
@@ -247,6 +259,7 @@ class City:
                 self.process.kill()
                 self.process.wait(10)
         shutil.rmtree(self.run_dir, ignore_errors=True)
+        give_back_ports(self.site)
 
 
 @pytest.fixture(scope="module")
@@ -268,10 +281,20 @@ def start_city(tmp_path_factory):
 @pytest.fixture
 def site_copy(tmp_path):
     """A copy of the default site on free ports."""
-    return copy_site(tmp_path)
+    site = copy_site(tmp_path)
+    yield site
+    give_back_ports(site)
 
 
 @pytest.fixture
 def site_with(tmp_path):
     """``site_with("units")``: a copy of the default site on free ports, with families beside the basic ones."""
-    return lambda *families: copy_site(tmp_path, families)
+    sites = []
+
+    def copied(*families: str) -> Path:
+        sites.append(copy_site(tmp_path, families))
+        return sites[-1]
+
+    yield copied
+    for site in sites:
+        give_back_ports(site)

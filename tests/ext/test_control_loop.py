@@ -7,12 +7,13 @@ import select
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gwanje.control.bench import standalone_loop
+from gwanje.control.bench import PERIOD_NS, standalone_loop
 from gwanje.core.clock import SystemClock
 from gwanje.core.tags.quality import Quality
 from gwanje.core.tags.store import TagStore
@@ -537,7 +538,6 @@ KEEP_A_PROCESSOR = """
 import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(95))
-print("kept", flush=True)
 end = time.monotonic() + 0.4
 while time.monotonic() < end:
     pass
@@ -556,11 +556,12 @@ def test_the_loop_goes_on_when_one_processor_is_taken_away():
         if loop.refused[0] != 0:
             pytest.skip(f"SCHED_FIFO refused: {os.strerror(loop.refused[0])}")
         for cpu in allowed[-2:]:
-            with subprocess.Popen([sys.executable, "-c", KEEP_A_PROCESSOR, str(cpu)], stdout=subprocess.PIPE) as hog:
-                assert hog.stdout.readline() == b"kept\n"
-                before = loop.ticks
-                assert hog.wait(20) == 0
-                assert loop.ticks - before >= 20, f"{loop.ticks - before} ticks while processor {cpu} was kept"
+            # From before until after: on a loaded machine this process may learn of the beginning after the end.
+            before, began_s = loop.ticks, time.monotonic()
+            with subprocess.Popen([sys.executable, "-c", KEEP_A_PROCESSOR, str(cpu)]) as hog:
+                assert hog.wait(60) == 0
+            ticks, periods = loop.ticks - before, (time.monotonic() - began_s) * 1e9 / PERIOD_NS
+            assert periods - ticks <= 20, f"{ticks} ticks in {periods:.0f} periods while processor {cpu} was kept"
     finally:
         loop.stop()
 
