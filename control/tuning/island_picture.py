@@ -15,6 +15,8 @@ from gwanje.control.tuning.responses import envelope
 
 SHOWN_S = 6.0
 """Of the step: by then the frequency is back."""
+DRAWN_MAX = 12_000
+"""Points of a curve: two minutes."""
 
 
 def island_notes(tried: IslandTried, stretch_s: float, lang: str) -> list[str]:
@@ -74,6 +76,9 @@ def _step_panel(name: str, axis: str, before: Floats, after: Floats, lang: str) 
 
 def _stretch_panel(before: Floats, after: Floats, lang: str) -> dict[str, Any]:
     def line(values: Floats) -> dict[str, Any]:
+        if len(values) <= DRAWN_MAX:  # a curve; of a longer stretch all between least and greatest value
+            y = values.round(5).tolist()
+            return {"x": (np.arange(len(values)) * TICK_S).round(4).tolist(), "low": y, "high": y}
         low, high = envelope(values, COLUMNS)
         x = ((np.arange(len(low)) + 0.5) * len(values) * TICK_S / len(low)).round(4).tolist()
         return {"x": x, "low": low.round(5).tolist(), "high": high.round(5).tolist()}

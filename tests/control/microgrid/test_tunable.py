@@ -1,6 +1,7 @@
 """What a running controller takes: said with its reason, taken everywhere, and never with a jump."""
 
 import gc
+import tomllib
 import types
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from loop import SETTINGS, Loop
+from loop import SETTINGS, SITE, Loop
 
 from gwanje.control.microgrid.bump import bump
 from gwanje.control.microgrid.controller import MicrogridController
+from gwanje.control.microgrid.files.fields import ControlConfigError
+from gwanje.control.microgrid.settings import parse_settings
 from gwanje.control.microgrid.tunable import held, not_live
 from gwanje.control.tuning.registry import Registry, problems_of, sections_of, with_values
 
@@ -46,6 +49,22 @@ def test_what_is_held_is_named_as_the_file_names_it():
         for key in {one.name for one in fields(value if is_dataclass(value) else value[0])}:
             why = held(name, key)
             assert why is None or why.ko != why.en
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"island": {"generator_start_soc": 0.8}}, "island.generator_start_soc: not below generator_stop_soc 0.75"),
+        ({"setpoint": {"import_min_w": 2.3e6, "import_max_w": 2.2e6}}, "setpoint.import_min_w: not below import_max_w"),
+        ({"lamp_class": [{"road": "main", "rated_w": 1.0}] * 2}, r"lamp_class\[1\].road: 'main' stands there already"),
+    ],
+)
+def test_what_numbers_of_the_file_have_wrong_together(change, why):
+    file = tomllib.loads((SITE / "microgrid" / "control.toml").read_text(encoding="utf-8"))
+    for group, values in change.items():
+        file[group] = file[group] | values if isinstance(values, dict) else values
+    with pytest.raises(ControlConfigError, match=why):
+        parse_settings(file)
 
 
 def moved(one, share):

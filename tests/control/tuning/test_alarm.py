@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from tuning_rig import Rig, command
 
+from gwanje.control.tuning.taken_up import Told
 from gwanje.core.alarms.table import AlarmTable
 from gwanje.core.bus.messages import Event
 from gwanje.core.site.config import load_site
@@ -28,13 +29,14 @@ def table(site):
     return AlarmTable(site.alarms, site.event_alarms, site.tags, site.topology, site.places)
 
 
-def raised(table, told):
-    """Alarms that events of the control part raise."""
+def raised(table, told, part="control", prefix=""):
+    """Alarms that events of a part raise."""
     for at, one in enumerate(told):
-        event = Event("control", "control", one.class_name, at * S, at * S, one.ko, one.en, data=dict(one.data))
+        kind = f"{prefix}{one.class_name}"
+        event = Event("control", part, kind, at * S, at * S, one.ko, one.en, data=dict(one.data))
         table.event(event, at * S, at * S)
     table.apply(100)
-    return [one for one in table.current() if one.alarm_id.startswith("tuning")]
+    return [one for one in table.current() if "tuning" in one.alarm_id]
 
 
 def test_a_change_that_the_guard_rolls_back_is_an_alarm(rig, table):
@@ -59,3 +61,12 @@ def test_what_a_person_takes_back_or_keeps_is_none(rig, table):
     rig.go(1)
     assert "tuning_taken_back" in rig.classes()
     assert raised(table, rig.told) == []
+
+
+def test_the_part_microgrid_has_an_alarm_of_its_own(table):
+    told = [Told("tuning_rolled_back", "파라미터 변경 m1 되돌림", "change m1 is rolled back", {"change_set": 1})]
+    (alarm,) = raised(table, told, "microgrid", "microgrid_")
+    assert (alarm.alarm_id, alarm.priority, alarm.text_ko, alarm.text_en) == (
+        "microgrid_tuning_rolled_back:microgrid", 3, "마이크로그리드 제어: 감시 중인 파라미터 변경이 저절로 되돌려짐",
+        "Microgrid control: a change of parameters on watch was rolled back",
+    )  # fmt: skip
