@@ -66,7 +66,8 @@ def _chirp(chosen: argparse.Namespace) -> int:
     bus = Bus(run_dir, "cli", clock, site.tags.n)
     heard = bus.subscriber(["event"], [PART])
     try:
-        outcome = CommandClient(bus, read_token(run_dir)).write(point, 1.0, chosen.reason)
+        client = CommandClient(bus, read_token(run_dir))
+        outcome = client.write(point, 1.0, chosen.reason, seen_mono_ns=clock.mono_ns())
         if _failed(outcome, column):
             return 1
         print(f"{chosen.camera}: {WORDS['played'][column]}", flush=True)

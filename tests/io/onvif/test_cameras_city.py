@@ -6,10 +6,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import wave
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from running_city import ask, family, sign_in, state, until
+
+from gwanje.core.audio_ring import file_system_of
+from gwanje.core.bus.bus import Bus
+from gwanje.core.clock import SystemClock
+from gwanje.core.site.config import load_site
+from gwanje.core.sound.mouths import Echo
+from gwanje.core.tags.store import TagStore
 
 pytestmark = pytest.mark.timeout(300)
 SETPOINT = "jincheon.heatpump1.supply_temperature_setpoint"
@@ -51,6 +62,105 @@ def test_a_person_turns_a_camera_speaks_through_it_and_sets_a_heat_pump(city):
     assert state(city, "cam03")["speaker"]["packets"] == 0
     execute(city, SETPOINT, 55)
     assert state(city, "heatpump1")["slots"]["supply_temperature_setpoint"] == {"8": 55.0}, "beside it the watchdog"
+
+
+def told(answer):
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def asked(city, service):
+    """What a list of the core holds; quicker than a command."""
+    bus = Bus(city.run_dir, "hmi", SystemClock())
+    try:
+        return bus.request(service, {"op": "list"})[service]
+    finally:
+        bus.close()
+
+
+@pytest.fixture(scope="module")
+def value(city):
+    """Reads a tag of the running city."""
+    tags = load_site(city.site).tags
+    store = TagStore.attach(city.run_dir / "tags", tags)
+    return lambda name: store.read(tags.index(name), SystemClock().mono_ns()).value
+
+
+def test_a_prompt_mutes_its_own_microphones_and_raises_nothing(city, value):
+    before = state(city, "cam02")["speaker"]["packets"]
+    # tones that sound like an alarm, at a node that nothing else happens at
+    speaking = threading.Thread(target=execute, args=(city, "jincheon.cam02.prompt", 4))
+    speaking.start()
+    until(lambda: value("jincheon.mic02.echo") == Echo.OWN)
+    speaking.join()
+    until(lambda: value("jincheon.mic02.echo") == Echo.NONE and value("jincheon.cam02.speaking") == 0.0)
+    assert state(city, "cam02")["speaker"]["packets"] - before >= 100
+    assert not [one for one in asked(city, "events") if one["kind"] == "acoustic" and one["source"] == "mic02"]
+
+
+def test_the_self_test_hears_its_loudspeaker_and_tells_of_one_that_is_broken(city, value):
+    heard = told(city.cli("acoustic", "chirp", "cam03", "--lang", "en"))
+    assert "heard the test sound" in heard
+    assert "dBFS" in heard
+    assert value("jincheon.mic03.self_test") == 1.0
+    assert ask(city, {"op": "fault", "device": "cam03", "kind": "broken_speaker"}).get("ok")
+    broken = city.cli("acoustic", "chirp", "cam03", "--lang", "en")
+    assert broken.returncode == 1
+    assert "loudspeaker dead" in broken.stdout
+    until(lambda: [one for one in asked(city, "alarms") if one["alarm_id"].startswith("loudspeaker_silent")])
+    assert ask(city, {"op": "clear", "device": "cam03"}).get("ok")
+
+
+def test_a_person_listens_in_and_speaks_with_a_reason_and_everybody_is_told(city, value, tmp_path):
+    heard = told(city.cli("listen", "mic02", "--reason", "a scream was told", "--for", "2", "--lang", "en"))
+    assert "everybody sees it" in heard
+    levels = [float(line.split()[1]) for line in heard.splitlines() if " dB " in line]
+    assert len(levels) >= 2
+    assert max(levels) > -60.0, "a street is to be heard"
+    assert value("jincheon.mic02.listened") == 0.0
+    path = tmp_path / "words.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8_000)
+        file.writeframes((b"\x00\x20" * 20 + b"\x00\xe0" * 20) * 400)
+    before = state(city, "cam05")["speaker"]["packets"]
+    said = told(city.cli("talk", "cam05", "--reason", "he shall step back", "--file", str(path), "--lang", "en"))
+    assert "speech has ended" in said
+    assert state(city, "cam05")["speaker"]["packets"] - before >= 100
+    seen = {(one["class_name"], one["source"]) for one in asked(city, "events")}
+    entries = told(city.cli("journal", "show", "--lang", "en"))
+    for kind, words, place, reason in (
+        ("listen_in_started", "listen-in started", "mic02", "a scream was told"),
+        ("listen_in_ended", "listen-in ended", "mic02", "a scream was told"),
+        ("talk_started", "live speech started", "cam05", "he shall step back"),
+        ("talk_ended", "live speech ended", "cam05", "he shall step back"),
+    ):
+        assert (kind, place) in seen
+        line = next(one for one in entries.splitlines() if words in one and place in one)
+        assert "minji" in line
+        assert reason in line
+
+
+def test_sound_stays_in_memory_and_leaves_to_cameras_alone(city):
+    """Every file that the parts with sound can write lies in memory; the acoustic chain has no connection at all."""
+    for part in ("media", "acoustic"):
+        process = Path(f"/proc/{city.pid_of(part)}")
+        held = {link: os.readlink(link) for link in (process / "fd").iterdir()}
+        for link, target in held.items():
+            flags = (process / "fdinfo" / link.name).read_text(encoding="ascii").split("flags:")[1].split()[0]
+            writable = int(flags, 8) & (os.O_WRONLY | os.O_RDWR)
+            if writable and target.startswith("/") and not target.startswith(("/dev/null", "/proc/", "/sys/")):
+                assert file_system_of(link) == "tmpfs", (part, target)
+        sockets = {target.removeprefix("socket:[").rstrip("]") for target in held.values() if "socket:" in target}
+        rows = [line.split() for name in ("tcp", "tcp6", "udp", "udp6")
+                for line in (process / "net" / name).read_text(encoding="ascii").splitlines()[1:]]  # fmt: skip
+        mine = [row for row in rows if row[9] in sockets]
+        if part == "acoustic":
+            assert not mine
+        assert all(row[3] != "0A" for row in mine), "listens"
+        ports = {urlsplit(node.url).port for node in load_site(city.site).nodes}
+        assert {int(row[2].rpartition(":")[2], 16) for row in mine} <= ports, part
 
 
 def test_a_camera_that_turns_when_its_part_is_killed_stands_by_its_own_time_out(city):
