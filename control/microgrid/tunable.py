@@ -90,6 +90,7 @@ _FIELDS: Mapping[tuple[str, str], Held] = {
     **{place: _at_point(point) for place, point in _POINTS.items()},
 }  # fmt: skip
 
+
 def held(group: str, key: str) -> Held | None:
     """Why a running controller does not take a parameter; ``None`` for one that it takes.
 
