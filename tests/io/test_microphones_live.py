@@ -72,7 +72,7 @@ def free_port() -> int:
 class Town:
     """Some simulated nodes, with the parts started as processes; mic02 speaks PCMU."""
 
-    def __init__(self, run: Path, script: tuple = (), n_more: int = 0) -> None:
+    def __init__(self, run: Path, script: tuple = (), n_more: int = 0, more_tags: tuple = ()) -> None:
         self.run = run
         self.port = free_port()
         self.nodes = [
@@ -84,6 +84,7 @@ class Town:
         self.processes: dict[str, subprocess.Popen] = {}
         self._tags = [(f"here.{one['name']}.{quantity}", "", "media") for one in self.nodes for quantity in QUANTITIES]
         self._tags += [(f"system.family_media.{quantity}", "", "media") for quantity in FAMILY_QUANTITIES]
+        self._tags += list(more_tags)
         self.table = TagTable.build([Tag(*one) for one in self._tags])
         TagStore.create(run / "tags", self.table)
         self.bus = Bus(run, "test", SystemClock(), self.table.n)
@@ -99,16 +100,18 @@ class Town:
             "x_m": 0.0, "y_m": 0.0, "simulated": True, "params": params,
         }  # fmt: skip
 
-    def start(self, part: str) -> subprocess.Popen:
+    def start(self, part: str, before: str = "", pass_fds: tuple = ()) -> subprocess.Popen:
+        """Start a part, after some lines of its own."""
         town = json.dumps({"nodes": self.nodes, "tags": self._tags, "script": self.script})
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         process = subprocess.Popen(
-            [sys.executable, "-c", PART, part, str(self.run), town],
+            [sys.executable, "-c", before + PART, part, str(self.run), town],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             env=environment,
+            pass_fds=pass_fds,
         )
         self.processes[part] = process
         return process

@@ -152,6 +152,20 @@ def test_a_request_without_a_pass_or_of_another_kind_gets_nothing(town: Town) ->
     assert town.desk.answer({"op": "record", **town.passed()})["code"] == Code.MALFORMED
 
 
+def test_a_ring_of_four_microphones_gives_the_first() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        ring = RingWriter.open(Path(folder) / "audio", ["mic1"], [4])
+        clock = VirtualClock(mono_ns=1_000 * S)
+        desk = ListeningDesk(["mic1"], ring.reader(), SECRET, clock, lambda _: True, lambda _: False)
+        now = clock.mono_ns()
+        passed = seal(SECRET, Pass("media", "g", "mic1", "kim", "", 0, now + S, now + S))
+        desk.answer({"op": "pull", **passed})
+        ring.write(0, np.repeat(np.arange(1, 5, dtype=np.int16)[:, None], 640, 1), now)
+        heard = samples(desk.answer({"op": "pull", **passed}))
+        assert (len(heard), set(heard)) == (640, {1})
+        ring.close()
+
+
 def test_an_ear_listens_renews_and_ends_with_the_grant(town: Town) -> None:
     ear = Ear(town, "token")
     assert ear.begin("mic1", "a scream", 60.0) is None
