@@ -18,13 +18,14 @@ import numpy.typing as npt
 from gwanje.core.audio_ring import SAMPLE_NS, SAMPLE_RATE_HZ, Head
 from gwanje.core.bus.bus import Publisher
 from gwanje.core.bus.messages import Event, Scalar
-from gwanje.core.city.part import PartContext
+from gwanje.core.city.part import PartContext, PartError
 from gwanje.core.clock import NS_PER_S
 from gwanje.core.site.nodes import Node
 from gwanje.core.sound.chirp import Verdict, judge
 from gwanje.core.sound.mouths import Echo, EchoWatch, Mouth, Speaking, mouths_of
 from gwanje.core.tags.quality import Quality, is_bad
 from gwanje.core.tags.store import TagWriter
+from gwanje.core.tags.table import UnknownTagError
 
 NODE_QUANTITIES: Final = ("echo", "self_test", "self_test_db")
 """Tags of each node that this module writes."""
@@ -98,6 +99,9 @@ class OwnSound:
         nodes: of the site, in the ring's order.
         writer: of the part's tags.
         publisher: of the part.
+
+    Raises:
+        PartError: tags that nodes need are missing.
     """
 
     def __init__(self, ctx: PartContext, nodes: Sequence[Node], writer: TagWriter, publisher: Publisher) -> None:
@@ -109,8 +113,10 @@ class OwnSound:
         """When the test began that the tag of each loudspeaker shows; 0 for none."""
         self._waiting: list[tuple[int, int]] = []
         """(loudspeaker, when its test began) of tests whose sound is not back yet."""
-        prefixes = [node.prefix for node in nodes]
-        self._ids = [ctx.tags.indices([f"{one}.{word}" for one in prefixes]) for word in NODE_QUANTITIES]
+        try:
+            self._ids = [ctx.tags.indices([f"{node.prefix}.{word}" for node in nodes]) for word in NODE_QUANTITIES]
+        except UnknownTagError as error:
+            raise PartError(f"tags/acoustic.toml: {error}, which nodes.toml needs") from None
         self._results, self._levels = self._taken_up()
         self._told_ns = 0
         self._told = self._echo.copy()

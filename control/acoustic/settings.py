@@ -9,6 +9,7 @@ from typing import Any, Final
 from gwanje.control.acoustic.chain import ALL_PER_S, ROUND_PER_S, Budget
 from gwanje.control.acoustic.classes import CLASS_NAMES
 from gwanje.control.acoustic.detector import DetectorParams
+from gwanje.control.acoustic.echo import NODE_QUANTITIES as OWN_SOUND
 from gwanje.control.acoustic.live.settings import FIGURES, VERDICTS, LiveSettings, read_live
 from gwanje.control.acoustic.own_model import MODEL_SUFFIXES, OUTPUT_KINDS, ModelFile
 from gwanje.core.site.config import Site
@@ -158,7 +159,8 @@ def tag_names(prefixes: tuple[str, ...]) -> list[str]:
 def problems(site: Site) -> list[tuple[str, KeyPath, str]]:
     """What is wrong with a site's ``acoustic.toml``, and with its tags for the nodes: (file, key path, reason)."""
     found = [(FILE, path, reason) for path, reason in read_settings(site.acoustic)[1]]
-    for name in tag_names(tuple(node.prefix for node in site.nodes)):
+    own_sound = [f"{node.prefix}.{word}" for node in site.nodes for word in OWN_SOUND]
+    for name in [*tag_names(tuple(node.prefix for node in site.nodes)), *own_sound]:
         if name not in site.tags:
             found.append((TAGS_FILE, (), f"tag {name!r} is missing: the acoustic chain writes it"))
         elif site.tags.get(name).owner != "acoustic":
