@@ -69,3 +69,19 @@ def test_scenarios_are_listed_and_an_unknown_one_is_refused(site_copy):
     refused = scenario(site_copy, "no-such")
     assert refused.returncode == 2
     assert refused.stderr.startswith("gwanje: no scenario 'no-such' in ")
+
+
+@pytest.mark.timeout(240)
+def test_glass_at_a_crossing_is_one_incident_in_its_place_and_the_city_answers(site_with):
+    site = site_with("crossing", "cameras", "street", "sensors", "units")
+    script = site / "scenarios" / "glass-at-crossing.toml"
+    text = script.read_text(encoding="utf-8")
+    script.write_text(text.replace("camera_within_s = 1.2", "camera_within_s = 11"), encoding="utf-8")
+    run = scenario(site, "glass-at-crossing", "--json")
+    assert run.stdout, run.stderr
+    said = json.loads(run.stdout)
+    assert (run.returncode, said["passed"]) == (0, True), said
+    (glass,) = said["sounds"]
+    assert (glass["incidents"], len(glass["alarms"])) == (1, 1)
+    assert glass["off_m"] < 2.0
+    assert glass["lamps"] >= 3

@@ -20,6 +20,8 @@ from gwanje.core.scenario.plan import places_of
 from gwanje.core.scenario.ports import listened, why_taken
 from gwanje.core.scenario.runner import Run, failures_of, metrics, verdict
 from gwanje.core.scenario.script import Scenario, load_scenario, names_of
+from gwanje.core.scenario.sound import SoundScenario, load_sound, sound_names
+from gwanje.core.scenario.sound_run import SoundRun, without_script
 from gwanje.core.site.config import load_site
 
 START_S = 30.0
@@ -37,19 +39,72 @@ def add(commands: Commands) -> None:
 
 
 def _scenario(chosen: argparse.Namespace) -> int:
-    loops = loop_names(chosen.site)
-    known = sorted([*names_of(chosen.site), *loops])
+    loops, sounds = loop_names(chosen.site), sound_names(chosen.site)
+    known = sorted([*names_of(chosen.site), *loops, *sounds])
+
+    def load(name: str) -> Scenario | LoopScript | SoundScenario:
+        if name in sounds:
+            return load_sound(chosen.site, name)
+        return load_loop(chosen.site, name) if name in loops else load_scenario(chosen.site, name)
+
     if not chosen.name:
-        for name in known:
-            one = load_loop(chosen.site, name) if name in loops else load_scenario(chosen.site, name)
-            print(f"{name:20} {one.length_s:5.0f} s  {one.en} · {one.ko}")
+        for one in map(load, known):
+            print(f"{one.name:20} {one.length_s:5.0f} s  {one.en} · {one.ko}")
         return 0
     if unknown := [one for one in chosen.name if one not in known]:
         there = ", ".join(known) or "none"
         raise CommandError(f"no scenario {unknown[0]!r} in {chosen.site}/scenarios; there are: {there}")
-    scripts = [load_loop(chosen.site, one) if one in loops else load_scenario(chosen.site, one) for one in chosen.name]
-    passed = [_loop(chosen, one) if isinstance(one, LoopScript) else _run(chosen, one) for one in scripts]
+    passed = [_carry_out(chosen, one) for one in [load(name) for name in chosen.name]]
     return 0 if all(passed) else 1
+
+
+def _carry_out(chosen: argparse.Namespace, script: Scenario | LoopScript | SoundScenario) -> bool:
+    match script:
+        case LoopScript():
+            return _loop(chosen, script)
+        case SoundScenario():
+            return _sound(chosen, script)
+        case _:
+            return _run(chosen, script)
+
+
+def _sound(chosen: argparse.Namespace, script: SoundScenario) -> bool:
+    """Sounds at places of a city of its own."""
+    clock = SystemClock()
+
+    def say(line: str) -> None:
+        if not chosen.json:
+            print(line, flush=True)
+
+    say(f"{script.name}: {script.en} · {script.ko} (seed {chosen.seed})")
+    with own_folder() as name:
+        folder = Path(name)
+        try:
+            root = copy_site(chosen.site, folder, script.families)
+            if not script.script:
+                without_script(root)
+            site = load_site(root)
+            if why := why_taken(site, listened(), default_run_dir(site.id).parent):
+                raise CommandError(f"{script.name} is not started: {why}")
+            city = City(root, folder, site, chosen.seed, clock)
+        except (CityError, OSError) as error:
+            raise CommandError(str(error)) from None
+        try:
+            store = city.attach(START_S)
+            run = SoundRun(script, city, store, clock, say)
+            settled_s = run.settle()
+            say(f"        {len(site.devices)} devices and {len(site.nodes)} microphones well after {settled_s:.1f} s")
+            passed = run.carry_out()
+        except CityError as error:
+            raise CommandError(str(error)) from None
+        finally:
+            city.close()
+    if chosen.json:
+        answer = {"scenario": script.name, "seed": chosen.seed, "passed": passed, "settled_s": round(settled_s, 1),
+                  "failures": run.failures, "sounds": run.figures}  # fmt: skip
+        print(json.dumps(answer, ensure_ascii=False), flush=True)
+    say(f"{'PASSED' if passed else 'FAILED'}: {script.name}")
+    return passed
 
 
 def _loop(chosen: argparse.Namespace, script: LoopScript) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gwanje.core.bus.bus import Bus, RequestRefusedError, RequestTimeoutError
+from gwanje.core.bus.bus import Bus, RequestRefusedError, RequestTimeoutError, Subscriber
 from gwanje.core.city.part import Heartbeat
 from gwanje.core.city.run_dir import RunDirError, RunInfo, default_run_dir
 from gwanje.core.clock import NS_PER_S, Clock
@@ -154,6 +154,11 @@ class City:
             return self._bus.request(service, dict(message), REQUEST_TIMEOUT_MS)
         except (RequestRefusedError, RequestTimeoutError) as error:
             raise CityError(f"{service}: {error}") from None
+
+    def hear(self, topics: Sequence[str], parts: Sequence[str]) -> Subscriber:
+        """What parts publish from now on."""
+        assert self._bus is not None, "attach first"
+        return self._bus.subscriber(list(topics), list(parts))
 
     def menus(self, places: Mapping[str, Place]) -> list[Menu]:
         """What can be done wrong to the simulated devices.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gwanje.core.closed_loop.script import loop_names
+from gwanje.core.scenario.sound import sound_names
 from gwanje.core.site.toml_reader import ConfigErrors, Document, Reader
 
 LENGTH_S_MAX = 86_400.0
@@ -205,9 +206,12 @@ class Scenario:
 
 
 def names_of(site_root: Path) -> list[str]:
-    """Scenarios of faults that a site has; those with ``[loop]`` are :mod:`gwanje.core.closed_loop.script`'s."""
-    loops = set(loop_names(site_root))
-    return sorted(path.stem for path in (site_root / "scenarios").glob("*.toml") if path.stem not in loops)
+    """Scenarios of faults that a site has.
+
+    Others have ``[loop]`` (:mod:`gwanje.core.closed_loop.script`) or ``[sound]`` (:mod:`gwanje.core.scenario.sound`).
+    """
+    others = {*loop_names(site_root), *sound_names(site_root)}
+    return sorted(path.stem for path in (site_root / "scenarios").glob("*.toml") if path.stem not in others)
 
 
 def load_scenario(site_root: Path, name: str) -> Scenario:

@@ -40,6 +40,9 @@ LEAD_NS = NS_PER_S // 10
 """A sound at a place begins so long after it was made ready: no node has sent what it will be heard in."""
 BELOW_DB = 15.0
 """A sound this far under a node's street is not mixed in."""
+EXACT_M = 400.0
+STEP_M = 100.0
+"""Beyond, a single microphone hears what others in the same 100 m hear, later and softer, to the nearest sample."""
 PHASES = 4
 """Nodes send at four moments of a packet's time, so that two hundred packets do not leave at once."""
 CUTTING = ("dead", "locked", "video", "tracks")
@@ -262,12 +265,22 @@ class MicrophoneServer:
         gain *= min(1.0, street.PEAK_LIMIT / max(peak, 1.0))
         level = street.active_level_db(sound, rate) + 20.0 * np.log10(max(gain, 1e-9))
         found = {}
+        far: dict[tuple[int, int], Arrival] = {}
+        speed = speed_m_s(air_c)
         for one in self.microphones.values():
             away_m = max(one.post.range_m(place), 1.0)
             if level - 20.0 * np.log10(away_m / REFERENCE_M) < one.street.background_db - BELOW_DB:
                 continue
             of_rate = one.street.rate_hz
-            found[one.name] = arrive(gain * sounds[of_rate], of_rate, one.post, place, speed_m_s(air_c))
+            if one.street.channels > 1 or away_m < EXACT_M:
+                found[one.name] = arrive(gain * sounds[of_rate], of_rate, one.post, place, speed)
+                continue
+            key = of_rate, int(away_m // STEP_M)
+            if key not in far:
+                far[key] = arrive(gain * sounds[of_rate], of_rate, one.post, place, speed)
+                far[key] = Arrival(far[key].samples * away_m, far[key].first - round(away_m / speed * of_rate))
+            like = far[key]
+            found[one.name] = Arrival(like.samples / away_m, like.first + round(away_m / speed * of_rate))
         return found
 
     def begin(self, arrivals: Mapping[str, Arrival]) -> int:

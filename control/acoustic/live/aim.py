@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gwanje.control.acoustic.where.array import between, turn
 from gwanje.core.site.config import Device
@@ -80,9 +81,14 @@ def lamps_of(devices: Iterable[Device], tags: TagTable) -> tuple[Lamp, ...]:
     return tuple(found)
 
 
+GUESS_M: Final = 30.0
+"""Where a sound is taken to be along its bearing before it has a place: most of what is heard is that near."""
+
+
 def aim(
-    cameras: Sequence[Camera], bearings: Mapping[str, float], place_xy_m: tuple[float, float] | None, reach_m: float
-) -> Aim | None:
+    cameras: Sequence[Camera], bearings: Mapping[str, float], place_xy_m: tuple[float, float] | None, reach_m: float,
+    nodes: Mapping[str, tuple[float, float]],
+) -> Aim | None:  # fmt: skip
     """The camera and preset for a sound; None where no camera knows where to look.
 
     Args:
@@ -90,6 +96,7 @@ def aim(
         bearings: node → bearing of the sound, the first that heard it first.
         place_xy_m: of the sound, where it is known.
         reach_m: how far a camera may be from the place.
+        nodes: places of the nodes.
     """
     if place_xy_m is not None:
         near = [one for one in cameras if math.dist(one.xy_m, place_xy_m) <= reach_m]
@@ -100,6 +107,13 @@ def aim(
         for one in cameras:
             if one.node == node:
                 return _nearest(one, bearing)
+    for node, bearing in bearings.items():
+        x_m, y_m = nodes[node]
+        guess = x_m + GUESS_M * math.sin(bearing), y_m + GUESS_M * math.cos(bearing)
+        near = [one for one in cameras if math.dist(one.xy_m, guess) <= reach_m]
+        if near:
+            best = min(near, key=lambda one: (math.dist(one.xy_m, guess), one.name))
+            return _nearest(best, math.atan2(guess[0] - best.xy_m[0], guess[1] - best.xy_m[1]))
     return None
 
 

@@ -23,6 +23,21 @@ AT_ONCE: Final = 8
 WORTH_M: Final = 1.0
 """A place that moves by less, or gets surer by less, is not told again."""
 CITY_WIDE: Final = "city_wide"
+FOLLOWED: Final = 20
+"""Newest incidents that a node far away may be hearing."""
+FAR_M: Final = 250.0
+"""Nodes nearer than this help to say where it was; their events are grouped."""
+FROM_M: Final = 30.0
+"""A place surer than this says when its sound arrives elsewhere …"""
+ARRIVES_S: Final = 0.3
+"""… this exactly; otherwise the source is within reach of the node that heard it first."""
+GOES_ON_S: Final = 5.0
+"""A node may find a later part of the same sound first."""
+WEAK_DB: Final = 15.0
+WEAK_S: Final = 1.5
+"""Below it the street's own swell is taken for the beginning, up to so much earlier."""
+SKY: Final = frozenset({"explosion", "gunshot", "vehicle_crash", "siren_alarm", "car_horn"})
+"""What thunder and civil sirens are taken for: while they go on, that is not told of single nodes."""
 
 
 class What(StrEnum):
@@ -55,6 +70,7 @@ class Record:
         camera: that was turned, and to which preset.
         lamps: that were brightened.
         events: key of each event → node and class, for the verdict.
+        first_xy_m: where the node is that heard it first.
     """
 
     number: int
@@ -74,6 +90,7 @@ class Record:
     preset: int = 0
     lamps: int = 0
     events: dict[str, tuple[int, str]] = field(default_factory=dict)
+    first_xy_m: tuple[float, float] | tuple[()] = ()
 
     def to_message(self, utc_offset_ns: int) -> dict[str, Any]:
         """As it is answered and printed; angles in radians, places in metres."""
@@ -143,6 +160,48 @@ class Desk:
         """An incident by its number; None when it is not kept any more."""
         return next((one for one in self.records if one.number == number), None)
 
+    def follows(
+        self, xy_m: tuple[float, float], onset_ns: int, kind: str, speed_m_s: float, params: IncidentParams,
+        snr_db: float = 30.0,
+    ) -> Record | None:  # fmt: skip
+        """The incident that a node far away hears now: loud sounds reach nodes that say nothing of their place.
+
+        Args:
+            xy_m: of the node.
+            onset_ns: when the chain says that it heard it.
+            kind: class that the node takes it for.
+            speed_m_s: speed of sound.
+            params: of the grouping.
+            snr_db: of the sound there; the beginning of one that hardly stands out is found too early.
+
+        Returns:
+            The newest incident whose sound arrives there then; None for something of its own.
+        """
+        for record in list(self.records)[-FOLLOWED:][::-1]:
+            if record.merged_into or not record.first_xy_m:
+                continue
+            if record.kind == CITY_WIDE:
+                if kind in SKY and abs(onset_ns - record.told_ns) <= params.window_s * 1e9:
+                    return record
+                continue
+            at, doubt_s = record.first_xy_m, params.reach_m / speed_m_s
+            begun_ns = record.begin_ns
+            if record.place is not None and record.place.semi_major_m <= FROM_M:
+                begun_ns -= round(math.dist(record.place.xy_m, at) / speed_m_s * 1e9)
+                at, doubt_s = record.place.xy_m, ARRIVES_S
+            range_m = math.dist(xy_m, at)
+            late_s = (onset_ns - begun_ns) * 1e-9 - range_m / speed_m_s
+            early_s = doubt_s + (WEAK_S if snr_db < WEAK_DB else 0.0)
+            if range_m > FAR_M and params.same_kind(kind, record.kind) and -early_s <= late_s <= doubt_s + GOES_ON_S:
+                return record
+        return None
+
+    def attach(self, record: Record, one: Heard) -> None:
+        """A node far away has heard an incident, too: it is counted, and nothing else changes."""
+        if record.kind == CITY_WIDE:
+            record.told_ns = max(record.told_ns, one.event.heard.onset_ns or 0)
+        _add(record, one)
+
     def take(
         self, heard: Sequence[Heard], listening: Mapping[str, tuple[float, float]], now_ns: int, params: IncidentParams
     ) -> list[Change]:
@@ -179,6 +238,7 @@ class Desk:
 
     def _begun(self, kind: str, one: Heard, now_ns: int) -> Record:
         record = Record(self.next, kind, one.node, one.event.heard.onset_ns or now_ns, now_ns)
+        record.first_xy_m = one.event.heard.xy_m
         self.next += 1
         self.records.append(record)
         _add(record, one)

@@ -30,6 +30,7 @@ from gwanje.control.acoustic.live.verdicts import FILE, FILE_BYTES_MAX, WORDS, V
 from gwanje.control.acoustic.where.array import AIR_C_MAX, AIR_C_MIN, speed_of_sound
 from gwanje.control.acoustic.where.bearing import Bearing
 from gwanje.control.acoustic.where.incidents import IncidentParams, NodeEvent
+from gwanje.control.acoustic.where.position import Heard
 from gwanje.core.audio_ring import RingReader
 from gwanje.core.authority.credentials import owner_secret
 from gwanje.core.bus.bus import Bus, Publisher
@@ -81,6 +82,7 @@ class Happenings:
         self._ctx, self._settings, self._publisher, self._columns = ctx, settings, publisher, columns
         self._nodes = ctx.site.nodes
         self.places = places_of(self._nodes)
+        self._at = {one.name: one.xy_m for one in self.places}
         self.arrays = Arrays(self.places)
         self._rises = Rises(self.places)
         self.verdicts = Verdicts(
@@ -153,16 +155,35 @@ class Happenings:
         listening = {place.name: place.xy_m for place, now in zip(self.places, fresh, strict=True) if now}
         before, params = self.desk.next, desk.with_speed(self._params, speed)
         for some in (heard[:1], heard[1:]):
-            events = [self._listened(one, ring, speed) for one in some]
+            events = [self._listened(one, ring, speed) for one in some if not self._far_away(one, speed, params)]
             if events:
                 for change in self.desk.take(events, listening, self._ctx.clock.mono_ns(), params):
                     self._follow(change)
         if self.desk.next != before:
             self._keep_number()
 
+    def _far_away(self, one: ChainHeard, speed_m_s: float, params: IncidentParams) -> bool:
+        """Whether a node hears, far away, what is known already; then that is all."""
+        place, kind = self.places[one.node_index], CLASS_NAMES[one.detection.class_index]
+        record = self.desk.follows(place.xy_m, one.onset_mono_ns, kind, speed_m_s, params, one.snr_db)
+        if record is None:
+            return False
+        said = Heard(place.name, place.xy_m, onset_ns=one.onset_mono_ns)
+        event = NodeEvent(self._key(), kind, one.level_db, said)
+        self.desk.attach(record, desk.Heard(event, one.node_index, one.detection.confidence))
+        return True
+
+    def _key(self) -> str:
+        self._number += 1
+        return f"{self._ctx.clock.mono_ns()}-{self._number}"
+
     def _listened(self, one: ChainHeard, ring: RingReader, speed_m_s: float) -> desk.Heard:
-        """One event with its onset and bearing, from the ring."""
+        """One event with its onset and bearing, from the ring; of what the whole city hears neither is asked for."""
         node, place, array = one.node_index, self.places[one.node_index], self.arrays.of[one.node_index]
+        key, kind = self._key(), CLASS_NAMES[one.detection.class_index]
+        if self._rises.city_wide(node, one.onset_mono_ns):
+            said = Heard(place.name, place.xy_m, onset_ns=one.onset_mono_ns)
+            return desk.Heard(NodeEvent(key, kind, one.level_db, said), node, one.detection.confidence, wide=True)
         told = listen_again(
             ring, node, place, one.onset_mono_ns, speed_m_s, well=self.arrays.usable(node),
             clock_sigma_s=self._settings.clock_sigma_s,
@@ -171,12 +192,9 @@ class Happenings:
         said, raw = told.heard, told.heard.bearing
         if array.state is State.TURNED:
             said = replace(said, bearing=None, mirror=None)
-        self._number += 1
-        key = f"{self._ctx.clock.mono_ns()}-{self._number}"
-        event = NodeEvent(key, CLASS_NAMES[one.detection.class_index], one.level_db, said)
+        event = NodeEvent(key, kind, one.level_db, said)
         quality = told.bearing.quality if isinstance(told.bearing, Bearing) else 0.0
-        wide = self._rises.city_wide(node, one.onset_mono_ns)
-        return desk.Heard(event, node, one.detection.confidence, quality, wide, raw)
+        return desk.Heard(event, node, one.detection.confidence, quality, raw=raw)
 
     def _keep_number(self) -> None:
         try:
@@ -214,7 +232,8 @@ class Happenings:
     def _turn(self, record: Record, now_ns: int) -> None:
         """Turn the camera that sees it best, unless it looks there already or must rest."""
         bearings = {name: rad for name, (rad, _, _) in record.bearings.items()}
-        aimed = aim(self._cameras, bearings, record.place.xy_m if record.place else None, self._settings.camera_reach_m)
+        place_xy_m = record.place.xy_m if record.place else None
+        aimed = aim(self._cameras, bearings, place_xy_m, self._settings.camera_reach_m, self._at)
         if aimed is None or self._turns.get(record.number, 0) >= TURNS_MAX:
             return
         camera = aimed.camera

@@ -17,6 +17,11 @@ QUIET_DB: Final = 6.0
 """A rise begins above the one and ends below the other, over the node's noise floor."""
 WITHIN_NS: Final = 1_600_000_000
 """Rises this long before an event, or after it, are of the same happening."""
+OWN_NS: Final = 3_000_000_000
+"""A node's own rise so long before what was heard is of the same sound."""
+SPEED_M_S: Final = 340.0
+NEAR_S: Final = 0.6
+"""The source may be 200 m away from the node."""
 FAR_M: Final = 400.0
 """Nobody in between hears one street sound at both of two nodes so far apart."""
 SHARE_MIN: Final = 0.4
@@ -49,10 +54,18 @@ class Rises:
             self._up[node] = False
 
     def city_wide(self, node: int, at_ns: int) -> bool:
-        """Whether what a node heard at a moment stands out at far too many others to have one place."""
+        """Whether what a node heard at a moment stands out at far too many others to have one place.
+
+        A loud siren is heard a kilometre away, too: but later by what sound needs for it. Only nodes at which it rose
+        too soon for that count.
+        """
+        own_ns = self._begun_ns[node]
+        if not 0 <= at_ns - own_ns <= OWN_NS:
+            own_ns = at_ns
         begun = np.array(self._begun_ns, np.int64)
         listening = np.array(self._heard_ns, np.int64) >= at_ns - WITHIN_NS
         range_m = np.hypot(*(self._xy_m - self._xy_m[node]).T)
         far = listening & (range_m > FAR_M)
-        n_risen = int((far & (np.abs(begun - at_ns) <= WITHIN_NS)).sum())
+        sooner_ns = np.minimum((range_m / SPEED_M_S - NEAR_S) * 1e9, WITHIN_NS)
+        n_risen = int((far & (np.abs(begun - own_ns) <= sooner_ns)).sum())
         return n_risen >= max(NODES_MIN, SHARE_MIN * int(far.sum()))

@@ -81,8 +81,11 @@ def twin_problem(kind: str, params: Mapping[str, Any]) -> str:
     """Why a twin cannot be built, or an empty text."""
     if kind != "camera":
         return f"kind {kind!r} is not camera"
-    if unknown := set(params) - {"ptz"}:
+    if unknown := set(params) - {"ptz", "preset_speed"}:
         return f"a camera has no {min(unknown)!r}"
+    speed = params.get("preset_speed", 1.0)
+    if isinstance(speed, bool) or not isinstance(speed, int | float) or not 0.1 <= speed <= 20.0:
+        return "preset_speed must be a number 0.1 … 20, times the speed by hand"
     return "" if isinstance(params.get("ptz", True), bool) else "ptz must be true or false"
 
 
@@ -112,7 +115,9 @@ class CamerasSim:
         for one in devices:
             ptz = one.twin is None or bool(one.twin.params.get("ptz", True))
             path = one.address.rpartition("/")[0] if one.address else "/onvif"
-            turret = Turret(presets={token: (name, dict(place)) for token, (name, place) in PLACES.items()})
+            speed = 1.0 if one.twin is None else float(one.twin.params.get("preset_speed", 1.0))
+            places = {token: (name, dict(place)) for token, (name, place) in PLACES.items()}
+            turret = Turret(presets=places, preset_speed=speed)
             self.cameras[one.name] = Camera(one.name, path, LOGIN, ptz=ptz, turret=turret)
         self._by_path = {
             (*self._places[name], one.path): name for name, one in self.cameras.items()
@@ -305,7 +310,8 @@ class CamerasSim:
         camera, horn = self.cameras[device], self.horns[device]
         camera.turret.advance(self._clock.mono_ns())
         return {
-            **camera.turret.place, "moving": camera.turret.moving, "events": dict(camera.states),
+            **camera.turret.place, "moving": camera.turret.moving, "preset": camera.turret.at_preset(),
+            "events": dict(camera.states),
             "subscriptions": len(camera.subscriptions), "asked": dict(camera.asked),
             "speaker": {"packets": horn.packets, "samples": horn.samples, "lost": horn.lost,
                         "level_db": round(horn.level_db, 1), "sessions": horn.sessions},

@@ -23,6 +23,7 @@ class Turret:
         velocity: of each axis, −1…1.
         until_ns: when a move by speed ends by itself; 0 never, as a camera does that was given no time-out.
         presets: token → (name, place).
+        preset_speed: to a place that it was sent to, times the speed by hand; a dome takes a quarter of a second.
     """
 
     place: Place = field(default_factory=lambda: {"pan": 0.0, "tilt": 0.0, "zoom": 0.0})
@@ -31,6 +32,7 @@ class Turret:
     until_ns: int = 0
     presets: dict[str, tuple[str, Place]] = field(default_factory=dict)
     home: Place = field(default_factory=lambda: {"pan": 0.0, "tilt": 0.0, "zoom": 0.0})
+    preset_speed: float = 1.0
     _at_ns: int = 0
 
     def advance(self, now_ns: int) -> None:
@@ -51,7 +53,7 @@ class Turret:
         assert self.goal is not None
         for axis in AXES:
             left = self.goal[axis] - self.place[axis]
-            step = SPEED[axis] * seconds
+            step = SPEED[axis] * self.preset_speed * seconds
             self.place[axis] += left if abs(left) <= step else step if left > 0.0 else -step
         if self.place == self.goal:
             self.goal = None
@@ -60,6 +62,11 @@ class Turret:
     def moving(self) -> bool:
         """Whether an axis moves."""
         return self.goal is not None or any(self.velocity.values())
+
+    def at_preset(self) -> str:
+        """Token of the preset at which it stands; empty at none."""
+        known = (token for token, (_, place) in self.presets.items() if place == self.place)
+        return "" if self.moving else next(known, "")
 
     def go(self, goal: Place) -> None:
         """Move to a place."""

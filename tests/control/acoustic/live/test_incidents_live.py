@@ -160,6 +160,21 @@ def test_what_the_whole_city_hears_is_one_incident_without_a_place():
     assert desk.records[0].nodes == ["a", "b"]
 
 
+def test_a_node_far_away_that_hears_it_later_makes_no_incident_of_its_own():
+    desk, params = Desk(), IncidentParams()
+    for name in CORNERS:
+        desk.take([event(name, name)], CORNERS, 101 * S, params)
+    (record,) = desk.records
+    away = (900.0, 0.0)
+    arrives_ns = round((100.0 + math.dist(away, SOURCE) / C) * S)
+    assert desk.follows(away, arrives_ns, "vehicle_crash", C, params) is record
+    assert desk.follows(away, arrives_ns - S, "glass_break", C, params) is None, "before it can have come"
+    assert desk.follows(away, arrives_ns, "scream", C, params) is None, "another kind of sound"
+    assert desk.follows((30.0, 30.0), round(100.1 * S), "glass_break", C, params) is None, "near: it helps to place it"
+    desk.attach(record, event("far", "a"))
+    assert len(record.nodes) == 4
+
+
 def far_town(n: int = 12) -> tuple[NodePlace, ...]:
     return tuple(NodePlace(f"n{k}", (500.0 * (k % 4), 500.0 * (k // 4)), None, 0.0, 0.0) for k in range(n))
 
@@ -180,13 +195,16 @@ OTHER = Camera("cam2", "x.cam2.preset", (300.0, 0.0), "b", {1: 0.0})
 
 
 def test_the_camera_of_the_node_looks_along_the_bearing_and_the_nearest_one_at_the_place():
-    by_node = aim((CAMERA, OTHER), {"a": math.radians(150)}, None, 150.0)
+    by_node = aim((CAMERA, OTHER), {"a": math.radians(150)}, None, 150.0, CORNERS)
     assert (by_node.camera.name, by_node.preset) == ("cam1", 2)
     assert by_node.off == pytest.approx(math.radians(15))
-    assert aim((CAMERA, OTHER), {"c": 1.0}, None, 150.0) is None
-    assert aim((CAMERA, OTHER), {}, (310.0, 20.0), 150.0).camera.name == "cam2"
-    assert aim((CAMERA,), {"a": 0.1}, (900.0, 900.0), 150.0).preset == 1  # no camera near the place: the node's own
-    assert aim((CAMERA,), {"a": math.radians(350)}, None, 150.0).preset == 3
+    assert aim((OTHER,), {"c": 1.0}, None, 150.0, CORNERS) is None
+    assert aim((CAMERA, OTHER), {}, (310.0, 20.0), 150.0, CORNERS).camera.name == "cam2"
+    far_place = aim((CAMERA,), {"a": 0.1}, (900.0, 900.0), 150.0, CORNERS)
+    assert far_place.preset == 1  # no camera near the place: the node's own
+    assert aim((CAMERA,), {"a": math.radians(350)}, None, 150.0, CORNERS).preset == 3
+    by_another = aim((CAMERA,), {"c": math.radians(315)}, None, 150.0, CORNERS)
+    assert by_another.preset == 2, "a node without a camera: the nearest looks where it is likely"
 
 
 def test_lamps_near_a_place_are_the_nearest_ones():
