@@ -262,6 +262,7 @@ class Desk:
             into = self._record.get(incident.merged_into)
             if not record.merged_into and into is not None:
                 record.merged_into = into.number
+                into.raw = {**record.raw, **into.raw}
                 changes.append(Change(What.MERGED, record))
             return changes
         record.begin_ns = incident.begin_ns

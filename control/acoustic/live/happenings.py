@@ -213,7 +213,8 @@ class Happenings:
         if record.kind != CITY_WIDE and change.what in (What.NEW, What.PLACED):
             self._turn(record, now_ns)
             self._light(record, now_ns)
-            self._compare(record)
+        if change.what in (What.PLACED, What.MERGED):
+            self._compare(self.desk.find(record.merged_into) or record)
         self._publisher.event(tell.of_change(change, self._nodes[record.node], now_ns, clock.utc_ns()))
         self._show(record)
 
@@ -307,8 +308,9 @@ class Happenings:
             record.lamps += done.n_taken
         if done.job.what == "camera":
             self.figures = replace(self.figures, camera_ms=(done.begun_ns - done.job.asked_ns) / 1e6)
-            if not done.n_taken:
+            if not done.n_taken:  # somebody else's, or barred: told once, and left alone for this incident
                 self._turned.pop(done.job.name, None)
+                self._turns[done.job.incident] = TURNS_MAX
         self._publisher.event(tell.of_done(done, clock.utc_ns(), clock.mono_ns()))
 
     def _check_arrays(self, ring: RingReader, positions: NDArray[np.int64], now_ns: int) -> None:
