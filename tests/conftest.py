@@ -14,7 +14,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import settings
@@ -159,6 +161,8 @@ def copy_site(target: Path, families: Collection[str] = ()) -> Path:
     base = free_port_base(count)
     _port_bases[site] = range(base, base + count, 100)
 
+    half_a_day_off = (datetime.now(ZoneInfo("Asia/Seoul")) + timedelta(hours=12)).strftime("%H:%M")
+
     def moved(port: str) -> int:
         offset = int(port) - PORTS_FIRST
         return base + (RTSP_OFFSET if int(port) == RTSP_PORT else offset)
@@ -166,6 +170,8 @@ def copy_site(target: Path, families: Collection[str] = ()) -> Path:
     for path in site.rglob("*.toml"):
         text = path.read_text(encoding="utf-8")
         text = re.sub(r"(\bport = |_port = |127\.0\.0\.1:)(15[0-7]\d\d)\b", lambda m: f"{m[1]}{moved(m[2])}", text)
+        # The daily self-test of loudspeakers: no test may fail because it runs at that time of day.
+        text = re.sub(r'^at = "\d\d:\d\d"$', f'at = "{half_a_day_off}"', text, flags=re.MULTILINE)
         path.write_text(text, encoding="utf-8")
     return site
 
