@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import resource
+import threading
 from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from gwanje.control.acoustic.live.happenings import Happenings
 
 HAPPENINGS: Final = "gwanje.control.acoustic.live.happenings"
+UNFOLLOWED_MAX: Final = 64
 SETTLED_NS: Final = 4 * NS_PER_S
 """From the part's start, or its first event if that comes earlier."""
 TICK_NS: Final = BLOCK_SAMPLES * SAMPLE_NS
@@ -120,6 +122,8 @@ class Listener:
         self._report_due_ns = 0
         self._happenings: Happenings | None = None
         self._happenings_due_ns = ctx.clock.mono_ns() + SETTLED_NS
+        self._loading: threading.Thread | None = None
+        self._unfollowed: list[Heard] = []
         self._used: tuple[int, float, int] = (ctx.clock.mono_ns(), _cpu_s(), 0)
         self._load_pct = self._patches_per_s = 0.0
         ears = self._ears_or_none()
@@ -157,16 +161,7 @@ class Listener:
         for block in blocks:
             self._ears[block.node_index].floor_db = block.floor_db
             self._keep_spectrum(block)
-        if self._ring is not None and (heard or now_ns >= self._happenings_due_ns):
-            happenings = self._follow()
-            happenings.blocks(blocks)
-            heard = [one for one in heard if happenings.worth(one)]
-            for one in heard:
-                self._tell(one)
-            if heard:
-                fresh = [now_ns - ear.fresh_mono_ns <= DEAF_NS for ear in self._ears]
-                happenings.heard(heard, self._ring, fresh)
-            happenings.tick(self._ring, self._positions)
+        self._follow(blocks, heard, now_ns)
         for index, ear in enumerate(self._ears):
             if self.chain.sounding(index) + 1 == ear.shown_class and ear.shown_class:
                 ear.shown_until_ns = now_ns + int(self._settings.class_shown_s * NS_PER_S)
@@ -175,17 +170,34 @@ class Listener:
         if heard or now_ns >= self._report_due_ns:
             self._report(now_ns)
 
-    def _follow(self) -> Happenings:
-        """What turns events into incidents, loaded when it is first needed."""
-        if self._happenings is None:
-            loaded = importlib.import_module(HAPPENINGS)
+    def _follow(self, blocks: list[Block], heard: list[Heard], now_ns: int) -> None:
+        """Tell of what was heard, and hand it to what makes incidents of it.
+
+        That is loaded in a thread of its own: on a busy machine its libraries take longer than a part may be silent.
+        What is heard meanwhile waits; the ring still has its sound.
+        """
+        if self._happenings is None and self._loading is None and (heard or now_ns >= self._happenings_due_ns):
+            self._loading = threading.Thread(target=importlib.import_module, args=(HAPPENINGS,), daemon=True)
+            self._loading.start()
+        if self._happenings is None and self._loading is not None and not self._loading.is_alive():
+            loaded = importlib.import_module(HAPPENINGS)  # raises here what went wrong there
             self._happenings = loaded.Happenings(
                 self._ctx, self._settings.live, self._publisher, self._newest_columns
             )  # fmt: skip
-            self._happenings_due_ns = 0
-            self._ctx.heartbeat()
-        found: Happenings = self._happenings
-        return found
+        happenings = self._happenings
+        if happenings is None or self._ring is None:
+            for one in heard:
+                self._tell(one)
+            self._unfollowed = [*self._unfollowed, *heard][-UNFOLLOWED_MAX:]
+            return
+        happenings.blocks(blocks)
+        counted = [one for one in heard if happenings.worth(one)]
+        for one in counted:
+            self._tell(one)
+        counted, self._unfollowed = [*self._unfollowed, *counted], []
+        if counted:
+            happenings.heard(counted, self._ring, [now_ns - ear.fresh_mono_ns <= DEAF_NS for ear in self._ears])
+        happenings.tick(self._ring, self._positions)
 
     def close(self) -> None:
         """End what runs beside."""
