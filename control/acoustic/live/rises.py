@@ -24,7 +24,8 @@ NEAR_S: Final = 0.6
 """The source may be 200 m away from the node."""
 FAR_M: Final = 400.0
 """Nobody in between hears one street sound at both of two nodes so far apart."""
-SHARE_MIN: Final = 0.4
+SHARE_MIN: Final = 0.25
+"""By chance an eighth of them has a rise in that time; a clap has reached a third when the first node has judged it."""
 NODES_MIN: Final = 6
 """Of single nodes something passes now and then: of nine, six at once by chance in one of a thousand events."""
 NEVER: Final = -(1 << 62)
