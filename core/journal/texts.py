@@ -84,7 +84,9 @@ TITLES: Mapping[str, tuple[str, str]] = {
 }
 """Title of each :class:`EntryKind`; one without a title fails ``tests/core/journal/test_texts.py``."""
 
-_SUBJECTS = ("point", "alarm_id", "group", "area", "scope", "name", "part", "node", "camera", "file", "parameter", "points")
+_SUBJECTS = (
+    "point", "alarm_id", "group", "area", "scope", "name", "part", "node", "camera", "file", "parameter", "points",
+)  # fmt: skip
 """Members that say what an entry is about; the first that is there is shown."""
 _ACTORS = ("author", "user", "by", "holder")
 _LABELS: Mapping[str, tuple[str, str]] = {
