@@ -27,7 +27,8 @@ def test_the_default_site_is_right(site: Site) -> None:
 def test_an_empty_table_gives_the_defaults_written_in_the_file(site: Site) -> None:
     defaults, wrong = read_settings({})
     assert not wrong
-    incidents = {key: one for key, one in site.acoustic["incidents"].items() if key != "temperature_tag"}  # the site's own
+    # The tag of the air's temperature is the site's own.
+    incidents = {key: one for key, one in site.acoustic["incidents"].items() if key != "temperature_tag"}
     written = {**site.acoustic, "class": {}, "incidents": incidents}
     assert read_settings(written)[0] == defaults
     assert defaults.detector((2,) * 8).median_patches == (2,) * 8
