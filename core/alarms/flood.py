@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
 
+from gwanje.core.alarms.first_out import EPISODE_NS
 from gwanje.core.alarms.records import Record
 from gwanje.core.alarms.topology import GROUP_KINDS, Topology
 from gwanje.core.clock import NS_PER_S
@@ -216,7 +217,7 @@ def present(records: Iterable[Record], topology: Topology, flood: bool, dead: Co
         return Presentation(tuple(_lone(one) for one in standing), False, len(standing))
     urgent = [one for one in standing if one.facts.priority == 1]
     others = [one for one in standing if one.facts.priority != 1]
-    faulted = _faulted(standing, topology) | set(dead)
+    faulted = {**dict.fromkeys(dead, 0), **_faulted(standing, topology)}
     room = ROWS_MAX - bool(others)
     if len(urgent) <= room:
         rows = [_lone(one) for one in urgent]
@@ -235,23 +236,34 @@ def present(records: Iterable[Record], topology: Topology, flood: bool, dead: Co
     return Presentation(tuple(rows), flood, len(standing), folded, *banner)
 
 
-def _faulted(standing: Sequence[Record], topology: Topology) -> set[str]:
-    """Breakers and feeders that have an alarm of their own."""
-    nodes = {one.facts.node for one in standing if one.state.standing.active and one.facts.node}
-    return {one for one in nodes if topology.node(one).kind in ("breaker", "feeder")}
-
-
-def _clusters(alarms: Sequence[Record], topology: Topology, faulted: Collection[str]) -> list[_Cluster]:
-    """Gather alarms under the topmost faulted node that feeds them, else under their group; most important first."""
-    found: dict[str, _Cluster] = {}
-    above: dict[str, str] = {"": ""}
-    for one in alarms:
+def _faulted(standing: Sequence[Record], topology: Topology) -> dict[str, int]:
+    """Breakers and feeders that have an alarm of their own → its onset on the monotonic clock, ns."""
+    found: dict[str, int] = {}
+    for one in standing:
         node = one.facts.node
-        if node not in above:
-            above[node] = next((up for up in reversed(topology.path(node)) if up in faulted), "")
-        key = above[node] or one.facts.group or one.facts.definition_id
+        if one.state.standing.active and node and topology.node(node).kind in ("breaker", "feeder"):
+            found[node] = min(found.get(node, one.state.onset_mono_ns), one.state.onset_mono_ns)
+    return found
+
+
+def _clusters(alarms: Sequence[Record], topology: Topology, faulted: Mapping[str, int]) -> list[_Cluster]:
+    """Gather alarms under the topmost faulted node that feeds them, else under their group; most important first.
+
+    What stood long before a node was faulted does not come from it, and an event comes from no switch: what was heard
+    in a street is a matter of its own, whichever feeder its microphone hangs on.
+    """
+    found: dict[str, _Cluster] = {}
+    above: dict[str, list[str]] = {"": []}
+    for one in alarms:
+        facts = one.facts
+        if facts.node not in above:
+            above[facts.node] = [up for up in reversed(topology.path(facts.node)) if up in faulted]
+        latest = one.state.onset_mono_ns + EPISODE_NS
+        ups = () if facts.is_event else above[facts.node]
+        cause = next((up for up in ups if faulted[up] <= latest), "")
+        key = cause or ("" if facts.is_event else facts.group) or facts.definition_id
         if key not in found:
-            found[key] = _Cluster(key, bool(above[node]))
+            found[key] = _Cluster(key, bool(cause))
         found[key].alarms.append(one)
     return list(found.values())
 

@@ -1,6 +1,7 @@
 """Flood mode, presented rows and key figures as pure steps on a made-up clock."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -127,6 +128,18 @@ def test_what_hangs_on_a_faulted_breaker_is_one_row_that_names_it() -> None:
     made[0] = record("open", node="cb", phase=Phase.UNACK_RETURNED)
     assert "cb" not in rows_of(made), "what has returned is not the cause"
     assert list(rows_of(made, ("cb",))) == ["cb"], "a dead node is, whether it has an alarm or not"
+
+
+def test_what_was_heard_comes_from_no_breaker_and_no_cause_is_younger_than_its_effect() -> None:
+    opened = record("open", node="cb", onset_s=300.0)
+    heard = record("glass:mic03", node="mic03", onset_s=301.0)
+    heard.facts = replace(heard.facts, is_event=True, definition_id="glass")
+    before = record("old", node="ess2", onset_s=100.0)
+    after = record("new", node="ess1", onset_s=299.0)
+    rows = rows_of([opened, heard, before, after])
+    names = {key: [one.facts.alarm_id for one in row.alarms] for key, row in rows.items()}
+    assert sorted(names.pop("cb")) == ["new", "open"]
+    assert sorted(names.values()) == [["glass:mic03"], ["old"]]
 
 
 def test_when_most_of_a_feeder_is_in_trouble_the_feeder_is_the_candidate() -> None:
