@@ -8,6 +8,7 @@ code's texts are what operators read.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -163,6 +164,9 @@ REASONS: Mapping[Code, tuple[str, str]] = {
 """Operator texts of each code, Korean and English."""
 
 
+_HANGUL = re.compile("[가-힣]")
+
+
 class RequestError(ValueError):
     """A request that cannot be taken; carries the code to refuse it with."""
 
@@ -183,12 +187,22 @@ class Refused:
     @property
     def text_ko(self) -> str:
         """For operators."""
-        return f"{REASONS[self.code][0]} ({self.detail})" if self.detail else REASONS[self.code][0]
+        return f"{REASONS[self.code][0]} ({in_each(self.detail)[0]})" if self.detail else REASONS[self.code][0]
 
     @property
     def text_en(self) -> str:
         """For operators, in English."""
-        return f"{REASONS[self.code][1]} ({self.detail})" if self.detail else REASONS[self.code][1]
+        return f"{REASONS[self.code][1]} ({in_each(self.detail)[1]})" if self.detail else REASONS[self.code][1]
+
+
+def in_each(detail: str) -> tuple[str, str]:
+    """A detail that says it twice, Korean / English, taken apart; any other is the same in both languages.
+
+    >>> in_each("계측값이 낡음 / values are too old"), in_each("ess1 / ess2")
+    (('계측값이 낡음', 'values are too old'), ('ess1 / ess2', 'ess1 / ess2'))
+    """
+    ko, slash, en = detail.partition(" / ")
+    return (ko, en) if slash and _HANGUL.search(ko) and not _HANGUL.search(en) else (detail, detail)
 
 
 def refusal(code: Code, detail: str = "") -> dict[str, Any]:

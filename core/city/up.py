@@ -185,12 +185,15 @@ def _elapsed(watch: Watch) -> float:
     return (watch.clock.mono_ns() - watch.started_mono_ns) / NS_PER_S
 
 
+FREQUENCY_TAG = "grid.tie.frequency_hz"
+CITY_FREQUENCY_TAG, MODE_TAG = "microgrid.state.frequency_hz", "microgrid.state.mode"
+"""Of a city that can be an island: its own frequency is not the utility's then."""
 LINE_TAGS = {
     "tie_import_w": "grid.tie.import_w",
     "tie_setpoint_w": "control.tie.import_setpoint_w",
     "ess1_discharge_w": "jincheon.ess1.discharge_w",
     "ess2_discharge_w": "eumseong.ess2.discharge_w",
-    "frequency_hz": "grid.tie.frequency_hz",
+    "frequency_hz": FREQUENCY_TAG,
     "ticks": "control.loop.ticks",
     "ticks_lost": "control.loop.ticks_lost",
     "points_acknowledged": "system.historian.points_acknowledged",
@@ -201,6 +204,9 @@ GENERATION_TAGS = ("jincheon.pv_roof.generation_w", "eumseong.pv_float.generatio
 
 def _values(watch: Watch) -> dict[str, float | None]:
     values = {key: _rounded(watch.value(name), 3) for key, name in LINE_TAGS.items()}
+    own_hz = watch.value(CITY_FREQUENCY_TAG)
+    if math.isfinite(own_hz):
+        values["frequency_hz"] = _rounded(own_hz, 3)
     values["renewable_w"] = _rounded(sum(watch.value(name) for name in GENERATION_TAGS), 1)
     return values
 
@@ -227,11 +233,19 @@ def _text_line(watch: Watch) -> None:
     print(
         f"{_elapsed(watch):6.0f} s  tie {kw('tie_import_w')} kW (set {kw('tie_setpoint_w')})  "
         f"PV+wind {kw('renewable_w')}  ESS {kw('ess1_discharge_w')} {kw('ess2_discharge_w')}  "
-        f"{'–' if frequency is None else f'{frequency:.3f}'} Hz  "
+        f"{'–' if frequency is None else f'{frequency:.3f}'} Hz{_mode(watch)}  "
         f"ticks {count('ticks')} lost {count('ticks_lost')}  points {count('points_acknowledged')}  "
         f"cpu {count('cpu_pct')} %  sounds {watch.n_events}{heard}",
         flush=True,
     )
+
+
+def _mode(watch: Watch) -> str:
+    """What the microgrid is, where it is not simply connected to the utility."""
+    mode = watch.value(MODE_TAG)
+    if not mode > 0.0:
+        return ""
+    return f" ({watch.site.tags.get(MODE_TAG).states[int(mode)][1]})"
 
 
 def _say_where(site: Site, run_dir: Path, data_dir: Path) -> None:

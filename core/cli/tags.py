@@ -159,7 +159,7 @@ def _live(
         "unit": tag.unit,
         "quality": int(samples.quality[at]),
         "quality_words": describe(int(samples.quality[at])),
-        "age_s": round((now - received) / NS_PER_S, 3) if received else None,
+        "age_s": round(max(now - received, 0) / NS_PER_S, 3) if received else None,
         "source_utc": utc_text(int(samples.source_utc_ns[at])) if received else None,
         "override": override,
     }
@@ -203,7 +203,7 @@ def _print_live(
     rows = []
     for at, tag in enumerate(found):
         received = int(samples.received_mono_ns[at])
-        age = f"{(now - received) / NS_PER_S:.2f} s" if received else _word("never", wording.lang)
+        age = f"{max(now - received, 0) / NS_PER_S:.2f} s" if received else _word("never", wording.lang)
         value = wording.value(tag, float(samples.value[at]))
         rows.append((tag.name, value, tag.unit, age, words[int(samples.quality[at])], wording.device(tag) or "–"))
     widths = [max(shown_width(row[column]) for row in rows) for column in range(6)]
