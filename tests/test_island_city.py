@@ -149,8 +149,15 @@ def kill(city, watch, part):
 
 
 def reconnect(city, watch):
+    """As soon as the utility has been well for long enough; until then the request is refused, with what is left."""
     since = len(watch.rows)
-    ask(city, "reconnect")
+
+    def taken():
+        done = operate(city, "microgrid.request.reconnect")
+        assert "CONFIRMED" in done.stdout or "utility must be well" in done.stderr, done.stdout + done.stderr
+        return "CONFIRMED" in done.stdout
+
+    watch.until(taken, 60, "reconnecting")
     watch.until(lambda: watch.mode() is Mode.CONNECTED, 120, "connected again")
     watch.until(lambda: watch.value("control.tie.mode") == 2.0, what="the import is controlled again")
     watch.alive(since)
